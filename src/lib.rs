@@ -6,9 +6,25 @@
 /// Nouns: names, digests, keys, records and their exact bytes, the files of a release, the map of a registry. Pure, and without
 /// knowledge of any other room.
 pub mod model {
+    pub mod canonical;
     pub mod digest;
+    pub mod entry;
     pub mod error;
+    pub mod key;
     pub mod name;
     pub mod object;
+    pub mod record;
+    pub mod time;
     pub mod tree;
+}
+
+/// Law: what makes a record the next one of its log. Imports `model` alone; no git, no disk, no clock, no randomness.
+pub mod log {
+    pub mod attestation;
+    pub mod chain;
+    pub mod decision;
+    pub mod keys;
+    pub mod operator;
+    pub mod package;
+    pub mod registry;
 }
