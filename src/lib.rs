@@ -8,7 +8,11 @@
 pub mod model {
     pub mod digest;
     pub mod error;
+    pub mod key;
     pub mod name;
     pub mod object;
+    pub mod openssh;
+    mod ssh_wire;
+    pub mod sshsig;
     pub mod tree;
 }
