@@ -402,6 +402,9 @@ mod tests {
         refused(&changed(MAGIC.len() + 8 + 8 + 4 + 3, &[2]), "holds 2 keys");
         refused(&changed(MAGIC.len() + 8 + 4, b"some"), "derives a key");
         refused(&changed(MAGIC.len() + 4, b"some"), "expected \"bcrypt\"");
+        let options = MAGIC.len() + 8 + 8;
+        let salted = [&blob[..options], &[0, 0, 0, 1, 9], &blob[options + 4..]].concat();
+        refused(&file_of(&salted), "derives a key");
         refused(&file_of(&[&blob[..], b"\0"].concat()), "1 bytes stand after");
         for len in 0..blob.len() {
             assert_eq!(
