@@ -385,6 +385,8 @@ macro_rules! serde_through_text {
         }
     )*};
 }
+pub(crate) use serde_through_text;
+
 serde_through_text!(
     Label,
     RegistryName,
