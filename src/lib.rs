@@ -7,13 +7,18 @@
 /// knowledge of any other room.
 pub mod model {
     pub mod canonical;
+    pub mod commit;
     pub mod digest;
     pub mod entry;
     pub mod error;
     pub mod key;
     pub mod name;
     pub mod object;
+    pub mod openssh;
     pub mod record;
+    pub mod skip;
+    mod ssh_wire;
+    pub mod sshsig;
     pub mod time;
     pub mod tree;
 }
@@ -27,4 +32,10 @@ pub mod log {
     pub mod operator;
     pub mod package;
     pub mod registry;
+}
+
+/// Judgement: what was seen before, anchors, and which release is meant. Imports `log` and `model`.
+pub mod trust {
+    pub mod choose;
+    pub mod memory;
 }

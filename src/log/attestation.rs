@@ -99,7 +99,9 @@ impl AttestationLog {
                 }
                 statement.revoked = Some(reason.clone());
             }
-            other => return Err(fault!(WrongLog, "a record of kind {} stands in an attestation log", other.kind())),
+            other => {
+                return Err(fault!(WrongLog, "a record of kind {} stands in an attestation log", other.kind()));
+            }
         }
         if !self.signers.contains(&signer) {
             self.signers.push(signer);

@@ -32,8 +32,12 @@ impl Chain {
             return Err(fault!(BrokenChain, "the log begins with seq {}, expected 0", link.seq));
         }
         match draft.parent {
-            Some(parent) if !linked => return Err(fault!(BrokenChain, "the first record stands on {parent}, expected no parent")),
-            None if linked => return Err(fault!(BadOrigin, "the first record has no parent, expected its origin's record")),
+            Some(parent) if !linked => {
+                return Err(fault!(BrokenChain, "the first record stands on {parent}, expected no parent"));
+            }
+            None if linked => {
+                return Err(fault!(BadOrigin, "the first record has no parent, expected its origin's record"));
+            }
             _ => {}
         }
         Ok(Chain {

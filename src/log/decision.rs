@@ -83,7 +83,12 @@ impl DecisionLog {
 
     fn decide(&mut self, operators: &OperatorLog, record: &SignedRecord, decision: &Decision) -> Result<()> {
         if *operators.registry() != record.draft().registry {
-            return Err(fault!(WrongLog, "the decision is that of {}, expected {}", record.draft().registry, operators.registry()));
+            return Err(fault!(
+                WrongLog,
+                "the decision is that of {}, expected {}",
+                record.draft().registry,
+                operators.registry()
+            ));
         }
         let authority = operators.at(&decision.about.operators)?;
         if authority.seq < self.operators_seq {
@@ -116,12 +121,7 @@ impl DecisionLog {
                 if self.resets.iter().any(|reset| reset.old == *new) {
                     return Err(fault!(BadRecord, "the log {new} was put aside by an earlier reset"));
                 }
-                self.resets.push(Reset {
-                    old: self.target,
-                    old_head: decision.about.head,
-                    new: *new,
-                    reason: reason.clone(),
-                });
+                self.resets.push(Reset { old: self.target, old_head: decision.about.head, new: *new, reason: reason.clone() });
                 self.target = *new;
                 self.takedowns.clear();
             }

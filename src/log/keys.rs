@@ -58,7 +58,12 @@ impl<P: Privilege> Keys<P> {
             ));
         };
         if state.name != record.draft().signer {
-            return Err(fault!(NotCanonical, "the author is {}, this log knows the key as {}", record.draft().signer, state.name));
+            return Err(fault!(
+                NotCanonical,
+                "the author is {}, this log knows the key as {}",
+                record.draft().signer,
+                state.name
+            ));
         }
         Ok(state)
     }
@@ -92,7 +97,8 @@ impl<P: Privilege> Keys<P> {
                 return Err(fault!(Unauthorized, "{} cannot grant register beyond the namespaces it holds", granter.name));
             }
         }
-        let namesake = self.keys.iter().find(|state| state.name == grant.name && state.key != grant.key && !state.privileges.is_empty());
+        let namesake =
+            self.keys.iter().find(|state| state.name == grant.name && state.key != grant.key && !state.privileges.is_empty());
         if let Some(other) = namesake {
             return Err(fault!(BadRecord, "the name {} belongs to another key, {}", other.name, other.key.fingerprint()));
         }

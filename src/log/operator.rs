@@ -77,7 +77,11 @@ impl OperatorLog {
             return Err(fault!(WrongLog, "a record of {} stands where an operator log begins", draft.subject));
         };
         let OperatorEntry::Init(init) = entry else {
-            return Err(fault!(BrokenChain, "the operator log begins with a record of kind {}, expected init", draft.entry.kind()));
+            return Err(fault!(
+                BrokenChain,
+                "the operator log begins with a record of kind {}, expected init",
+                draft.entry.kind()
+            ));
         };
         let chain = Chain::start(record, false)?;
         let authority =

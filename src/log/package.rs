@@ -210,9 +210,7 @@ impl PackageLog {
         match denial.compromised_since {
             None => Ok(None),
             Some(since) if since <= self.chain.seq() => Ok(Some((denial.key.clone(), since))),
-            Some(since) => {
-                Err(fault!(BadRecord, "compromised-since is {since}, expected a place up to {}", self.chain.seq()))
-            }
+            Some(since) => Err(fault!(BadRecord, "compromised-since is {since}, expected a place up to {}", self.chain.seq())),
         }
     }
 

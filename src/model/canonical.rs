@@ -191,7 +191,8 @@ impl<'a> Reader<'a> {
     /// `not-canonical` where the next line is anything else.
     pub fn integer(&mut self, key: &str) -> Result<u64> {
         let value = self.value(key)?;
-        let canonical = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
+        let canonical =
+            !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
         // TOML's integers have 64 bits and a sign.
         match value.parse::<u64>() {
             Ok(number) if canonical && i64::try_from(number).is_ok() => Ok(number),
@@ -329,7 +330,9 @@ impl<'a> Reader<'a> {
                     };
                     value.push(escaped.ok_or_else(|| self.wrong("an escape that is not in the table"))?);
                 }
-                c if needs_escape(c) => return Err(self.wrong(&format!("the character U+{:04X} as itself, expected an escape", u32::from(c)))),
+                c if needs_escape(c) => {
+                    return Err(self.wrong(&format!("the character U+{:04X} as itself, expected an escape", u32::from(c))));
+                }
                 c => value.push(c),
             }
         }
@@ -406,7 +409,9 @@ mod tests {
         let read = |text: &str| Reader::new(text).integer("k");
         assert_eq!(read("k = 0\n"), Ok(0));
         assert_eq!(read("k = 9223372036854775807\n"), Ok(i64::MAX as u64));
-        for wrong in ["k = 00\n", "k = +1\n", "k = -1\n", "k = 1_0\n", "k = 9223372036854775808\n", "k = \n", "k = 1.0\n", "k = 0x1\n"] {
+        for wrong in
+            ["k = 00\n", "k = +1\n", "k = -1\n", "k = 1_0\n", "k = 9223372036854775808\n", "k = \n", "k = 1.0\n", "k = 0x1\n"]
+        {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }

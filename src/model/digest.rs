@@ -271,12 +271,7 @@ impl FromStr for GitId {
             64 => from_hex(text.as_bytes()).map(GitId::Sha256),
             _ => None,
         };
-        id.ok_or_else(|| {
-            fault!(
-                BadReference,
-                "{text:?} is not a git id: expected 40 or 64 lower-case hexadecimal digits"
-            )
-        })
+        id.ok_or_else(|| fault!(BadReference, "{text:?} is not a git id: expected 40 or 64 lower-case hexadecimal digits"))
     }
 }
 
@@ -333,10 +328,7 @@ mod tests {
 
     #[test]
     fn ids_of_the_empty_tree_are_the_ones_git_prints() {
-        assert_eq!(
-            ObjectFormat::Sha1.empty_tree().to_string(),
-            "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-        );
+        assert_eq!(ObjectFormat::Sha1.empty_tree().to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
         assert_eq!(
             ObjectFormat::Sha256.empty_tree().to_string(),
             "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"
@@ -347,12 +339,7 @@ mod tests {
     fn a_digest_has_one_spelling() {
         let digest = RecordDigest::of_bytes(b"x");
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for wrong in [
-            digest.hex(),
-            digest.to_string().to_uppercase(),
-            format!("{digest}0"),
-            "sha256:".into(),
-        ] {
+        for wrong in [digest.hex(), digest.to_string().to_uppercase(), format!("{digest}0"), "sha256:".into()] {
             assert!(wrong.parse::<RecordDigest>().is_err(), "{wrong}");
         }
     }

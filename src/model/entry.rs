@@ -528,7 +528,9 @@ impl Entry {
                 format!("upgrade to format {format}")
             }
             Entry::Operator(OperatorEntry::Policy(policy)) => format!("policy: registration {}", policy.registration.as_str()),
-            Entry::Operator(OperatorEntry::Mirror(mirror)) if mirror.patterns.is_empty() => format!("mirror of {} ends", mirror.name),
+            Entry::Operator(OperatorEntry::Mirror(mirror)) if mirror.patterns.is_empty() => {
+                format!("mirror of {} ends", mirror.name)
+            }
             Entry::Operator(OperatorEntry::Mirror(mirror)) => format!("mirror {}", mirror.name),
             Entry::Operator(OperatorEntry::Repudiate(checkpoints, _)) => match checkpoints.len() {
                 1 => "repudiate 1 checkpoint".into(),
@@ -814,7 +816,12 @@ fn check_release(release: &Release) -> Result<()> {
     }
     let order = |dependency: &Dependency| (dependency.name(), dependency.requirement.to_string());
     if let Some(pair) = release.dependencies.windows(2).find(|pair| order(&pair[0]) >= order(&pair[1])) {
-        return Err(fault!(NotCanonical, "the dependencies {} and {} are not in order, or equal", pair[0].name(), pair[1].name()));
+        return Err(fault!(
+            NotCanonical,
+            "the dependencies {} and {} are not in order, or equal",
+            pair[0].name(),
+            pair[1].name()
+        ));
     }
     Ok(())
 }
@@ -958,7 +965,9 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
         "unyank" => PackageEntry::Unyank(r.text("version")?, r.string("reason")?),
         "rename" => PackageEntry::Rename(r.text("to")?),
         "upgrade" => PackageEntry::Upgrade(r.integer("format")?),
-        other => return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into a package log")),
+        other => {
+            return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into a package log"));
+        }
     })
 }
 
@@ -983,8 +992,12 @@ fn read_dependency(r: &mut Reader<'_>) -> Result<Dependency> {
             (Some((name.registry, id)), name.package)
         }
         (false, None) => (None, name.parse().map_err(not_a_name)?),
-        (true, None) => return Err(fault!(BadRecord, "the dependency {name} of another registry does not say that registry's id")),
-        (false, Some(_)) => return Err(fault!(BadRecord, "the dependency {name} of the same registry says a registry's id")),
+        (true, None) => {
+            return Err(fault!(BadRecord, "the dependency {name} of another registry does not say that registry's id"));
+        }
+        (false, Some(_)) => {
+            return Err(fault!(BadRecord, "the dependency {name} of the same registry says a registry's id"));
+        }
     };
     Ok(Dependency { registry, package, requirement, anchor: r.optional("anchor")? })
 }
@@ -1063,7 +1076,9 @@ fn read_operator(kind: &str, r: &mut Reader<'_>) -> Result<OperatorEntry> {
         }),
         "repudiate" => OperatorEntry::Repudiate(parse_all(r.strings("checkpoints")?)?, r.string("reason")?),
         "upgrade" => OperatorEntry::Upgrade(r.integer("format")?),
-        other => return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into an operator log")),
+        other => {
+            return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into an operator log"));
+        }
     })
 }
 
@@ -1109,7 +1124,9 @@ fn read_decision(kind: &str, r: &mut Reader<'_>) -> Result<Decision> {
         "restore" => Verdict::Restore { version: r.optional("version")?, reason: r.string("reason")? },
         "rename" => Verdict::Rename { from: r.text("from")?, to: r.text("to")?, consent: r.text("consent")? },
         "reset" => Verdict::Reset { new: r.text("new")?, reason: r.string("reason")? },
-        other => return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into a decision log")),
+        other => {
+            return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into a decision log"));
+        }
     };
     Ok(Decision { about, what })
 }

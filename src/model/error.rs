@@ -177,14 +177,7 @@ struct Inner {
 impl Error {
     /// Makes an error from its code and a message without capital or full stop.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Error {
-            inner: Box::new(Inner {
-                code,
-                message: message.into(),
-                hints: Vec::new(),
-                asked: false,
-            }),
-        }
+        Error { inner: Box::new(Inner { code, message: message.into(), hints: Vec::new(), asked: false }) }
     }
 
     /// Adds what can be done about it.
@@ -225,11 +218,7 @@ impl Error {
 
     /// Returns the exit status of a process that ends with this error.
     pub fn exit(&self) -> u8 {
-        if self.inner.asked {
-            self.inner.code.exit_when_asked()
-        } else {
-            self.inner.code.exit_when_read()
-        }
+        if self.inner.asked { self.inner.code.exit_when_asked() } else { self.inner.code.exit_when_read() }
     }
 }
 

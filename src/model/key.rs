@@ -44,13 +44,8 @@ impl PublicKey {
     /// # Errors
     /// `bad-key` where the bytes are no point of the curve, not the one encoding of their point, or of small order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self> {
-        let key = VerifyingKey::from_bytes(bytes).map_err(|_| {
-            fault!(
-                BadKey,
-                "{} is not an ed25519 key: no point of the curve has this encoding",
-                raw(bytes)
-            )
-        })?;
+        let key = VerifyingKey::from_bytes(bytes)
+            .map_err(|_| fault!(BadKey, "{} is not an ed25519 key: no point of the curve has this encoding", raw(bytes)))?;
         // Decompression takes a coordinate that is not reduced, and a sign on a zero; writing the point again tells.
         let canonical = key.to_edwards().compress().to_bytes();
         if canonical != *bytes {
@@ -62,11 +57,7 @@ impl PublicKey {
             ));
         }
         if key.is_weak() {
-            return Err(fault!(
-                BadKey,
-                "{} is an ed25519 key of small order, which anyone can sign for",
-                raw(bytes)
-            ));
+            return Err(fault!(BadKey, "{} is an ed25519 key of small order, which anyone can sign for", raw(bytes)));
         }
         Ok(PublicKey(Arc::new(key)))
     }
@@ -89,11 +80,7 @@ impl PublicKey {
         }
         match Fields::of(blob).field() {
             Some(found) if found != KEY_TYPE.as_bytes() => Err(wrong_type(found)),
-            _ => Err(fault!(
-                BadKey,
-                "the key has {} bytes with its type, expected {BLOB_LEN}",
-                blob.len()
-            )),
+            _ => Err(fault!(BadKey, "the key has {} bytes with its type, expected {BLOB_LEN}", blob.len())),
         }
     }
 
@@ -137,12 +124,8 @@ impl PublicKey {
             return Err(if is_key_type(found) {
                 wrong_type(found.as_bytes())
             } else {
-                fault!(
-                    BadKey,
-                    "the line begins with {}, expected `{KEY_TYPE}`",
-                    quoted(found.as_bytes())
-                )
-                .hint("a public key is one line, as in a .pub file: ssh-ed25519 AAAA… comment")
+                fault!(BadKey, "the line begins with {}, expected `{KEY_TYPE}`", quoted(found.as_bytes()))
+                    .hint("a public key is one line, as in a .pub file: ssh-ed25519 AAAA… comment")
             });
         }
         let rest = rest.trim_start_matches([' ', '\t']);
@@ -170,16 +153,8 @@ impl PublicKey {
 /// The principal is the name that git shows. It is an ASCII token: what is no letter, digit or one of `. _ @ : + / = -` becomes
 /// `_`, so that it cannot be a pattern, an option or a second line.
 pub fn allowed_signers_line(principal: &str, key: &PublicKey) -> String {
-    let mut token: String = principal
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._@:+/=-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let mut token: String =
+        principal.chars().map(|c| if c.is_ascii_alphanumeric() || "._@:+/=-".contains(c) { c } else { '_' }).collect();
     if token.is_empty() {
         token.push('_');
     }
@@ -207,11 +182,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self> {
         let (key, _) = PublicKey::parse_line(text)?;
         if key.to_string() != text {
-            return Err(fault!(
-                BadKey,
-                "{} is not just a public key, expected `{key}`",
-                quoted(text.as_bytes())
-            ));
+            return Err(fault!(BadKey, "{} is not just a public key, expected `{key}`", quoted(text.as_bytes())));
         }
         Ok(key)
     }
@@ -434,13 +405,7 @@ mod tests {
                 // A signature of another length has no place in the form that is read.
                 let found = <&[u8; 64]>::try_from(test.sig.as_ref()).is_ok_and(|sig| key.verify(&test.msg, sig).is_ok());
                 // `verify_strict` differs from RFC 8032 only where a point has a part of small order; no vector of this set has one.
-                assert_eq!(
-                    found,
-                    test.result == TestResult::Valid,
-                    "vector {}: {}",
-                    test.tc_id,
-                    test.comment
-                );
+                assert_eq!(found, test.result == TestResult::Valid, "vector {}: {}", test.tc_id, test.comment);
                 *(if found { &mut valid } else { &mut invalid }) += 1;
             }
         }
@@ -483,17 +448,11 @@ mod tests {
              5b0307d134563b4c6c491a91b6c1b237b3ddf4250b9ccac2ed9ac14494d4210f",
         );
         assert!(loosely(key.as_bytes(), &signed(), &signature));
-        assert_eq!(
-            key.verify(&signed(), &signature).unwrap_err().code().as_str(),
-            "bad-signature"
-        );
+        assert_eq!(key.verify(&signed(), &signature).unwrap_err().code().as_str(), "bad-signature");
         // The same with the identity written as p + 1.
         let mut unreduced = signature;
         unreduced[..32].copy_from_slice(&bytes::<32>(SMALL_ORDER_NOT_CANONICAL[4]));
-        assert_eq!(
-            key.verify(&signed(), &unreduced).unwrap_err().code().as_str(),
-            "bad-signature"
-        );
+        assert_eq!(key.verify(&signed(), &unreduced).unwrap_err().code().as_str(), "bad-signature");
         let twin = ed25519_dalek::Signer::sign(&ed25519_dalek::SigningKey::from_bytes(&[1; 32]), &signed()).to_bytes();
         assert_eq!(key.verify(&signed(), &twin), Ok(()));
     }
@@ -544,11 +503,7 @@ mod tests {
             text.to_uppercase(),
             String::new(),
         ] {
-            assert_eq!(
-                wrong.parse::<PublicKey>().unwrap_err().code().as_str(),
-                "bad-key",
-                "{wrong:?}"
-            );
+            assert_eq!(wrong.parse::<PublicKey>().unwrap_err().code().as_str(), "bad-key", "{wrong:?}");
         }
     }
 
@@ -561,11 +516,7 @@ mod tests {
             (format!("{alice}   alice of Acme \r\n"), "alice of Acme"),
             (format!("  {alice}\tå"), "å"),
         ] {
-            assert_eq!(
-                PublicKey::parse_line(&line),
-                Ok((alice.clone(), comment.to_owned())),
-                "{line:?}"
-            );
+            assert_eq!(PublicKey::parse_line(&line), Ok((alice.clone(), comment.to_owned())), "{line:?}");
         }
         for (line, word) in [
             (format!("{alice}\n{alice}"), "more than one line"),
@@ -598,11 +549,7 @@ mod tests {
                 changed[at] = byte;
                 let changed = String::from_utf8(changed).unwrap();
                 if let Ok(other) = changed.parse::<PublicKey>() {
-                    assert_eq!(
-                        (other == alice, other.to_string() == changed),
-                        (changed == text, true),
-                        "{changed:?}"
-                    );
+                    assert_eq!((other == alice, other.to_string() == changed), (changed == text, true), "{changed:?}");
                 }
             }
         }
@@ -633,28 +580,15 @@ mod tests {
     fn serde_builds_no_key_that_parsing_refuses() {
         let alice = key(1);
         let json = serde_json::to_string(&(&alice, alice.fingerprint())).unwrap();
-        assert_eq!(
-            serde_json::from_str::<(PublicKey, Fingerprint)>(&json).unwrap(),
-            (alice.clone(), alice.fingerprint())
-        );
+        assert_eq!(serde_json::from_str::<(PublicKey, Fingerprint)>(&json).unwrap(), (alice.clone(), alice.fingerprint()));
         assert!(serde_json::from_str::<PublicKey>(&format!("\"{alice} alice\"")).is_err());
     }
 
     #[test]
     fn a_line_of_allowed_signers_stays_one_line_with_one_principal() {
         let alice = key(1);
-        assert_eq!(
-            allowed_signers_line("alice", &alice),
-            format!("alice namespaces=\"git\" {alice}")
-        );
-        for (wild, tame) in [
-            ("a\nb", "a_b"),
-            ("*", "_"),
-            ("a,!b", "a__b"),
-            ("", "_"),
-            ("#a", "_a"),
-            ("å", "_"),
-        ] {
+        assert_eq!(allowed_signers_line("alice", &alice), format!("alice namespaces=\"git\" {alice}"));
+        for (wild, tame) in [("a\nb", "a_b"), ("*", "_"), ("a,!b", "a__b"), ("", "_"), ("#a", "_a"), ("å", "_")] {
             assert_eq!(allowed_signers_line(wild, &alice), allowed_signers_line(tame, &alice));
         }
     }

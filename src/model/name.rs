@@ -18,7 +18,7 @@
 //! serve("acme".parse::<Label>().unwrap());
 //! ```
 
-use super::digest::RecordDigest;
+use super::digest::{ContentDigest, FileDigest, GitId, LogId, RecordDigest, RegistryId};
 use super::error::{Error, Result, fault};
 use std::fmt;
 use std::str::FromStr;
@@ -63,10 +63,7 @@ fn check_label(text: &str, in_domain: bool) -> Result<(), &'static str> {
     if text.len() > LABEL_MAX {
         return Err("it is longer than 64 bytes");
     }
-    if let Some(other) = text
-        .bytes()
-        .find(|b| !b.is_ascii_lowercase() && !b.is_ascii_digit() && *b != b'-')
-    {
+    if let Some(other) = text.bytes().find(|b| !b.is_ascii_lowercase() && !b.is_ascii_digit() && *b != b'-') {
         return Err(match other {
             b'A'..=b'Z' => "it has a capital letter",
             b'_' => "it has an underscore",
@@ -96,13 +93,10 @@ fn check_label(text: &str, in_domain: bool) -> Result<(), &'static str> {
 /// Says whether Windows reserves this lower-case word for a device.
 pub(crate) fn is_device_name(word: &str) -> bool {
     matches!(word, "con" | "prn" | "aux" | "nul" | "conin$" | "conout$" | "clock$")
-        || word
-            .strip_prefix("com")
-            .or_else(|| word.strip_prefix("lpt"))
-            .is_some_and(|rest| {
-                let mut chars = rest.chars();
-                matches!(chars.next(), Some('0'..='9' | '¹' | '²' | '³')) && chars.next().is_none()
-            })
+        || word.strip_prefix("com").or_else(|| word.strip_prefix("lpt")).is_some_and(|rest| {
+            let mut chars = rest.chars();
+            matches!(chars.next(), Some('0'..='9' | '¹' | '²' | '³')) && chars.next().is_none()
+        })
 }
 
 /// The name of a registry: a domain, which need not resolve.
@@ -176,10 +170,7 @@ impl FromStr for PackageName {
             return Err(fault!(BadName, "{text:?} is not the name of a package: it has no colon")
                 .hint("a package is named namespace:name, like wasi:http"));
         };
-        Ok(PackageName {
-            namespace: namespace.parse()?,
-            name: name.parse()?,
-        })
+        Ok(PackageName { namespace: namespace.parse()?, name: name.parse()? })
     }
 }
 
@@ -206,10 +197,7 @@ impl FromStr for FullName {
             return Err(fault!(BadName, "{text:?} is not a full name: it has no slash")
                 .hint("a full name is registry/namespace:name, like acme.example/wasi:http"));
         };
-        Ok(FullName {
-            registry: registry.parse()?,
-            package: package.parse()?,
-        })
+        Ok(FullName { registry: registry.parse()?, package: package.parse()? })
     }
 }
 
@@ -251,10 +239,7 @@ impl FromStr for Version {
             .hint(format!("leave out `+{}` and put it in the field `build`", version.build)));
         }
         if text.len() > VERSION_MAX {
-            return Err(fault!(
-                BadVersion,
-                "{text:?} is not a version: it is longer than {VERSION_MAX} bytes"
-            ));
+            return Err(fault!(BadVersion, "{text:?} is not a version: it is longer than {VERSION_MAX} bytes"));
         }
         Ok(Version(version))
     }
@@ -303,12 +288,7 @@ impl FromStr for Reference {
             Some((registry, package)) => (Some(registry.parse()?), package),
             None => (None, rest),
         };
-        Ok(Reference {
-            registry,
-            package: package.parse()?,
-            version,
-            anchor,
-        })
+        Ok(Reference { registry, package: package.parse()?, version, anchor })
     }
 }
 
@@ -335,10 +315,7 @@ pub fn looks_like_path(text: &str) -> bool {
 
 /// Says whether an argument is a URL on the command line: it has a scheme or a `user@` before a host.
 pub fn looks_like_url(text: &str) -> bool {
-    text.contains("://")
-        || text
-            .split_once('@')
-            .is_some_and(|(user, rest)| !user.contains([':', '/']) && rest.contains(':'))
+    text.contains("://") || text.split_once('@').is_some_and(|(user, rest)| !user.contains([':', '/']) && rest.contains(':'))
 }
 
 macro_rules! text_name {
@@ -393,12 +370,12 @@ serde_through_text!(
     PackageName,
     FullName,
     Version,
-    super::digest::RecordDigest,
-    super::digest::LogId,
-    super::digest::RegistryId,
-    super::digest::ContentDigest,
-    super::digest::FileDigest,
-    super::digest::GitId
+    RecordDigest,
+    LogId,
+    RegistryId,
+    ContentDigest,
+    FileDigest,
+    GitId
 );
 
 #[cfg(test)]
@@ -442,18 +419,8 @@ mod tests {
         for good in ["acme.example", "a.b.c", "1password.example", "xn--caf-dma.example"] {
             assert!(good.parse::<RegistryName>().is_ok(), "{good}");
         }
-        for bad in [
-            "acme",
-            "acme.",
-            ".acme",
-            "a..b",
-            "acme.lock",
-            "lock.example",
-            "Acme.example",
-            "127.0.0.1",
-            "a.con",
-            "a/b.c",
-        ] {
+        for bad in ["acme", "acme.", ".acme", "a..b", "acme.lock", "lock.example", "Acme.example", "127.0.0.1", "a.con", "a/b.c"]
+        {
             assert!(bad.parse::<RegistryName>().is_err(), "{bad}");
         }
     }

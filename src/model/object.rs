@@ -40,10 +40,7 @@ pub struct MemoryObjects {
 impl MemoryObjects {
     /// Makes an empty set of objects.
     pub fn new(format: ObjectFormat) -> Self {
-        MemoryObjects {
-            format,
-            objects: HashMap::new(),
-        }
+        MemoryObjects { format, objects: HashMap::new() }
     }
 
     /// Returns each object with its kind and bytes, in no particular order.
@@ -67,19 +64,10 @@ impl ReadObjects for MemoryObjects {
             return Err(fault!(NotFound, "there is no object {id}"));
         };
         if *found != kind {
-            return Err(fault!(
-                CorruptObject,
-                "object {id} is a {}, expected a {}",
-                found.as_str(),
-                kind.as_str()
-            ));
+            return Err(fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str()));
         }
         if bytes.len() as u64 > limit {
-            return Err(fault!(
-                Limit,
-                "object {id} has {} bytes, at most {limit} are read",
-                bytes.len()
-            ));
+            return Err(fault!(Limit, "object {id} has {} bytes, at most {limit} are read", bytes.len()));
         }
         Ok(bytes.clone())
     }

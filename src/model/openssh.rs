@@ -53,10 +53,7 @@ impl Signer for SecretKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<SshSig> {
-        Ok(SshSig {
-            key: *self.public.as_bytes(),
-            signature: self.key.sign(&signed_bytes(message)).to_bytes(),
-        })
+        Ok(SshSig { key: *self.public.as_bytes(), signature: self.key.sign(&signed_bytes(message)).to_bytes() })
     }
 }
 
@@ -88,11 +85,7 @@ pub enum PrivateKeyFile {
 /// where it has more than [`FILE_MAX`] bytes.
 pub fn parse_private_key(file: &[u8]) -> Result<PrivateKeyFile> {
     if file.len() > FILE_MAX {
-        return Err(fault!(
-            Limit,
-            "the key's file has {} bytes, at most {FILE_MAX} are read",
-            file.len()
-        ));
+        return Err(fault!(Limit, "the key's file has {} bytes, at most {FILE_MAX} are read", file.len()));
     }
     let text = file.strip_suffix(b"\n").unwrap_or(file);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -145,10 +138,7 @@ pub fn parse_private_key(file: &[u8]) -> Result<PrivateKeyFile> {
     if after != tag {
         return Err(damaged(&format!("{after} bytes stand after the key, expected {tag}")));
     }
-    Ok(PrivateKeyFile::Encrypted {
-        public_key: public,
-        cipher,
-    })
+    Ok(PrivateKeyFile::Encrypted { public_key: public, cipher })
 }
 
 /// Reads a private section that is not encrypted. Nothing of what it holds goes into a message.
@@ -300,24 +290,9 @@ mod tests {
     }
 
     const FIXTURES: [(u8, &str, &str, &str); 3] = [
-        (
-            1,
-            "alice",
-            include_str!("../../tests/fixtures/keys/alice"),
-            include_str!("../../tests/fixtures/keys/alice.pub"),
-        ),
-        (
-            2,
-            "bob",
-            include_str!("../../tests/fixtures/keys/bob"),
-            include_str!("../../tests/fixtures/keys/bob.pub"),
-        ),
-        (
-            3,
-            "mallory",
-            include_str!("../../tests/fixtures/keys/mallory"),
-            include_str!("../../tests/fixtures/keys/mallory.pub"),
-        ),
+        (1, "alice", include_str!("../../tests/fixtures/keys/alice"), include_str!("../../tests/fixtures/keys/alice.pub")),
+        (2, "bob", include_str!("../../tests/fixtures/keys/bob"), include_str!("../../tests/fixtures/keys/bob.pub")),
+        (3, "mallory", include_str!("../../tests/fixtures/keys/mallory"), include_str!("../../tests/fixtures/keys/mallory.pub")),
     ];
 
     #[test]
@@ -343,11 +318,8 @@ mod tests {
     #[test]
     fn wrapping_and_line_ends_of_a_private_key_are_free() {
         let file = to_openssh(&secret(1), "alice");
-        for same in [
-            file.replace('\n', "\r\n"),
-            file.trim_end().to_owned(),
-            String::from_utf8(file_of(&blob_of(&file))).unwrap(),
-        ] {
+        for same in [file.replace('\n', "\r\n"), file.trim_end().to_owned(), String::from_utf8(file_of(&blob_of(&file))).unwrap()]
+        {
             assert_eq!(plain(same.as_bytes()).0.public_key(), secret(1).public_key());
         }
         for (other, reason) in [
@@ -381,10 +353,7 @@ mod tests {
             file_of(&blob)
         };
         for at in &places {
-            refused(
-                &changed(*at, bob.public_key().as_bytes()),
-                "does not belong to its secret key",
-            );
+            refused(&changed(*at, bob.public_key().as_bytes()), "does not belong to its secret key");
         }
         // All three of them Bob's: still the seed is Alice's.
         let mut bobs = blob.clone();
@@ -407,10 +376,7 @@ mod tests {
         refused(&file_of(&salted), "derives a key");
         refused(&file_of(&[&blob[..], b"\0"].concat()), "1 bytes stand after");
         for len in 0..blob.len() {
-            assert_eq!(
-                parse_private_key(&file_of(&blob[..len])).unwrap_err().code().as_str(),
-                "bad-key"
-            );
+            assert_eq!(parse_private_key(&file_of(&blob[..len])).unwrap_err().code().as_str(), "bad-key");
         }
     }
 
@@ -567,11 +533,7 @@ mod tests {
         #[track_caller]
         fn done(&self, program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
             let output = self.run(program, args, input);
-            assert!(
-                output.status.success(),
-                "{program} {args:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
             output.stdout
         }
     }
@@ -579,21 +541,11 @@ mod tests {
     #[test]
     fn ssh_keygen_reads_the_key_that_we_write() {
         let bench = Bench::new();
-        for (n, comment) in [
-            (4, "carol@acme.example"),
-            (5, ""),
-            (6, "a"),
-            (7, "å b"),
-            (8, "seven77"),
-            (9, "eight888"),
-        ] {
+        for (n, comment) in [(4, "carol@acme.example"), (5, ""), (6, "a"), (7, "å b"), (8, "seven77"), (9, "eight888")] {
             let key = secret(n);
             bench.put("key", to_openssh(&key, comment).as_bytes());
             let public = String::from_utf8(bench.done("ssh-keygen", &["-y", "-f", "key"], b"")).unwrap();
-            assert_eq!(
-                PublicKey::parse_line(&public),
-                Ok((key.public_key().clone(), comment.to_owned()))
-            );
+            assert_eq!(PublicKey::parse_line(&public), Ok((key.public_key().clone(), comment.to_owned())));
             bench.put("key.pub", public.as_bytes());
             let listed = String::from_utf8(bench.done("ssh-keygen", &["-l", "-f", "key.pub"], b"")).unwrap();
             let fingerprint = key.public_key().fingerprint().to_string();
@@ -606,11 +558,7 @@ mod tests {
         let bench = Bench::new();
         for (i, comment) in ["carol@acme.example", "", "a", "alice"].into_iter().enumerate() {
             let name = format!("key{i}");
-            bench.done(
-                "ssh-keygen",
-                &["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", &name],
-                b"",
-            );
+            bench.done("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", &name], b"");
             let file = String::from_utf8(bench.get(&name)).unwrap();
             let (key, found) = plain(file.as_bytes());
             assert_eq!(found, comment);
@@ -627,10 +575,7 @@ mod tests {
         let bench = Bench::new();
         let key = secret(4);
         bench.put("key", to_openssh(&key, "carol").as_bytes());
-        bench.put(
-            "allowed",
-            format!("{}\n", allowed_signers_line("carol", key.public_key())).as_bytes(),
-        );
+        bench.put("allowed", format!("{}\n", allowed_signers_line("carol", key.public_key())).as_bytes());
         for message in [&b""[..], b"hello", &[0xfe; 100_000]] {
             let ours = key.sign(message).unwrap();
             let theirs = bench.done("ssh-keygen", &["-Y", "sign", "-n", "git", "-f", "key"], message);
@@ -646,11 +591,7 @@ mod tests {
         let elsewhere = bench.done("ssh-keygen", &["-Y", "sign", "-n", "file", "-f", "key"], b"hello");
         let error = SshSig::checked(&elsewhere, key.public_key(), b"hello").unwrap_err();
         assert!(error.message().contains("namespace is \"file\""), "{error}");
-        let weaker = bench.done(
-            "ssh-keygen",
-            &["-Y", "sign", "-n", "git", "-O", "hashalg=sha256", "-f", "key"],
-            b"hello",
-        );
+        let weaker = bench.done("ssh-keygen", &["-Y", "sign", "-n", "git", "-O", "hashalg=sha256", "-f", "key"], b"hello");
         let error = SshSig::checked(&weaker, key.public_key(), b"hello").unwrap_err();
         assert!(error.message().contains("hash is \"sha256\""), "{error}");
     }
@@ -658,10 +599,7 @@ mod tests {
     #[test]
     fn an_encrypted_key_is_recognised_by_its_public_half() {
         let bench = Bench::new();
-        for (i, cipher) in ["aes256-ctr", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, cipher) in ["aes256-ctr", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"].into_iter().enumerate() {
             let name = format!("key{i}");
             let args = ["-q", "-t", "ed25519", "-a", "1", "-Z", cipher, "-N", "secret", "-f", &name];
             bench.done("ssh-keygen", &args, b"");
@@ -669,10 +607,7 @@ mod tests {
             let (expected, _) = PublicKey::parse_line(&public).unwrap();
             let file = bench.get(&name);
             match parse_private_key(&file).unwrap() {
-                PrivateKeyFile::Encrypted {
-                    public_key,
-                    cipher: found,
-                } => {
+                PrivateKeyFile::Encrypted { public_key, cipher: found } => {
                     assert_eq!((public_key, found.as_str()), (expected, cipher));
                 }
                 other => panic!("{other:?}"),
@@ -721,23 +656,14 @@ mod tests {
             let unsigned = format!("{head}\nhello\n");
             let signature = alice.sign(unsigned.as_bytes()).unwrap();
             let commit = format!("{head}{header} {}\n\nhello\n", signature.to_header());
-            let id = MemoryObjects::new(format)
-                .write(ObjectKind::Commit, commit.as_bytes())
-                .unwrap()
-                .to_string();
+            let id = MemoryObjects::new(format).write(ObjectKind::Commit, commit.as_bytes()).unwrap().to_string();
             let written = bench.done("git", &["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes());
             assert_eq!(String::from_utf8_lossy(&written).trim_end(), id);
             let verify = ["-c", "gpg.ssh.allowedSignersFile=allowed", "verify-commit", &id];
-            bench.put(
-                "allowed",
-                format!("{}\n", allowed_signers_line("alice", alice.public_key())).as_bytes(),
-            );
+            bench.put("allowed", format!("{}\n", allowed_signers_line("alice", alice.public_key())).as_bytes());
             bench.done("git", &verify, b"");
             // The twin: somebody else is allowed.
-            bench.put(
-                "allowed",
-                format!("{}\n", allowed_signers_line("bob", secret(2).public_key())).as_bytes(),
-            );
+            bench.put("allowed", format!("{}\n", allowed_signers_line("bob", secret(2).public_key())).as_bytes());
             assert!(!bench.run("git", &verify, b"").status.success());
         }
     }

@@ -84,7 +84,7 @@ impl Draft {
         let fingerprint = signer.public_key().fingerprint();
         let payload = self.payload(&fingerprint);
         let signature = signer.sign(payload.as_bytes())?;
-        let bytes = self.render(&fingerprint, Some(&signature.to_armour()));
+        let bytes = self.render(&fingerprint, Some(&signature));
         let record = Record::parse(self.format, bytes.into_bytes())?;
         record.verify(&mut KeyCache::default())
     }
@@ -94,7 +94,7 @@ impl Draft {
         self.render(fingerprint, None)
     }
 
-    fn render(&self, fingerprint: &Fingerprint, armour: Option<&str>) -> String {
+    fn render(&self, fingerprint: &Fingerprint, signature: Option<&SshSig>) -> String {
         let mut out = String::with_capacity(1536);
         // Writing to a string cannot fail.
         let _ = writeln!(out, "tree {}", self.tree);
@@ -104,11 +104,8 @@ impl Draft {
         let time = self.time.unix();
         let _ = writeln!(out, "author {} <{fingerprint}> {time} +0000", self.signer);
         let _ = writeln!(out, "committer quipu <{}@{}> {time} +0000", self.subject, self.registry);
-        if let Some(armour) = armour {
-            out.push_str(signature_header(self.format));
-            for line in armour.lines() {
-                let _ = writeln!(out, " {line}");
-            }
+        if let Some(signature) = signature {
+            let _ = writeln!(out, "{} {}", signature_header(self.format), signature.to_header());
         }
         let _ = write!(out, "\n{}\n\n", self.entry.summary(&self.subject, &self.registry, self.seq()));
         out.push_str(&self.body());
@@ -150,6 +147,7 @@ fn package_field(subject: &Subject) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     draft: Draft,
+    fingerprint: Fingerprint,
     signature: SshSig,
     bytes: Vec<u8>,
     /// Where the signature header begins and where it ends, its line feed included.
@@ -170,8 +168,9 @@ impl Record {
             GitId::Sha256(id) => RecordDigest::from_sha256(id),
             GitId::Sha1(_) => RecordDigest::from_sha256(object_sha256(ObjectKind::Commit, &bytes)),
         };
-        let (draft, signature, signature_at) = parse_parts(format, &bytes).map_err(|error| error.at(format!("record {git_id}")))?;
-        Ok(Record { draft, signature, bytes, signature_at, git_id, digest })
+        let Parts { draft, fingerprint, signature, signature_at } =
+            parse_parts(format, &bytes).map_err(|error| error.at(format!("record {git_id}")))?;
+        Ok(Record { draft, fingerprint, signature, bytes, signature_at, git_id, digest })
     }
 
     /// Checks the signature over the bytes received.
@@ -180,7 +179,16 @@ impl Record {
     /// `bad-key` where the key is not admitted, `bad-signature` where the signature does not hold.
     pub fn verify(self, keys: &mut KeyCache) -> Result<SignedRecord> {
         let place = || format!("record {}", self.git_id);
-        let key = keys.admit(self.signature.key()).map_err(|error| error.at(place()))?;
+        let key = keys.admit(&self.signature.key).map_err(|error| error.at(place()))?;
+        if key.fingerprint() != self.fingerprint {
+            return Err(fault!(
+                NotCanonical,
+                "the author's fingerprint is {}, the signing key has {}",
+                self.fingerprint,
+                key.fingerprint()
+            )
+            .at(place()));
+        }
         let (start, end) = self.signature_at;
         let payload = [&self.bytes[..start], &self.bytes[end..]].concat();
         self.signature.verify(&key, &payload).map_err(|error| error.at(place()))?;
@@ -251,7 +259,8 @@ impl std::ops::Deref for SignedRecord {
 /// `broken-chain` for a merge, `not-canonical` where these are not the bytes of a commit.
 pub fn parent_of(format: ObjectFormat, bytes: &[u8]) -> Result<Option<GitId>> {
     let not_a_commit = || fault!(NotCanonical, "the commit does not begin with a tree and its parents");
-    let text = |line: &[u8]| std::str::from_utf8(line).ok().and_then(|t| t.parse::<GitId>().ok()).filter(|id| id.format() == format);
+    let text =
+        |line: &[u8]| std::str::from_utf8(line).ok().and_then(|t| t.parse::<GitId>().ok()).filter(|id| id.format() == format);
     let mut lines = bytes.split(|b| *b == b'\n');
     lines.next().and_then(|line| line.strip_prefix(b"tree ")).and_then(text).ok_or_else(not_a_commit)?;
     let mut parent = None;
@@ -268,7 +277,14 @@ fn merge() -> Error {
     fault!(BrokenChain, "the commit has more than one parent, a record has one at most")
 }
 
-fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<(Draft, SshSig, (usize, usize))> {
+struct Parts {
+    draft: Draft,
+    fingerprint: Fingerprint,
+    signature: SshSig,
+    signature_at: (usize, usize),
+}
+
+fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     if bytes.len() as u64 > RECORD_MAX {
         return Err(fault!(Limit, "the commit has {} bytes, a record has at most {RECORD_MAX}", bytes.len()));
     }
@@ -294,6 +310,7 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<(Draft, SshSig, (us
         return Err(fault!(NotCanonical, "an id is not of the object format {format}"));
     }
     let (signer, fingerprint, time) = person(lines.value("author ")?)?;
+    let fingerprint: Fingerprint = fingerprint.parse().map_err(not_canonical)?;
     let (program, address, committed) = person(lines.value("committer ")?)?;
     if program != "quipu" || committed != time {
         return Err(fault!(
@@ -311,11 +328,12 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<(Draft, SshSig, (us
 
     let start = lines.at;
     let armour = lines.signature(signature_name)?;
-    let end = lines.at;
+    let end = start + signature_name.len() + 1 + armour.len() + 1;
+    lines.at = end;
     if let Some(extra) = lines.peek() {
         return Err(fault!(NotCanonical, "there is a header {extra:?} after the signature"));
     }
-    let signature = SshSig::parse_armour(armour.as_bytes())?;
+    let signature = SshSig::parse_header(armour.as_bytes())?;
 
     let Some((summary, body)) = message.split_once("\n\n") else {
         return Err(fault!(NotCanonical, "the message has no body after its first line"));
@@ -326,19 +344,16 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<(Draft, SshSig, (us
         return Err(fault!(NotCanonical, "the tree is {tree}, expected the empty tree {}", format.empty_tree()));
     }
 
-    let expected = Fingerprint::of_key(signature.key());
-    let rendered = draft.render(&expected, Some(&signature.to_armour()));
+    let rendered = draft.render(&fingerprint, Some(&signature));
     if rendered.as_bytes() != bytes {
-        let expected_summary = draft.entry.summary(&draft.subject, &draft.registry, draft.seq());
-        return Err(if fingerprint != expected.to_string() {
-            fault!(NotCanonical, "the author's fingerprint is {fingerprint}, the signing key has {expected}")
-        } else if summary != expected_summary {
-            fault!(NotCanonical, "the first line says {summary:?}, the body says {expected_summary:?}")
+        let expected = draft.entry.summary(&draft.subject, &draft.registry, draft.seq());
+        return Err(if summary != expected {
+            fault!(NotCanonical, "the first line says {summary:?}, the body says {expected:?}")
         } else {
             fault!(NotCanonical, "the commit is not spelled as a record is")
         });
     }
-    Ok((draft, signature, (start, end)))
+    Ok(Parts { draft, fingerprint, signature, signature_at: (start, end) })
 }
 
 fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<(Option<Link>, Entry)> {
@@ -399,19 +414,20 @@ impl<'a> Lines<'a> {
 
     fn value(&mut self, header: &str) -> Result<&'a str> {
         let line = self.peek().unwrap_or_default();
-        let value = line.strip_prefix(header).ok_or_else(|| fault!(NotCanonical, "found {line:?}, expected the header {header:?}"))?;
+        let value =
+            line.strip_prefix(header).ok_or_else(|| fault!(NotCanonical, "found {line:?}, expected the header {header:?}"))?;
         self.at += line.len() + 1;
         Ok(value)
     }
 
-    /// Reads the signature header and returns the armour without the indentation of its lines.
-    fn signature(&mut self, header: &str) -> Result<String> {
-        let mut armour = self.value(header)?.strip_prefix(' ').unwrap_or_default().to_owned();
-        while let Some(line) = self.peek().and_then(|line| line.strip_prefix(' ')) {
-            armour.push('\n');
-            armour.push_str(line);
-            self.at += line.len() + 2;
-        }
-        Ok(armour)
+    /// Returns the value of the signature header, without its name, as far as its lines go.
+    fn signature(&self, header: &str) -> Result<&'a str> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let value = rest
+            .strip_prefix(header)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .ok_or_else(|| fault!(NotCanonical, "found {:?}, expected the header {header}", self.peek().unwrap_or_default()))?;
+        let end = value.match_indices('\n').find(|(at, _)| !value[at + 1..].starts_with(' ')).map_or(value.len(), |(at, _)| at);
+        Ok(&value[..end])
     }
 }

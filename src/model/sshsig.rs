@@ -133,11 +133,7 @@ impl SshSig {
                 Ok(found) => found.fingerprint().to_string(),
                 Err(why) => format!("no key ({})", why.message()),
             };
-            return Err(fault!(
-                BadSignature,
-                "the signature is by {found}, expected one by {}",
-                key.fingerprint()
-            ));
+            return Err(fault!(BadSignature, "the signature is by {found}, expected one by {}", key.fingerprint()));
         }
         key.verify(&signed_bytes(message), &self.signature)
     }
@@ -284,11 +280,7 @@ mod tests {
 
     fn armoured(blob: &[u8]) -> Vec<u8> {
         let base64 = Base64::encode_string(blob);
-        let lines: Vec<_> = base64
-            .as_bytes()
-            .chunks(COLUMNS)
-            .map(|line| String::from_utf8_lossy(line))
-            .collect();
+        let lines: Vec<_> = base64.as_bytes().chunks(COLUMNS).map(|line| String::from_utf8_lossy(line)).collect();
         format!("{BEGIN}\n{}\n{END}", lines.join("\n")).into_bytes()
     }
 
@@ -332,21 +324,12 @@ mod tests {
         assert_eq!(code(signature.verify(alice.public_key(), b"hellO")), "bad-signature");
         let by_another = signature.verify(bob.public_key(), b"hello").unwrap_err();
         for key in [&alice, &bob] {
-            assert!(
-                by_another.message().contains(&key.public_key().fingerprint().to_string()),
-                "{by_another}"
-            );
+            assert!(by_another.message().contains(&key.public_key().fingerprint().to_string()), "{by_another}");
         }
         // Bob puts his name to Alice's signature.
-        let stolen = SshSig {
-            key: *bob.public_key().as_bytes(),
-            ..signature
-        };
+        let stolen = SshSig { key: *bob.public_key().as_bytes(), ..signature };
         assert_eq!(code(stolen.verify(bob.public_key(), b"hello")), "bad-signature");
-        let no_key = SshSig {
-            key: [0; 32],
-            ..signature
-        };
+        let no_key = SshSig { key: [0; 32], ..signature };
         assert_eq!(code(no_key.verify(alice.public_key(), b"hello")), "bad-signature");
     }
 
@@ -363,10 +346,7 @@ mod tests {
             (armour, "goodbye"),
             (String::new(), "hello"),
         ] {
-            assert_eq!(
-                check(&armour, message.as_bytes()).unwrap_err().code().as_str(),
-                "bad-signature"
-            );
+            assert_eq!(check(&armour, message.as_bytes()).unwrap_err().code().as_str(), "bad-signature");
         }
     }
 
@@ -390,11 +370,7 @@ mod tests {
         let base64 = Base64::encode_string(&blob_of(&signature));
         text(format!("{BEGIN}\n{base64}\n{END}"), "lines of 70 columns");
         for columns in [64, 76] {
-            let lines: Vec<_> = base64
-                .as_bytes()
-                .chunks(columns)
-                .map(|line| std::str::from_utf8(line).unwrap())
-                .collect();
+            let lines: Vec<_> = base64.as_bytes().chunks(columns).map(|line| std::str::from_utf8(line).unwrap()).collect();
             text(format!("{BEGIN}\n{}\n{END}", lines.join("\n")), "lines of 70 columns");
         }
         text(armour.replace('=', ""), "base64");
@@ -433,72 +409,18 @@ mod tests {
         assert_eq!(whole(1, our_key(), "git", "", "sha512", our_signature()), blob);
         for (blob, reason) in [
             (whole(2, our_key(), "git", "", "sha512", our_signature()), "version is 2"),
-            (
-                whole(1, our_key(), "file", "", "sha512", our_signature()),
-                "namespace is \"file\"",
-            ),
-            (
-                whole(1, our_key(), "gis", "", "sha512", our_signature()),
-                "namespace is \"gis\"",
-            ),
+            (whole(1, our_key(), "file", "", "sha512", our_signature()), "namespace is \"file\""),
+            (whole(1, our_key(), "gis", "", "sha512", our_signature()), "namespace is \"gis\""),
             (whole(1, our_key(), "", "", "sha512", our_signature()), "namespace is \"\""),
-            (
-                whole(1, our_key(), "git", "x", "sha512", our_signature()),
-                "reserved field is \"x\"",
-            ),
-            (
-                whole(1, our_key(), "git", "", "sha256", our_signature()),
-                "hash is \"sha256\"",
-            ),
-            (
-                whole(1, key("ssh-rsa", &[1; 256]), "git", "", "sha512", our_signature()),
-                "type \"ssh-rsa\"",
-            ),
-            (
-                whole(
-                    1,
-                    key("ecdsa-sha2-nistp256", b"nistp256"),
-                    "git",
-                    "",
-                    "sha512",
-                    our_signature(),
-                ),
-                "ecdsa-sha2",
-            ),
-            (
-                whole(
-                    1,
-                    key("ssh-ed25519-cert-v01@openssh.com", b""),
-                    "git",
-                    "",
-                    "sha512",
-                    our_signature(),
-                ),
-                "cert-v01",
-            ),
-            (
-                whole(
-                    1,
-                    key("sk-ssh-ed25519@openssh.com", b""),
-                    "git",
-                    "",
-                    "sha512",
-                    our_signature(),
-                ),
-                "sk-ssh",
-            ),
-            (
-                whole(1, our_key(), "git", "", "sha512", key("rsa-sha2-512", b"")),
-                "signature is of type",
-            ),
-            (
-                whole(1, key(KEY_TYPE, &[1; 31]), "git", "", "sha512", our_signature()),
-                "key does not have 32",
-            ),
-            (
-                whole(1, our_key(), "git", "", "sha512", key(KEY_TYPE, &[1; 65])),
-                "signature does not have 64",
-            ),
+            (whole(1, our_key(), "git", "x", "sha512", our_signature()), "reserved field is \"x\""),
+            (whole(1, our_key(), "git", "", "sha256", our_signature()), "hash is \"sha256\""),
+            (whole(1, key("ssh-rsa", &[1; 256]), "git", "", "sha512", our_signature()), "type \"ssh-rsa\""),
+            (whole(1, key("ecdsa-sha2-nistp256", b"nistp256"), "git", "", "sha512", our_signature()), "ecdsa-sha2"),
+            (whole(1, key("ssh-ed25519-cert-v01@openssh.com", b""), "git", "", "sha512", our_signature()), "cert-v01"),
+            (whole(1, key("sk-ssh-ed25519@openssh.com", b""), "git", "", "sha512", our_signature()), "sk-ssh"),
+            (whole(1, our_key(), "git", "", "sha512", key("rsa-sha2-512", b"")), "signature is of type"),
+            (whole(1, key(KEY_TYPE, &[1; 31]), "git", "", "sha512", our_signature()), "key does not have 32"),
+            (whole(1, our_key(), "git", "", "sha512", key(KEY_TYPE, &[1; 65])), "signature does not have 64"),
             ([&blob[..], b"x"].concat(), "1 bytes stand after"),
             (blob[..172].to_vec(), "cut short"),
             (blob[..20].to_vec(), "cut short"),
@@ -525,11 +447,7 @@ mod tests {
             format!("{header}\n "),
             format!(" {header}"),
         ] {
-            assert_eq!(
-                SshSig::parse_header(wrong.as_bytes()).unwrap_err().code().as_str(),
-                "bad-signature",
-                "{wrong}"
-            );
+            assert_eq!(SshSig::parse_header(wrong.as_bytes()).unwrap_err().code().as_str(), "bad-signature", "{wrong}");
         }
         assert!(SshSig::parse_armour(header.as_bytes()).is_err());
     }
@@ -538,10 +456,9 @@ mod tests {
     fn no_byte_of_an_armour_can_be_changed() {
         let alice = alice();
         let good = alice.sign(b"hello").unwrap();
-        for (armour, parse) in [
-            (good.to_armour(), SshSig::parse_armour as fn(&[u8]) -> Result<SshSig>),
-            (good.to_header(), SshSig::parse_header),
-        ] {
+        for (armour, parse) in
+            [(good.to_armour(), SshSig::parse_armour as fn(&[u8]) -> Result<SshSig>), (good.to_header(), SshSig::parse_header)]
+        {
             let mut bytes = armour.into_bytes();
             for at in 0..bytes.len() {
                 let was = bytes[at];

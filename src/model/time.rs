@@ -51,6 +51,8 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self> {
         let canonical = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         let seconds = text.parse::<u64>().ok().filter(|_| canonical);
-        seconds.and_then(|seconds| Timestamp::from_unix(seconds).ok()).ok_or_else(|| fault!(NotCanonical, "{text:?} is not a time in seconds since 1970"))
+        seconds
+            .and_then(|seconds| Timestamp::from_unix(seconds).ok())
+            .ok_or_else(|| fault!(NotCanonical, "{text:?} is not a time in seconds since 1970"))
     }
 }

@@ -84,11 +84,7 @@ impl Tree {
             rest = &rest[space + 1..];
             let nul = rest.iter().position(|b| *b == 0).ok_or_else(truncated)?;
             let name = std::str::from_utf8(&rest[..nul]).map_err(|_| {
-                fault!(
-                    BadContents,
-                    "the name {:?} of a tree entry is not UTF-8",
-                    String::from_utf8_lossy(&rest[..nul])
-                )
+                fault!(BadContents, "the name {:?} of a tree entry is not UTF-8", String::from_utf8_lossy(&rest[..nul]))
             })?;
             rest = &rest[nul + 1..];
             if rest.len() < format.id_len() {
@@ -97,11 +93,7 @@ impl Tree {
             let (id, after) = rest.split_at(format.id_len());
             let id = GitId::from_bytes(id).ok_or_else(truncated)?;
             rest = after;
-            entries.push(Entry {
-                name: name.to_owned(),
-                mode,
-                id,
-            });
+            entries.push(Entry { name: name.to_owned(), mode, id });
         }
         let tree = Tree { entries };
         tree.check()?;
@@ -116,12 +108,7 @@ impl Tree {
         }
         for pair in self.entries.windows(2) {
             if !git_order(&pair[0]).lt(git_order(&pair[1])) {
-                return Err(fault!(
-                    BadContents,
-                    "tree entries {:?} and {:?} are not in git's order",
-                    pair[0].name,
-                    pair[1].name
-                ));
+                return Err(fault!(BadContents, "tree entries {:?} and {:?} are not in git's order", pair[0].name, pair[1].name));
             }
         }
         // A file and a folder of one name are apart in git's order, with other names between them.
@@ -189,20 +176,12 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, mode: Mode) -> Entry {
-        Entry {
-            name: name.into(),
-            mode,
-            id: ObjectFormat::Sha1.empty_tree(),
-        }
+        Entry { name: name.into(), mode, id: ObjectFormat::Sha1.empty_tree() }
     }
 
     #[test]
     fn a_folder_sorts_as_if_its_name_ended_in_a_slash() -> Result<()> {
-        let tree = Tree::new(vec![
-            entry("a", Mode::Tree),
-            entry("a.b", Mode::File),
-            entry("a-b", Mode::File),
-        ])?;
+        let tree = Tree::new(vec![entry("a", Mode::Tree), entry("a.b", Mode::File), entry("a-b", Mode::File)])?;
         let names: Vec<&str> = tree.entries().iter().map(|e| e.name.as_str()).collect();
         assert_eq!(names, ["a-b", "a.b", "a"]);
         assert_eq!(Tree::parse(ObjectFormat::Sha1, &tree.to_bytes())?, tree);

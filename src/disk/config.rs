@@ -1,0 +1,231 @@
+//! `config.toml`, which people edit, and `trust.toml`, which commands write.
+
+use super::home::Home;
+use super::replace::{self, Access};
+use crate::model::digest::RegistryId;
+use crate::model::error::{Result, fault};
+use crate::model::name::RegistryName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What people set for themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The key to sign with: a path, or the name of a key in `keys/`.
+    pub key: Option<String>,
+    /// The registry that names without a domain mean.
+    pub registry: Option<RegistryName>,
+    /// Where registries are.
+    #[serde(default)]
+    pub registries: BTreeMap<RegistryName, Place>,
+}
+
+/// Where a registry is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Place {
+    /// Where it is fetched, and pushed where `push` says nothing else.
+    pub url: String,
+    /// Where proposals are pushed.
+    pub push: Option<String>,
+}
+
+impl Config {
+    /// Reads the file; one that is missing says nothing.
+    ///
+    /// # Errors
+    /// `bad-config` with the place in the file.
+    pub fn load(home: &Home) -> Result<Self> {
+        load(&home.config_file())
+    }
+
+    /// Sets where a registry is, and makes it the default where there is none, keeping comments and order of the file.
+    ///
+    /// # Errors
+    /// `bad-config`, `io`.
+    pub fn set_registry(home: &Home, name: &RegistryName, url: &str) -> Result<()> {
+        edit(home, |document| {
+            let registries = document.entry("registries").or_insert_with(|| {
+                let mut table = toml_edit::Table::new();
+                table.set_implicit(true);
+                toml_edit::Item::Table(table)
+            });
+            let Some(registries) = registries.as_table_like_mut() else { return };
+            let place = registries.entry(name.as_str()).or_insert_with(toml_edit::table);
+            if let Some(place) = place.as_table_like_mut() {
+                place.insert("url", toml_edit::value(url));
+            }
+            if !document.contains_key("registry") {
+                document.insert("registry", toml_edit::value(name.as_str()));
+            }
+        })
+    }
+
+    /// Sets the default key where there is none.
+    ///
+    /// # Errors
+    /// `bad-config`, `io`.
+    pub fn set_key_if_none(home: &Home, key: &str) -> Result<()> {
+        edit(home, |document| {
+            if !document.contains_key("key") {
+                document.insert("key", toml_edit::value(key));
+            }
+        })
+    }
+}
+
+fn edit(home: &Home, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<()> {
+    let path = home.config_file();
+    let text = text_of(&path)?.unwrap_or_default();
+    let mut document: toml_edit::DocumentMut =
+        text.parse().map_err(|why| fault!(BadConfig, "{}: {}", path.display(), first_line(&why)))?;
+    change(&mut document);
+    replace::replace(&path, document.to_string().as_bytes(), Access::Shared)
+}
+
+/// How a registry's id was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The user made the registry.
+    Made,
+    /// The user gave the id.
+    Given,
+    /// The user was shown what was found, and said yes.
+    Asked,
+}
+
+/// A registry that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Trusted {
+    /// Its name.
+    pub name: RegistryName,
+    /// Its id.
+    pub id: RegistryId,
+    /// How the id was come by.
+    pub source: Source,
+    /// When, in seconds since 1970.
+    pub since: u64,
+    /// Whether something was seen of it, so that a lost memory is noticed.
+    #[serde(default)]
+    pub seen: bool,
+}
+
+/// All registries that are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrustFile {
+    /// One for each name.
+    #[serde(default, rename = "registry")]
+    pub registries: Vec<Trusted>,
+}
+
+impl TrustFile {
+    /// Reads the file; one that is missing trusts nobody.
+    ///
+    /// # Errors
+    /// `bad-config`.
+    pub fn load(home: &Home) -> Result<Self> {
+        load(&home.trust_file())
+    }
+
+    /// Finds a registry.
+    pub fn get(&self, name: &RegistryName) -> Option<&Trusted> {
+        self.registries.iter().find(|trusted| trusted.name == *name)
+    }
+
+    /// Puts a registry in place of one of the same name.
+    pub fn put(&mut self, trusted: Trusted) {
+        self.registries.retain(|other| other.name != trusted.name);
+        self.registries.push(trusted);
+        self.registries.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Writes the file as a whole.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn save(&self, home: &Home) -> Result<()> {
+        let body = toml::to_string(self).map_err(|why| fault!(Bug, "trust.toml cannot be written: {why}"))?;
+        let text = format!("# Written by quipu: which registry each name means here.\n\n{body}");
+        replace::replace(&home.trust_file(), text.as_bytes(), Access::Shared)
+    }
+}
+
+fn load<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    match text_of(path)? {
+        None => Ok(T::default()),
+        Some(text) => toml::from_str(&text).map_err(|why| {
+            fault!(BadConfig, "{}: {}", path.display(), first_line(&why)).hint(format!("mend the file {}", path.display()))
+        }),
+    }
+}
+
+fn text_of(path: &Path) -> Result<Option<String>> {
+    let Some(bytes) = replace::read(path)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|_| fault!(BadConfig, "{} is not UTF-8", path.display()))
+}
+
+/// Returns what a TOML parser says without the drawing of the line that it adds.
+pub(crate) fn first_line(why: &impl ToString) -> String {
+    let text = why.to_string();
+    let place = text.lines().next().unwrap_or_default().replace("TOML parse error at ", "");
+    match text.trim_end().lines().next_back() {
+        Some(last) if last != place => format!("{place}: {last}"),
+        _ => place,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> Result<(tempfile::TempDir, Home), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let home = Home::below(folder.path());
+        Ok((folder, home))
+    }
+
+    #[test]
+    fn comments_stay_when_a_registry_is_added() -> Result<(), Box<dyn std::error::Error>> {
+        let (_folder, home) = home()?;
+        replace::replace(&home.config_file(), b"# mine\nkey = \"work\" # the one at work\n", Access::Shared)?;
+        Config::set_registry(&home, &"acme.example".parse()?, "/srv/acme.git")?;
+        Config::set_registry(&home, &"other.example".parse()?, "/srv/other.git")?;
+        Config::set_key_if_none(&home, "other")?;
+        let text = String::from_utf8(replace::read(&home.config_file())?.unwrap_or_default())?;
+        assert!(text.starts_with("# mine\nkey = \"work\" # the one at work\n"), "{text}");
+        let config = Config::load(&home)?;
+        assert_eq!(config.registry, Some("acme.example".parse()?));
+        assert_eq!(config.registries[&"other.example".parse()?].url, "/srv/other.git");
+        assert_eq!(config.key.as_deref(), Some("work"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_with_the_place() -> Result<(), Box<dyn std::error::Error>> {
+        let (_folder, home) = home()?;
+        replace::replace(&home.config_file(), b"kee = \"work\"\n", Access::Shared)?;
+        let error = Config::load(&home).expect_err("kee is no field");
+        assert_eq!(error.code().as_str(), "bad-config");
+        assert!(error.message().contains("line 1") && error.message().contains("kee"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn trust_is_read_as_it_was_written() -> Result<(), Box<dyn std::error::Error>> {
+        let (_folder, home) = home()?;
+        let mut trust = TrustFile::default();
+        let id = RegistryId::of_bytes(b"x");
+        for seen in [false, true] {
+            trust.put(Trusted { name: "acme.example".parse()?, id, source: Source::Given, since: 1, seen });
+        }
+        trust.save(&home)?;
+        assert_eq!(TrustFile::load(&home)?, trust);
+        assert_eq!(trust.registries.len(), 1);
+        Ok(())
+    }
+}

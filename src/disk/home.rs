@@ -1,0 +1,114 @@
+//! Where a user's files are, and the raw reading and writing of each.
+//!
+//! | file | holds | written by |
+//! |---|---|---|
+//! | `config.toml` | default key and registry, where each registry is fetched and pushed | people, and commands that keep their comments |
+//! | `trust.toml` | registry ids, and how each was come by | commands |
+//! | `keys/` | OpenSSH keys | `quipu key new` |
+//! | state: `<registry id>.toml` | what was seen of a registry | every command that looks at it |
+//! | cache: `<registry id>.git` | git objects; may be deleted at any time | likewise |
+
+use super::replace::{self, Access};
+use crate::model::digest::RegistryId;
+use crate::model::error::{Result, fault};
+use etcetera::BaseStrategy;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The folders of one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    config: PathBuf,
+    state: PathBuf,
+    cache: PathBuf,
+    user: PathBuf,
+}
+
+impl Home {
+    /// Finds the folders: all below `$QUIPU_HOME` where it is set, else by the XDG rules.
+    ///
+    /// # Errors
+    /// `bad-config` where there is no home folder, or `$QUIPU_HOME` is not absolute.
+    pub fn find(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let no_home = || fault!(BadConfig, "no home folder is known").hint("set HOME, or QUIPU_HOME for quipu alone");
+        if let Some(home) = variable("QUIPU_HOME").filter(|home| !home.is_empty()) {
+            let home = PathBuf::from(home);
+            if !home.is_absolute() {
+                return Err(fault!(BadConfig, "QUIPU_HOME is {}, expected an absolute path", home.display()));
+            }
+            let user = variable("HOME").map(PathBuf::from).unwrap_or_else(|| home.clone());
+            return Ok(Home { config: home.clone(), state: home.join("state"), cache: home.join("cache"), user });
+        }
+        let base = etcetera::base_strategy::Xdg::new().map_err(|_| no_home())?;
+        Ok(Home {
+            config: base.config_dir().join("quipu"),
+            state: base.state_dir().ok_or_else(no_home)?.join("quipu"),
+            cache: base.cache_dir().join("quipu"),
+            user: base.home_dir().to_path_buf(),
+        })
+    }
+
+    /// Takes one folder for everything, as `$QUIPU_HOME` does.
+    pub fn below(home: &Path) -> Self {
+        Home { config: home.into(), state: home.join("state"), cache: home.join("cache"), user: home.into() }
+    }
+
+    /// Returns the user's own folder, in which `.ssh` is.
+    pub fn user(&self) -> &Path {
+        &self.user
+    }
+
+    /// Returns the folder of keys.
+    pub fn keys(&self) -> PathBuf {
+        self.config.join("keys")
+    }
+
+    /// Returns the file that people edit.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// Returns the file of trusted registries.
+    pub fn trust_file(&self) -> PathBuf {
+        self.config.join("trust.toml")
+    }
+
+    /// Returns the file that remembers what was seen of a registry.
+    pub fn state_file(&self, id: RegistryId) -> PathBuf {
+        self.state.join(format!("{}.toml", id.hex()))
+    }
+
+    /// Returns the git repository that keeps the verified objects of a registry.
+    pub fn cache_of(&self, id: RegistryId) -> PathBuf {
+        self.cache.join(format!("{}.git", id.hex()))
+    }
+
+    /// Saves two signed objects that contradict each other and returns the folder. Nothing is ever overwritten.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn save_evidence(&self, id: RegistryId, seen: &[u8], found: &[u8]) -> Result<PathBuf> {
+        let folder = self.state.join("evidence").join(id.hex());
+        let name = |bytes: &[u8]| crate::model::digest::FileDigest::of_bytes(bytes).hex()[..16].to_owned();
+        for (word, bytes) in [("seen", seen), ("found", found)] {
+            let file = folder.join(format!("{word}-{}", name(bytes)));
+            if replace::read(&file)?.is_none() {
+                replace::replace(&file, bytes, Access::Shared)?;
+            }
+        }
+        Ok(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quipu_home_moves_everything() -> Result<()> {
+        let home = Home::find(|name| (name == "QUIPU_HOME").then(|| "/q".into()))?;
+        assert_eq!(home, Home::below(Path::new("/q")));
+        assert!(Home::find(|name| (name == "QUIPU_HOME").then(|| "q".into())).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Which release is meant, where several would do.
+
+use crate::log::decision::DecisionLog;
+use crate::log::package::{PackageLog, Released};
+use crate::model::digest::RecordDigest;
+use crate::model::entry::TakedownClass;
+use crate::model::error::{Result, fault};
+use crate::model::name::Version;
+
+/// Checks that a log holds the record that was trusted beforehand, as one of its own.
+///
+/// # Errors
+/// `anchor-mismatch`.
+pub fn check_anchor(log: &PackageLog, anchor: Option<&RecordDigest>) -> Result<()> {
+    match anchor {
+        Some(anchor) if log.place_of(anchor).is_none() => {
+            let origin = log.origin().is_some_and(|origin| origin.record == *anchor || origin.log.first_record() == *anchor);
+            let error =
+                fault!(AnchorMismatch, "the log {} of {} does not hold the record {anchor}", log.chain().id(), log.name());
+            Err(if origin { error.hint("the record is one of the log that this one was forked from") } else { error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Chooses a release: the one asked for, or the newest that is neither a pre-release nor yanked, flagged or taken down.
+///
+/// # Errors
+/// `not-found` where there is none, `taken-down` with the reason.
+pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: Option<&Version>) -> Result<&'a Released> {
+    let takedown = |version: &Version| decisions.and_then(|decisions| decisions.takedown_of(version));
+    if let Some(version) = wanted {
+        let Some(released) = log.release_of(version) else {
+            let known: Vec<String> = log.releases().rev().take(5).map(|released| released.release.version.to_string()).collect();
+            let error = fault!(NotFound, "{} has no version {version}", log.name());
+            return Err(if known.is_empty() {
+                error.hint("nothing was released yet")
+            } else {
+                error.hint(format!("the newest are {}", known.join(", ")))
+            });
+        };
+        if let Some(takedown) = takedown(version) {
+            let malware = if takedown.class == TakedownClass::Malware { " as malware" } else { "" };
+            return Err(fault!(TakenDown, "{} {version} was taken down{malware}: {}", log.name(), takedown.reason));
+        }
+        return Ok(released);
+    }
+    let fitting: Vec<&Released> = log
+        .releases()
+        .rev()
+        .filter(|released| released.yanked.is_none() && !released.flagged && takedown(&released.release.version).is_none())
+        .collect();
+    let newest = fitting.iter().find(|released| !released.release.version.is_prerelease()).or(fitting.first()).copied();
+    newest.ok_or_else(|| {
+        let count = log.releases().count();
+        let error = fault!(NotFound, "{} has no release to choose from", log.name());
+        match count {
+            0 => error.hint("nothing was released yet"),
+            _ => error.hint(format!(
+                "all {count} are yanked, flagged or taken down; one that is not taken down can be named: @VERSION"
+            )),
+        }
+    })
+}

@@ -1,0 +1,265 @@
+//! What was seen of a registry, and what contradicts it.
+//!
+//! The text is TOML behind a first line with the SHA-256 of the rest, so that a file that was cut off is known for what it is.
+
+use crate::log::decision::DecisionLog;
+use crate::log::operator::OperatorLog;
+use crate::log::package::PackageLog;
+use crate::log::registry::{CheckedCheckpoint, check_hop};
+use crate::model::digest::{FileDigest, GitId, LogId, RecordDigest, RegistryId};
+use crate::model::error::{Error, Result, fault};
+use crate::model::name::{PackageName, RegistryName};
+use crate::model::record::{Record, SignedRecord};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The newest that was seen of one log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SeenLog {
+    /// The log's id.
+    pub log: LogId,
+    /// Its head's place.
+    pub seq: u64,
+    /// Its head.
+    pub head: RecordDigest,
+    /// Its head's commit.
+    pub commit: GitId,
+    /// Its head's bytes, so that a contradiction can be shown to others.
+    pub record: String,
+}
+
+impl SeenLog {
+    fn of(log: LogId, record: &SignedRecord) -> Self {
+        SeenLog {
+            log,
+            seq: record.seq(),
+            head: record.digest(),
+            commit: record.git_id(),
+            record: String::from_utf8_lossy(record.bytes()).into_owned(),
+        }
+    }
+}
+
+/// What was seen of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Memory {
+    /// The registry's name.
+    pub registry: RegistryName,
+    /// Its id.
+    pub id: RegistryId,
+    /// The operator log.
+    pub operators: SeenLog,
+    /// The newest checkpoint.
+    pub checkpoint: SeenLog,
+    /// The packages that were looked at.
+    #[serde(default)]
+    pub packages: BTreeMap<PackageName, SeenLog>,
+    /// The decision logs that were looked at.
+    #[serde(default)]
+    pub decisions: BTreeMap<PackageName, SeenLog>,
+}
+
+/// A contradiction, with the two signed objects that show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// What is wrong.
+    pub error: Error,
+    /// What was seen before.
+    pub seen: Vec<u8>,
+    /// What was found now.
+    pub found: Vec<u8>,
+}
+
+impl Memory {
+    /// Begins with a registry's operators and its newest checkpoint.
+    pub fn new(operators: &OperatorLog, operators_head: &SignedRecord, checkpoint: &CheckedCheckpoint) -> Self {
+        Memory {
+            registry: operators.registry().clone(),
+            id: operators.id(),
+            operators: SeenLog::of(operators.chain().id(), operators_head),
+            checkpoint: SeenLog::of(operators.chain().id(), checkpoint.record()),
+            packages: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+        }
+    }
+
+    /// Reads what [`Memory::to_text`] wrote.
+    ///
+    /// # Errors
+    /// `state-lost` for anything else.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let lost = |why: String| fault!(StateLost, "what was remembered of the registry is damaged: {why}");
+        let text = std::str::from_utf8(text).map_err(|_| lost("not UTF-8".into()))?;
+        let (first, rest) = text.split_once('\n').ok_or_else(|| lost("cut off".into()))?;
+        let found = FileDigest::of_bytes(rest.as_bytes());
+        if first != format!("# {found}") {
+            return Err(lost(format!("its digest is {found}, its first line says {first:?}")));
+        }
+        toml::from_str(rest).map_err(|why| lost(why.to_string()))
+    }
+
+    /// Writes the text.
+    ///
+    /// # Errors
+    /// `bug`.
+    pub fn to_text(&self) -> Result<String> {
+        let body = toml::to_string(self).map_err(|why| fault!(Bug, "what was seen cannot be written: {why}"))?;
+        Ok(format!("# {}\n{body}", FileDigest::of_bytes(body.as_bytes())))
+    }
+
+    /// Checks a registry's newest checkpoint against the one seen before.
+    ///
+    /// `between` are the checkpoints from the new one down to the seen one, both included, each standing on the next.
+    ///
+    /// # Errors
+    /// `rollback` where it went back, `fork` where it does not stand on what was seen.
+    pub fn check_checkpoint(
+        &self,
+        operators: &OperatorLog,
+        new: &CheckedCheckpoint,
+        between: &[Record],
+    ) -> Result<(), Box<Contradiction>> {
+        let contradiction = |error: Error| {
+            Box::new(Contradiction {
+                error,
+                seen: self.checkpoint.record.clone().into_bytes(),
+                found: new.record().bytes().to_vec(),
+            })
+        };
+        let place = format!("checkpoint {} of {}", new.seq(), self.registry);
+        if operators.chain().seq() < self.operators.seq {
+            let error = fault!(
+                Rollback,
+                "the operator log of {} ends at seq {}, seq {} was seen before",
+                self.registry,
+                operators.chain().seq(),
+                self.operators.seq
+            );
+            return Err(contradiction(error));
+        }
+        if operators.at(&self.operators.head).is_err() {
+            let error = fault!(Fork, "the operator log of {} does not hold {}, seen before", self.registry, self.operators.head);
+            return Err(contradiction(error));
+        }
+        if operators.repudiates(&self.checkpoint.head) {
+            return Ok(());
+        }
+        if new.seq() < self.checkpoint.seq {
+            let error = fault!(Rollback, "{place} lies behind checkpoint {}, seen before", self.checkpoint.seq)
+                .hint("the copy may be an old one: try again later, or fetch from the registry's own place");
+            return Err(contradiction(error));
+        }
+        if new.seq() == self.checkpoint.seq {
+            if new.digest() == self.checkpoint.head {
+                return Ok(());
+            }
+            let error = fault!(Fork, "{place} is {}, {} was seen before", new.digest(), self.checkpoint.head);
+            return Err(contradiction(error));
+        }
+        let ends = between.first().map(|record| record.digest()) == Some(new.digest())
+            && between.last().map(|record| record.digest()) == Some(self.checkpoint.head);
+        let hops = between.windows(2).try_for_each(|pair| check_hop(&pair[0], &pair[1]));
+        match hops {
+            Ok(()) if ends => Ok(()),
+            Err(error) => Err(contradiction(error)),
+            Ok(()) => Err(contradiction(fault!(
+                Fork,
+                "{place} does not stand on checkpoint {} {}, seen before",
+                self.checkpoint.seq,
+                self.checkpoint.head
+            ))),
+        }
+    }
+
+    /// Checks a package log against what was seen of that package before.
+    ///
+    /// # Errors
+    /// `rollback` where it is shorter, `fork` where it does not hold what was seen, `wrong-log` where the name means another log.
+    pub fn check_package(
+        &self,
+        package: &PackageName,
+        log: &PackageLog,
+        head: &SignedRecord,
+        decisions: Option<&DecisionLog>,
+    ) -> Result<(), Box<Contradiction>> {
+        let Some(seen) = self.packages.get(package) else {
+            return Ok(());
+        };
+        let contradiction = |error: Error| {
+            Box::new(Contradiction { error, seen: seen.record.clone().into_bytes(), found: head.bytes().to_vec() })
+        };
+        if log.chain().id() != seen.log {
+            let reset = decisions.and_then(|decisions| decisions.resets().iter().find(|reset| reset.old == seen.log));
+            return Err(contradiction(match reset {
+                Some(reset) => fault!(
+                    WrongLog,
+                    "the operators reset {package} ({}): its name means the log {} now, {} was seen before",
+                    reset.reason,
+                    log.chain().id(),
+                    seen.log
+                )
+                .hint("if that is meant to be, name the new log with an anchor"),
+                None => fault!(Fork, "{package} has the log {}, {} was seen before", log.chain().id(), seen.log),
+            }));
+        }
+        if log.chain().seq() < seen.seq {
+            return Err(contradiction(fault!(
+                Rollback,
+                "the log of {package} ends at seq {}, seq {} was seen before",
+                log.chain().seq(),
+                seen.seq
+            )));
+        }
+        if log.place_of(&seen.head) != Some(seen.seq) {
+            return Err(contradiction(fault!(
+                Fork,
+                "the log of {package} does not hold {} at seq {}, seen before",
+                seen.head,
+                seen.seq
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that a decision log still holds what was seen of it.
+    ///
+    /// # Errors
+    /// `rollback`, `fork`.
+    pub fn check_decisions(
+        &self,
+        package: &PackageName,
+        decisions: Option<&DecisionLog>,
+        records: &[SignedRecord],
+    ) -> Result<()> {
+        let Some(seen) = self.decisions.get(package) else {
+            return Ok(());
+        };
+        match decisions {
+            None => Err(fault!(Rollback, "the decisions about {package} are gone, {} were seen before", seen.seq + 1)),
+            Some(log) if log.chain().seq() < seen.seq => {
+                Err(fault!(Rollback, "the decisions about {package} end at seq {}, seq {} was seen", log.chain().seq(), seen.seq))
+            }
+            Some(_) if records.iter().any(|record| record.digest() == seen.head) => Ok(()),
+            Some(_) => Err(fault!(Fork, "the decisions about {package} do not hold {}, seen before", seen.head)),
+        }
+    }
+
+    /// Remembers a newer state of the registry as a whole.
+    pub fn remember_registry(&mut self, operators: &OperatorLog, operators_head: &SignedRecord, checkpoint: &CheckedCheckpoint) {
+        let newer = Memory::new(operators, operators_head, checkpoint);
+        self.operators = newer.operators;
+        self.checkpoint = newer.checkpoint;
+    }
+
+    /// Remembers a package log and its decisions.
+    pub fn remember_package(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
+        self.packages.insert(package.clone(), SeenLog::of(log, head));
+    }
+
+    /// Remembers a decision log.
+    pub fn remember_decisions(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
+        self.decisions.insert(package.clone(), SeenLog::of(log, head));
+    }
+}
