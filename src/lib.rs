@@ -8,7 +8,9 @@
 pub mod model {
     pub mod digest;
     pub mod error;
+    pub mod map;
     pub mod name;
     pub mod object;
+    pub mod skip;
     pub mod tree;
 }
