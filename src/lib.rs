@@ -8,10 +8,13 @@
 pub mod model {
     pub mod canonical;
     pub mod commit;
+    pub mod contents;
     pub mod digest;
     pub mod entry;
     pub mod error;
+    mod gitfiles;
     pub mod key;
+    pub mod map;
     pub mod name;
     pub mod object;
     pub mod openssh;
@@ -38,4 +41,14 @@ pub mod log {
 pub mod trust {
     pub mod choose;
     pub mod memory;
+}
+
+/// Hands on files. Imports `model`.
+pub mod disk {
+    pub mod config;
+    pub mod folder;
+    pub mod home;
+    pub mod keys;
+    pub mod project;
+    pub mod replace;
 }

@@ -3,6 +3,7 @@
 use super::digest::{GitId, ObjectFormat, ObjectKind};
 use super::error::{Result, fault};
 use super::object::{ReadObjects, STRUCTURE_MAX, WriteObjects};
+use std::cmp::Ordering;
 
 /// What an entry of a tree is. Symbolic links are not among them: no tree of ours holds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,69 @@ pub struct Entry {
     pub id: GitId,
 }
 
+/// One entry of a tree that is read in place, out of the tree's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// Its name: UTF-8, without slash or NUL, not empty.
+    pub name: &'a str,
+    /// What it is.
+    pub mode: Mode,
+    /// The object it names.
+    pub id: GitId,
+}
+
+/// Reads the entries of a tree in place, and refuses all bytes that [`Tree::to_bytes`] would not write.
+///
+/// # Errors
+/// `bad-contents` with what is wrong.
+pub fn parse_entries(format: ObjectFormat, bytes: &[u8]) -> Result<Vec<EntryRef<'_>>> {
+    // The shortest entries of a map have about this many bytes; a wrong guess costs one more allocation.
+    let mut entries = Vec::with_capacity(bytes.len() / (format.id_len() + 10) + 1);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let truncated = || fault!(BadContents, "a tree ends within an entry");
+        let space = rest.iter().take(7).position(|b| *b == b' ').ok_or_else(truncated)?;
+        let mode = match &rest[..space] {
+            b"100644" => Mode::File,
+            b"100755" => Mode::Exec,
+            b"40000" => Mode::Tree,
+            b"160000" => Mode::Gitlink,
+            other => {
+                return Err(fault!(
+                    BadContents,
+                    "a tree entry has mode {:?}, expected 100644, 100755, 40000 or 160000",
+                    String::from_utf8_lossy(other)
+                ));
+            }
+        };
+        rest = &rest[space + 1..];
+        let nul = rest.iter().position(|b| *b == 0).ok_or_else(truncated)?;
+        let name = std::str::from_utf8(&rest[..nul]).map_err(|_| {
+            fault!(
+                BadContents,
+                "the name {:?} of a tree entry is not UTF-8",
+                String::from_utf8_lossy(&rest[..nul])
+            )
+        })?;
+        rest = &rest[nul + 1..];
+        let (id, after) = rest.split_at_checked(format.id_len()).ok_or_else(truncated)?;
+        let id = GitId::from_bytes(id).ok_or_else(truncated)?;
+        rest = after;
+        entries.push(EntryRef { name, mode, id });
+    }
+    check(&entries)?;
+    Ok(entries)
+}
+
+/// Appends one entry to the bytes of a tree.
+pub(crate) fn write_entry(bytes: &mut Vec<u8>, name: &str, mode: Mode, id: &GitId) {
+    bytes.extend_from_slice(mode.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(id.as_bytes());
+}
+
 /// A folder: entries in git's order, no name twice.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tree {
@@ -52,10 +116,9 @@ impl Tree {
     /// # Errors
     /// `bad-contents` where a name stands twice or is not a name of a tree entry.
     pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
-        entries.sort_by(|a, b| git_order(a).cmp(git_order(b)));
-        let tree = Tree { entries };
-        tree.check()?;
-        Ok(tree)
+        entries.sort_by(|a, b| git_order(a.key(), b.key()));
+        check(&entries)?;
+        Ok(Tree { entries })
     }
 
     /// Reads a tree, and refuses all bytes that [`Tree::to_bytes`] would not write.
@@ -63,72 +126,21 @@ impl Tree {
     /// # Errors
     /// `bad-contents` with what is wrong.
     pub fn parse(format: ObjectFormat, bytes: &[u8]) -> Result<Self> {
-        let mut entries = Vec::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let truncated = || fault!(BadContents, "a tree ends within an entry");
-            let space = rest.iter().take(7).position(|b| *b == b' ').ok_or_else(truncated)?;
-            let mode = match &rest[..space] {
-                b"100644" => Mode::File,
-                b"100755" => Mode::Exec,
-                b"40000" => Mode::Tree,
-                b"160000" => Mode::Gitlink,
-                other => {
-                    return Err(fault!(
-                        BadContents,
-                        "a tree entry has mode {:?}, expected 100644, 100755, 40000 or 160000",
-                        String::from_utf8_lossy(other)
-                    ));
-                }
-            };
-            rest = &rest[space + 1..];
-            let nul = rest.iter().position(|b| *b == 0).ok_or_else(truncated)?;
-            let name = std::str::from_utf8(&rest[..nul]).map_err(|_| {
-                fault!(BadContents, "the name {:?} of a tree entry is not UTF-8", String::from_utf8_lossy(&rest[..nul]))
-            })?;
-            rest = &rest[nul + 1..];
-            if rest.len() < format.id_len() {
-                return Err(truncated());
-            }
-            let (id, after) = rest.split_at(format.id_len());
-            let id = GitId::from_bytes(id).ok_or_else(truncated)?;
-            rest = after;
-            entries.push(Entry { name: name.to_owned(), mode, id });
-        }
-        let tree = Tree { entries };
-        tree.check()?;
-        Ok(tree)
-    }
-
-    fn check(&self) -> Result<()> {
-        for entry in &self.entries {
-            if entry.name.is_empty() || entry.name == "." || entry.name == ".." || entry.name.contains(['/', '\0']) {
-                return Err(fault!(BadContents, "{:?} is not a name of a tree entry", entry.name));
-            }
-        }
-        for pair in self.entries.windows(2) {
-            if !git_order(&pair[0]).lt(git_order(&pair[1])) {
-                return Err(fault!(BadContents, "tree entries {:?} and {:?} are not in git's order", pair[0].name, pair[1].name));
-            }
-        }
-        // A file and a folder of one name are apart in git's order, with other names between them.
-        let mut names: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(fault!(BadContents, "the tree entry {:?} stands twice", pair[0]));
-        }
-        Ok(())
+        let entries = parse_entries(format, bytes)?.into_iter().map(|entry| Entry {
+            name: entry.name.to_owned(),
+            mode: entry.mode,
+            id: entry.id,
+        });
+        Ok(Tree {
+            entries: entries.collect(),
+        })
     }
 
     /// Writes the tree as git does.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.entries.len() * 48);
         for entry in &self.entries {
-            bytes.extend_from_slice(entry.mode.as_str().as_bytes());
-            bytes.push(b' ');
-            bytes.extend_from_slice(entry.name.as_bytes());
-            bytes.push(0);
-            bytes.extend_from_slice(entry.id.as_bytes());
+            write_entry(&mut bytes, &entry.name, entry.mode, &entry.id);
         }
         bytes
     }
@@ -140,7 +152,7 @@ impl Tree {
 
     /// Finds an entry by its name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name == name)
+        position(&self.entries, name).map(|index| &self.entries[index])
     }
 
     /// Says whether there is no entry.
@@ -166,9 +178,79 @@ impl Tree {
     }
 }
 
-/// Returns the bytes that git sorts an entry by: a folder as if its name ended in a slash.
-fn git_order(entry: &Entry) -> impl Iterator<Item = u8> + '_ {
-    entry.name.bytes().chain((entry.mode == Mode::Tree).then_some(b'/'))
+/// What both kinds of entries are sorted by.
+trait Keyed {
+    fn key(&self) -> (&str, Mode);
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> (&str, Mode) {
+        (&self.name, self.mode)
+    }
+}
+
+impl Keyed for EntryRef<'_> {
+    fn key(&self) -> (&str, Mode) {
+        (self.name, self.mode)
+    }
+}
+
+/// Finds an entry by its name, among entries in git's order.
+fn position(entries: &[impl Keyed], name: &str) -> Option<usize> {
+    [Mode::File, Mode::Tree]
+        .into_iter()
+        .find_map(|mode| entries.binary_search_by(|entry| git_order(entry.key(), (name, mode))).ok())
+}
+
+fn check(entries: &[impl Keyed]) -> Result<()> {
+    for entry in entries {
+        let (name, _) = entry.key();
+        if name.is_empty() || name == "." || name == ".." || name.bytes().any(|b| b == b'/' || b == 0) {
+            return Err(fault!(BadContents, "{name:?} is not a name of a tree entry"));
+        }
+    }
+    for pair in entries.windows(2) {
+        let (one, next) = (pair[0].key(), pair[1].key());
+        if git_order(one, next) != Ordering::Less {
+            return Err(if one.0 == next.0 {
+                fault!(BadContents, "the tree entry {:?} stands twice", one.0)
+            } else {
+                fault!(
+                    BadContents,
+                    "tree entries {:?} and {:?} are not in git's order",
+                    one.0,
+                    next.0
+                )
+            });
+        }
+    }
+    // A file and a folder of one name are apart in git's order, with other names between them.
+    let folders = entries.iter().filter(|entry| entry.key().1 == Mode::Tree).count();
+    if folders > 0 && folders < entries.len() {
+        for (name, _) in entries.iter().map(Keyed::key).filter(|key| key.1 == Mode::Tree) {
+            if entries
+                .binary_search_by(|entry| git_order(entry.key(), (name, Mode::File)))
+                .is_ok()
+            {
+                return Err(fault!(BadContents, "the tree entry {name:?} stands twice"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares two entries as git sorts them: a folder as if its name ended in a slash.
+pub(crate) fn git_order(one: (&str, Mode), other: (&str, Mode)) -> Ordering {
+    let common = one.0.len().min(other.0.len());
+    // The byte after what both have; names hold neither NUL nor slash.
+    let next = |(name, mode): (&str, Mode)| match name.as_bytes().get(common) {
+        Some(byte) => *byte,
+        None if mode == Mode::Tree => b'/',
+        None => 0,
+    };
+    one.0.as_bytes()[..common]
+        .cmp(&other.0.as_bytes()[..common])
+        .then_with(|| next(one).cmp(&next(other)))
 }
 
 #[cfg(test)]
@@ -176,12 +258,20 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, mode: Mode) -> Entry {
-        Entry { name: name.into(), mode, id: ObjectFormat::Sha1.empty_tree() }
+        Entry {
+            name: name.into(),
+            mode,
+            id: ObjectFormat::Sha1.empty_tree(),
+        }
     }
 
     #[test]
     fn a_folder_sorts_as_if_its_name_ended_in_a_slash() -> Result<()> {
-        let tree = Tree::new(vec![entry("a", Mode::Tree), entry("a.b", Mode::File), entry("a-b", Mode::File)])?;
+        let tree = Tree::new(vec![
+            entry("a", Mode::Tree),
+            entry("a.b", Mode::File),
+            entry("a-b", Mode::File),
+        ])?;
         let names: Vec<&str> = tree.entries().iter().map(|e| e.name.as_str()).collect();
         assert_eq!(names, ["a-b", "a.b", "a"]);
         assert_eq!(Tree::parse(ObjectFormat::Sha1, &tree.to_bytes())?, tree);
@@ -192,6 +282,22 @@ mod tests {
     fn a_name_stands_once() {
         assert!(Tree::new(vec![entry("a", Mode::Tree), entry("a", Mode::File)]).is_err());
         assert!(Tree::new(vec![entry("a", Mode::Tree), entry("a-", Mode::File), entry("a", Mode::File)]).is_err());
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_name_whatever_it_is() -> Result<()> {
+        let tree = Tree::new(vec![
+            entry("a", Mode::Tree),
+            entry("a-", Mode::File),
+            entry("a.b", Mode::Gitlink),
+            entry("a0", Mode::Tree),
+            entry("b", Mode::Exec),
+        ])?;
+        for name in ["a", "a-", "a.b", "a0", "b"] {
+            assert_eq!(tree.get(name).map(|e| e.name.as_str()), Some(name));
+        }
+        assert!(tree.get("a.").is_none() && tree.get("c").is_none());
+        Ok(())
     }
 
     #[test]

@@ -1,0 +1,2310 @@
+//! The map of a registry: which log ends in which record, as one git tree.
+//!
+//! The tree of every checkpoint is a map. Its leaves are gitlinks (mode 160000) to the last records of logs, and one blob a
+//! mirror:
+//!
+//! ```text
+//! attestations/<domain>/<ns>.<name>   the head of an attestation log
+//! mirrors/<domain>/held               what is kept of that registry, a blob (mode 100644)
+//! mirrors/<domain>/log                the head of the registry log of a mirrored registry
+//! packages/<ns>/<name>                the head of a package log
+//! packages/<ns>/<name>.decisions      the head of its decision log
+//! skip                                the checkpoint that `model::skip` names; absent in checkpoint 0
+//! ```
+//!
+//! A map has one shape, which follows from its entries alone:
+//!
+//! 1. `packages` (of namespaces), each namespace (of packages), `attestations` (of domains), each domain in it (of
+//!    packages) and `mirrors` (of domains) are folders of names. A package and its decisions are one name.
+//! 2. A folder of at most [`FOLDER_NAMES`] names holds them as they are. In a larger one all names stand in folders `_00` to
+//!    `_ff` by the first byte of the SHA-256 of the name (without `.decisions`), and so on with the next byte in each of those
+//!    that holds more than [`FOLDER_NAMES`].
+//! 3. No folder is empty; a map of nothing is the empty tree.
+//! 4. Decisions stand beside a package, `held` beside a `log`.
+//!
+//! So a name is looked up, and its absence proven, by the few trees on its path; a namespace is one subtree; and where two maps
+//! agree their trees are the same.
+
+use super::digest::{ChangesDigest, FileDigest, GitId, LogId, ObjectFormat, ObjectKind, RecordDigest};
+use super::error::{Error, ErrorCode, Result, fault};
+use super::name::{Label, PackageName, RegistryName};
+use super::object::{ReadObjects, WriteObjects};
+use super::tree::{EntryRef, Mode, git_order, parse_entries, write_entry};
+use sha2::{Digest as _, Sha256};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+
+/// The number of names that a folder holds before they move into folders by their hashes.
+pub const FOLDER_NAMES: usize = 256;
+
+/// The largest tree that can belong to a map, in bytes. The fullest is a folder of 256 domains of 253 bytes each.
+const TREE_MAX: u64 = 128 * 1024;
+
+const DECISIONS: &str = ".decisions";
+const HELD: &str = "held";
+const LOG: &str = "log";
+const SKIP: &str = "skip";
+const PACKAGES: &str = "packages";
+const ATTESTATIONS: &str = "attestations";
+const MIRRORS: &str = "mirrors";
+
+/// A place in a map that an id can stand in.
+///
+/// It prints as its path without the folders `_00` to `_ff`, and sorts by the bytes of that path.
+///
+/// ```
+/// # use quipu::model::map::Slot;
+/// let slot: Slot = "packages/wasi/http.decisions".parse()?;
+/// assert_eq!(slot, Slot::Decisions("wasi:http".parse()?));
+/// # Ok::<(), quipu::model::error::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The head of a package log.
+    Package(PackageName),
+    /// The head of the decision log beside a package log.
+    Decisions(PackageName),
+    /// The head of an attestation log about a package of the named registry.
+    Attestation(RegistryName, PackageName),
+    /// The head of the registry log of a mirrored registry.
+    MirrorLog(RegistryName),
+    /// The blob that says what is kept of a mirrored registry.
+    MirrorHeld(RegistryName),
+    /// The checkpoint that the skip link names.
+    Skip,
+}
+
+impl Slot {
+    /// Returns the mode of the entry: a gitlink, but for [`Slot::MirrorHeld`] a file.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Slot::MirrorHeld(_) => Mode::File,
+            _ => Mode::Gitlink,
+        }
+    }
+
+    /// Returns the words of the path below the top, each with the byte that follows it (0: the end).
+    fn words(&self) -> [(&str, u8); 3] {
+        const END: (&str, u8) = ("", 0);
+        match self {
+            Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
+            Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
+            Slot::Attestation(domain, package) => [
+                (domain.as_str(), b'/'),
+                (package.namespace().as_str(), b'.'),
+                (package.name().as_str(), 0),
+            ],
+            Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
+            Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
+            Slot::Skip => [END; 3],
+        }
+    }
+
+    /// Returns the place of this slot's kind among the folders at the top.
+    fn rank(&self) -> u8 {
+        match self {
+            Slot::Attestation(..) => 0,
+            Slot::MirrorHeld(_) | Slot::MirrorLog(_) => 1,
+            Slot::Package(_) | Slot::Decisions(_) => 2,
+            Slot::Skip => 3,
+        }
+    }
+}
+
+impl Ord for Slot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank()).then_with(|| {
+            let pairs = self.words().into_iter().zip(other.words());
+            pairs.fold(Ordering::Equal, |order, (one, next)| {
+                order.then_with(|| compare_words(one, next))
+            })
+        })
+    }
+}
+
+impl PartialOrd for Slot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares words as part of a path. No word holds a byte that can follow it.
+fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
+    let common = one.len().min(other.len());
+    let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
+    one.as_bytes()[..common]
+        .cmp(&other.as_bytes()[..common])
+        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slot::Package(package) => write!(f, "{PACKAGES}/{}/{}", package.namespace(), package.name()),
+            Slot::Decisions(package) => write!(f, "{PACKAGES}/{}/{}{DECISIONS}", package.namespace(), package.name()),
+            Slot::Attestation(domain, package) => {
+                write!(f, "{ATTESTATIONS}/{domain}/{}.{}", package.namespace(), package.name())
+            }
+            Slot::MirrorLog(domain) => write!(f, "{MIRRORS}/{domain}/{LOG}"),
+            Slot::MirrorHeld(domain) => write!(f, "{MIRRORS}/{domain}/{HELD}"),
+            Slot::Skip => f.write_str(SKIP),
+        }
+    }
+}
+
+impl FromStr for Slot {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || fault!(BadReference, "{text:?} is not a place in a map");
+        if text == SKIP {
+            return Ok(Slot::Skip);
+        }
+        let mut words = text.split('/');
+        let (Some(top), Some(folder), Some(entry), None) = (words.next(), words.next(), words.next(), words.next()) else {
+            return Err(wrong());
+        };
+        match (top, entry) {
+            (PACKAGES, _) => package_slot(&folder.parse()?, entry),
+            (ATTESTATIONS, _) => attestation_slot(&folder.parse()?, entry),
+            (MIRRORS, LOG) => Ok(Slot::MirrorLog(folder.parse()?)),
+            (MIRRORS, HELD) => Ok(Slot::MirrorHeld(folder.parse()?)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
+    let (name, decisions) = match entry.strip_suffix(DECISIONS) {
+        Some(name) => (name, true),
+        None => (entry, false),
+    };
+    let package = PackageName::new(namespace.clone(), name.parse()?);
+    Ok(if decisions {
+        Slot::Decisions(package)
+    } else {
+        Slot::Package(package)
+    })
+}
+
+fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
+    let (namespace, name) = entry
+        .split_once('.')
+        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
+    let package = PackageName::new(namespace.parse()?, name.parse()?);
+    Ok(Slot::Attestation(domain.clone(), package))
+}
+
+/// What a look into a map that may lack trees came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The id that stands there.
+    Found(GitId),
+    /// Nothing stands there, and the trees read prove it.
+    Absent,
+    /// This tree must be had first.
+    Missing(GitId),
+}
+
+/// One difference between two maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The place.
+    pub slot: Slot,
+    /// What stood there.
+    pub old: Option<GitId>,
+    /// What stands there now.
+    pub new: Option<GitId>,
+}
+
+/// A map, named by its root tree. Trees are read when they are needed, and each that is read is held against the one shape it
+/// may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Map {
+    root: GitId,
+}
+
+/// What becomes of the entries of a tree: the id, or `None` where it goes.
+type Entries = Vec<(String, Option<GitId>)>;
+
+impl Map {
+    /// Takes the tree of a checkpoint for its map. Nothing is read yet.
+    pub fn at(root: GitId) -> Self {
+        Map { root }
+    }
+
+    /// Returns the map without entries. Its tree need not be among the objects to be read.
+    pub fn empty(format: ObjectFormat) -> Self {
+        Map {
+            root: format.empty_tree(),
+        }
+    }
+
+    /// Returns the id of the root tree.
+    pub fn root(&self) -> GitId {
+        self.root
+    }
+
+    /// Builds the map of these entries.
+    ///
+    /// # Errors
+    /// Those of [`Map::update`].
+    pub fn build(objects: &mut impl WriteObjects, all: &BTreeMap<Slot, GitId>) -> Result<Self> {
+        let changes = all.iter().map(|(slot, id)| (slot, Some(*id)));
+        Map::empty(objects.format()).apply(objects, changes)
+    }
+
+    /// Looks up what stands in one place, and reads the trees on its path only.
+    ///
+    /// # Errors
+    /// `bad-map` where one of those trees has not the shape of a map, `corrupt-object` where one is missing or damaged.
+    pub fn get(&self, objects: &impl ReadObjects, slot: &Slot) -> Result<Option<GitId>> {
+        match self.lookup(objects, slot)? {
+            Lookup::Found(id) => Ok(Some(id)),
+            Lookup::Absent => Ok(None),
+            Lookup::Missing(tree) => Err(missing(tree).at(format!("map entry {slot}"))),
+        }
+    }
+
+    /// Looks up what stands in one place where trees may be missing, and says which tree is needed next.
+    ///
+    /// # Errors
+    /// `bad-map` where a tree on the path has not the shape of a map, `corrupt-object` where one is damaged.
+    pub fn lookup(&self, objects: &impl ReadObjects, slot: &Slot) -> Result<Lookup> {
+        let Some(bytes) = load(objects, self.root)? else {
+            return Ok(Lookup::Missing(self.root));
+        };
+        let top = Top::parse(objects.format(), &bytes)?;
+        let (folder, tree, name) = match slot {
+            Slot::Skip => return Ok(top.skip.map_or(Lookup::Absent, Lookup::Found)),
+            Slot::Package(package) | Slot::Decisions(package) => (Folder::Namespaces, top.packages, package.namespace().as_str()),
+            Slot::Attestation(domain, _) => (Folder::Domains, top.attestations, domain.as_str()),
+            Slot::MirrorLog(domain) | Slot::MirrorHeld(domain) => (Folder::Mirrors, top.mirrors, domain.as_str()),
+        };
+        let Some(tree) = tree else { return Ok(Lookup::Absent) };
+        let inner = match find(objects, &folder, tree, name, name)? {
+            Lookup::Found(inner) => inner,
+            other => return Ok(other),
+        };
+        match slot {
+            Slot::Package(package) | Slot::Decisions(package) => {
+                let name = package.name().as_str();
+                let folder = Folder::Packages(package.namespace().clone());
+                if matches!(slot, Slot::Decisions(_)) {
+                    find(objects, &folder, inner, name, &format!("{name}{DECISIONS}"))
+                } else {
+                    find(objects, &folder, inner, name, name)
+                }
+            }
+            Slot::Attestation(domain, package) => {
+                let name = format!("{}.{}", package.namespace(), package.name());
+                find(objects, &Folder::Attestations(domain.clone()), inner, &name, &name)
+            }
+            Slot::MirrorLog(domain) | Slot::MirrorHeld(domain) => {
+                let Some(bytes) = load(objects, inner)? else {
+                    return Ok(Lookup::Missing(inner));
+                };
+                let mirror = Mirror::parse(objects.format(), domain, &bytes)?;
+                Ok(match slot {
+                    Slot::MirrorHeld(_) => mirror.held.map_or(Lookup::Absent, Lookup::Found),
+                    _ => Lookup::Found(mirror.log),
+                })
+            }
+            // Answered above.
+            Slot::Skip => Ok(Lookup::Absent),
+        }
+    }
+
+    /// Puts ids into places and takes what is `None` away, all at once; each tree that changes is written once. The result is
+    /// the map that [`Map::build`] makes of the same entries. Taking away what is not there changes nothing.
+    ///
+    /// # Errors
+    /// `bad-map` where a tree on the way has not the shape of a map, or where the result would break rule 4 or hold an id
+    /// of another object format; `corrupt-object` where one is missing or damaged; `io` where one could not be written.
+    pub fn update(&self, objects: &mut impl WriteObjects, changes: &BTreeMap<Slot, Option<GitId>>) -> Result<Self> {
+        self.apply(objects, changes.iter().map(|(slot, id)| (slot, *id)))
+    }
+
+    fn apply<'a>(
+        &self,
+        objects: &mut impl WriteObjects,
+        changes: impl Iterator<Item = (&'a Slot, Option<GitId>)>,
+    ) -> Result<Self> {
+        let mut top = Top::parse(objects.format(), &load_top(objects, self.root)?)?;
+        let plan = Plan::of(objects.format(), changes)?;
+        for (folder, tree, edits) in [
+            (Folder::Namespaces, &mut top.packages, plan.packages),
+            (Folder::Domains, &mut top.attestations, plan.attestations),
+            (Folder::Mirrors, &mut top.mirrors, plan.mirrors),
+        ] {
+            if !edits.is_empty() {
+                *tree = edit_folder(objects, &folder, *tree, edits)?;
+            }
+        }
+        if let Some(skip) = plan.skip {
+            top.skip = skip;
+        }
+        let root = objects.write(ObjectKind::Tree, &top.to_bytes())?;
+        Ok(Map { root })
+    }
+
+    /// Visits every entry and checks the whole shape on the way: only when this has come to its end without an error is
+    /// the map proven to be one.
+    ///
+    /// It goes folder by folder as git sorts them, `skip` last; in a folder that is split the names come by their hashes, elsewhere
+    /// in the order of [`Slot`]. One tree a level is held in memory. Namespaces can share a tree, so a hostile map of a few
+    /// trees may have a great many entries: who visits a stranger's map stops at the number of packages that the checkpoint states.
+    ///
+    /// # Errors
+    /// Those of `visit`; `bad-map` with the path of the tree that has not the shape of a map, `corrupt-object` where a
+    /// tree is missing or damaged.
+    pub fn for_each(&self, objects: &impl ReadObjects, visit: &mut dyn FnMut(Slot, GitId) -> Result<()>) -> Result<()> {
+        let top = Top::parse(objects.format(), &load_top(objects, self.root)?)?;
+        for part in top.parts() {
+            part.for_each(objects, visit)?;
+        }
+        top.skip.map_or(Ok(()), |id| visit(Slot::Skip, id))
+    }
+
+    /// Proves that the whole map has the one shape that its entries ask for.
+    ///
+    /// # Errors
+    /// `bad-map` with the path of the tree where it has not, `corrupt-object` where a tree is missing or damaged.
+    pub fn check(&self, objects: &impl ReadObjects) -> Result<()> {
+        self.for_each(objects, &mut |_, _| Ok(()))
+    }
+
+    /// Counts the packages. It reads the whole map and checks it.
+    ///
+    /// # Errors
+    /// Those of [`Map::check`].
+    pub fn count_packages(&self, objects: &impl ReadObjects) -> Result<u64> {
+        let mut count = 0;
+        self.for_each(objects, &mut |slot, _| {
+            count += u64::from(matches!(slot, Slot::Package(_)));
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// Returns all namespaces that hold a package, sorted, without reading the namespaces themselves.
+    ///
+    /// # Errors
+    /// Those of [`Map::check`], as far as the trees above the namespaces go.
+    pub fn namespaces(&self, objects: &impl ReadObjects) -> Result<Vec<Label>> {
+        let top = Top::parse(objects.format(), &load_top(objects, self.root)?)?;
+        let mut namespaces = Vec::new();
+        if let Some(tree) = top.packages {
+            let part = SubMap::new(Folder::Namespaces, tree);
+            part.names(objects, &mut |entry| {
+                namespaces.push(entry.name.parse()?);
+                Ok(())
+            })?;
+        }
+        namespaces.sort_unstable();
+        Ok(namespaces)
+    }
+
+    /// Returns the part of the map that holds all packages and decisions of one namespace; `None` where it has none.
+    ///
+    /// # Errors
+    /// Those of [`Map::get`].
+    pub fn packages_of(&self, objects: &impl ReadObjects, namespace: &Label) -> Result<Option<SubMap>> {
+        let top = Top::parse(objects.format(), &load_top(objects, self.root)?)?;
+        let Some(tree) = top.packages else { return Ok(None) };
+        match find(objects, &Folder::Namespaces, tree, namespace.as_str(), namespace.as_str())? {
+            Lookup::Found(tree) => Ok(Some(SubMap::new(Folder::Packages(namespace.clone()), tree))),
+            Lookup::Absent => Ok(None),
+            Lookup::Missing(tree) => Err(missing(tree).at(format!("namespace {namespace}"))),
+        }
+    }
+
+    /// Takes the map apart into at least this many parts where it has that many folders, each to be walked on its own, by
+    /// another thread for one. Together they hold every entry but `skip`; where all of them are walked without an error, the map has
+    /// been checked as [`Map::check`] does.
+    ///
+    /// # Errors
+    /// Those of [`Map::check`], as far as the trees above the parts go.
+    pub fn subtrees(&self, objects: &impl ReadObjects, at_least: usize) -> Result<Vec<SubMap>> {
+        let top = Top::parse(objects.format(), &load_top(objects, self.root)?)?;
+        let mut waiting: VecDeque<SubMap> = top.parts().collect();
+        let mut whole = Vec::new();
+        while waiting.len() + whole.len() < at_least {
+            let Some(part) = waiting.pop_front() else { break };
+            match part.divide(objects)? {
+                Some(parts) => waiting.extend(parts),
+                None => whole.push(part),
+            }
+        }
+        whole.extend(waiting);
+        Ok(whole)
+    }
+
+    /// Reports every place where two maps differ, and reads only trees that differ.
+    ///
+    /// It goes folder by folder as git sorts them, `skip` last; in a folder that is split in one of the two maps the names come
+    /// by their hashes, elsewhere in the order of [`Slot`].
+    ///
+    /// # Errors
+    /// Those of `report`; `bad-map` where a tree that was read has not the shape of a map, `corrupt-object` where one is
+    /// missing or damaged.
+    pub fn diff(objects: &impl ReadObjects, old: Map, new: Map, report: &mut dyn FnMut(Change) -> Result<()>) -> Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        let before = Top::parse(objects.format(), &load_top(objects, old.root)?)?;
+        let after = Top::parse(objects.format(), &load_top(objects, new.root)?)?;
+        for (folder, old, new) in [
+            (Folder::Domains, before.attestations, after.attestations),
+            (Folder::Mirrors, before.mirrors, after.mirrors),
+            (Folder::Namespaces, before.packages, after.packages),
+        ] {
+            let mut prefix = Vec::new();
+            diff_folders(objects, &folder, &mut prefix, Side::tree(old), Side::tree(new), report)?;
+        }
+        report_change(Slot::Skip, before.skip, after.skip, report)
+    }
+}
+
+/// A part of a map that can be walked without the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubMap {
+    folder: Folder,
+    /// The bytes of the hash that all names below begin with.
+    prefix: Vec<u8>,
+    tree: GitId,
+}
+
+impl SubMap {
+    fn new(folder: Folder, tree: GitId) -> Self {
+        SubMap {
+            folder,
+            prefix: Vec::new(),
+            tree,
+        }
+    }
+
+    /// Returns the id of the tree at its top.
+    pub fn tree(&self) -> GitId {
+        self.tree
+    }
+
+    /// Visits every entry of this part as [`Map::for_each`] does.
+    ///
+    /// # Errors
+    /// Those of [`Map::for_each`].
+    pub fn for_each(&self, objects: &impl ReadObjects, visit: &mut dyn FnMut(Slot, GitId) -> Result<()>) -> Result<()> {
+        self.names(objects, &mut |entry| self.folder.visit(objects, entry, visit))
+    }
+
+    /// Visits the entries of the folder itself.
+    fn names(&self, objects: &impl ReadObjects, visit: &mut dyn FnMut(EntryRef<'_>) -> Result<()>) -> Result<()> {
+        walk(objects, &self.folder, &mut self.prefix.clone(), self.tree, visit).map(|_| ())
+    }
+
+    /// Takes this part apart into the folders below it; `None` where there are none.
+    fn divide(&self, objects: &impl ReadObjects) -> Result<Option<Vec<SubMap>>> {
+        let bytes = load_folder(objects, &self.folder, &self.prefix, self.tree)?;
+        match Shape::parse(objects.format(), &self.folder, &self.prefix, &bytes)? {
+            Shape::Split(parts) => {
+                let ids = parts.iter().map(|(byte, id)| (*byte, *id));
+                if let Some(few) = count_if_few(objects, &self.folder, &self.prefix, 0, ids)? {
+                    return Err(split_too_early(&self.folder, &self.prefix, few));
+                }
+                let part = |(byte, tree)| SubMap {
+                    folder: self.folder.clone(),
+                    prefix: [&self.prefix[..], &[byte]].concat(),
+                    tree,
+                };
+                Ok(Some(parts.into_iter().map(part).collect()))
+            }
+            Shape::Flat(entries) => {
+                let parts = entries.iter().map(|entry| {
+                    let folder = match self.folder {
+                        Folder::Namespaces => Folder::Packages(entry.name.parse()?),
+                        Folder::Domains => Folder::Attestations(entry.name.parse()?),
+                        Folder::Mirrors | Folder::Packages(_) | Folder::Attestations(_) => return Ok(None),
+                    };
+                    Ok(Some(SubMap::new(folder, entry.id)))
+                });
+                parts.collect()
+            }
+        }
+    }
+}
+
+/// The folders of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Folder {
+    /// `packages`
+    Namespaces,
+    /// `packages/<ns>`
+    Packages(Label),
+    /// `attestations`
+    Domains,
+    /// `attestations/<domain>`
+    Attestations(RegistryName),
+    /// `mirrors`
+    Mirrors,
+}
+
+impl Folder {
+    /// Returns what the entries are.
+    fn mode(&self) -> Mode {
+        match self {
+            Folder::Namespaces | Folder::Domains | Folder::Mirrors => Mode::Tree,
+            Folder::Packages(_) | Folder::Attestations(_) => Mode::Gitlink,
+        }
+    }
+
+    /// Returns the name that an entry belongs to: of a package's decisions, the package.
+    fn name_of<'a>(&self, entry: &'a str) -> &'a str {
+        match self {
+            Folder::Packages(_) => entry.strip_suffix(DECISIONS).unwrap_or(entry),
+            _ => entry,
+        }
+    }
+
+    /// Checks that an entry has a name that belongs here.
+    fn check_name(&self, entry: &str) -> Result<()> {
+        match self {
+            Folder::Namespaces | Folder::Packages(_) => self.name_of(entry).parse::<Label>().map(|_| ()),
+            Folder::Domains | Folder::Mirrors => entry.parse::<RegistryName>().map(|_| ()),
+            Folder::Attestations(domain) => attestation_slot(domain, entry).map(|_| ()),
+        }
+    }
+
+    /// Visits what is below one entry.
+    fn visit(
+        &self,
+        objects: &impl ReadObjects,
+        entry: EntryRef<'_>,
+        visit: &mut dyn FnMut(Slot, GitId) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Folder::Namespaces => SubMap::new(Folder::Packages(entry.name.parse()?), entry.id).for_each(objects, visit),
+            Folder::Domains => SubMap::new(Folder::Attestations(entry.name.parse()?), entry.id).for_each(objects, visit),
+            Folder::Packages(namespace) => visit(package_slot(namespace, entry.name)?, entry.id),
+            Folder::Attestations(domain) => visit(attestation_slot(domain, entry.name)?, entry.id),
+            Folder::Mirrors => {
+                let domain: RegistryName = entry.name.parse()?;
+                let mirror = Mirror::read(objects, &domain, entry.id)?;
+                if let Some(held) = mirror.held {
+                    visit(Slot::MirrorHeld(domain.clone()), held)?;
+                }
+                visit(Slot::MirrorLog(domain), mirror.log)
+            }
+        }
+    }
+
+    /// Returns the path of the tree that holds the names whose hashes begin with these bytes.
+    fn path(&self, prefix: &[u8]) -> String {
+        let mut path = match self {
+            Folder::Namespaces => PACKAGES.to_owned(),
+            Folder::Packages(namespace) => format!("{PACKAGES}/{namespace}"),
+            Folder::Domains => ATTESTATIONS.to_owned(),
+            Folder::Attestations(domain) => format!("{ATTESTATIONS}/{domain}"),
+            Folder::Mirrors => MIRRORS.to_owned(),
+        };
+        for byte in prefix {
+            path.push('/');
+            path.push_str(&part_name(*byte));
+        }
+        path
+    }
+}
+
+fn hash(name: &str) -> [u8; 32] {
+    Sha256::digest(name.as_bytes()).into()
+}
+
+/// Returns the name of the folder for the names whose next byte is this one.
+fn part_name(byte: u8) -> String {
+    format!("_{byte:02x}")
+}
+
+fn part_byte(name: &str) -> Option<u8> {
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    match name.as_bytes() {
+        [b'_', high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    }
+}
+
+fn missing(tree: GitId) -> Error {
+    fault!(CorruptObject, "tree {tree} is missing")
+}
+
+/// Reads the bytes of a tree; `None` where it is missing.
+fn load(objects: &impl ReadObjects, tree: GitId) -> Result<Option<Vec<u8>>> {
+    match objects.read(ObjectKind::Tree, tree, TREE_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        // Git knows the empty tree without having it, and so do we.
+        Err(error) if error.code() == ErrorCode::NotFound => Ok((tree == tree.format().empty_tree()).then(Vec::new)),
+        Err(error) if error.code() == ErrorCode::Limit => Err(fault!(BadMap, "{}", error.message())),
+        Err(error) => Err(error),
+    }
+}
+
+fn load_top(objects: &impl ReadObjects, tree: GitId) -> Result<Vec<u8>> {
+    load(objects, tree)
+        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
+        .map_err(|error| error.at("the map"))
+}
+
+fn load_folder(objects: &impl ReadObjects, folder: &Folder, prefix: &[u8], tree: GitId) -> Result<Vec<u8>> {
+    load(objects, tree)
+        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
+        .map_err(|error| error.at(folder.path(prefix)))
+}
+
+fn parse<'a>(format: ObjectFormat, bytes: &'a [u8]) -> Result<Vec<EntryRef<'a>>> {
+    parse_entries(format, bytes).map_err(|error| fault!(BadMap, "{}", error.message()))
+}
+
+/// Finds an entry of a folder, through the folders it may be split into.
+fn find(objects: &impl ReadObjects, folder: &Folder, mut tree: GitId, name: &str, entry: &str) -> Result<Lookup> {
+    let hash = hash(name);
+    for depth in 0..=hash.len() {
+        let Some(bytes) = load(objects, tree).map_err(|error| error.at(folder.path(&hash[..depth])))? else {
+            return Ok(Lookup::Missing(tree));
+        };
+        match Shape::parse(objects.format(), folder, &hash[..depth], &bytes)? {
+            Shape::Flat(entries) => {
+                let found = entries
+                    .binary_search_by(|found| git_order((found.name, found.mode), (entry, folder.mode())))
+                    .map(|index| Lookup::Found(entries[index].id));
+                return Ok(found.unwrap_or(Lookup::Absent));
+            }
+            Shape::Split(parts) => match parts.binary_search_by_key(&hash[depth], |(byte, _)| *byte) {
+                Ok(index) => tree = parts[index].1,
+                Err(_) => return Ok(Lookup::Absent),
+            },
+        }
+    }
+    // A shape that is split deeper than a hash is long was refused.
+    Ok(Lookup::Absent)
+}
+
+/// What one tree of a folder holds.
+enum Shape<'a> {
+    /// Names as they are, in git's order.
+    Flat(Vec<EntryRef<'a>>),
+    /// Folders `_00` to `_ff`, by their bytes.
+    Split(Vec<(u8, GitId)>),
+}
+
+impl<'a> Shape<'a> {
+    /// Reads a tree of a folder, and checks all that can be seen from this tree alone.
+    fn parse(format: ObjectFormat, folder: &Folder, prefix: &[u8], bytes: &'a [u8]) -> Result<Self> {
+        Shape::parse_bare(format, folder, prefix, bytes).map_err(|error| match error.code() {
+            // A name that breaks the grammar of names.
+            ErrorCode::BadName | ErrorCode::BadReference => fault!(BadMap, "{}", error.message()).at(folder.path(prefix)),
+            _ => error.at(folder.path(prefix)),
+        })
+    }
+
+    fn parse_bare(format: ObjectFormat, folder: &Folder, prefix: &[u8], bytes: &'a [u8]) -> Result<Self> {
+        let entries = parse(format, bytes)?;
+        if entries.is_empty() {
+            return Err(fault!(BadMap, "the folder is empty, expected none"));
+        }
+        if entries.iter().any(|entry| entry.name.starts_with('_')) {
+            return Shape::split(prefix, &entries);
+        }
+        let mut names = 0;
+        for entry in &entries {
+            expect_mode(entry, folder.mode())?;
+            folder.check_name(entry.name)?;
+            let name = folder.name_of(entry.name);
+            if name.len() < entry.name.len() {
+                if entries.binary_search_by(|other| other.name.cmp(name)).is_err() {
+                    return Err(fault!(BadMap, "{:?} stands there without {name:?}", entry.name));
+                }
+                continue;
+            }
+            names += 1;
+            if !prefix.is_empty() {
+                let hash = hash(name);
+                if !hash.starts_with(prefix) {
+                    let place = folder.path(&hash[..prefix.len()]);
+                    return Err(fault!(BadMap, "{name:?} stands here, expected in {place}"));
+                }
+            }
+        }
+        if names > FOLDER_NAMES {
+            return Err(fault!(
+                BadMap,
+                "the folder holds {names} names, expected folders _00 to _ff beyond {FOLDER_NAMES}"
+            ));
+        }
+        Ok(Shape::Flat(entries))
+    }
+
+    fn split(prefix: &[u8], entries: &[EntryRef<'_>]) -> Result<Self> {
+        if prefix.len() >= 32 {
+            return Err(fault!(BadMap, "the folder is split further than a hash is long"));
+        }
+        let part = |entry: &EntryRef<'_>| {
+            let byte =
+                part_byte(entry.name).ok_or_else(|| fault!(BadMap, "{:?} stands beside folders _00 to _ff", entry.name))?;
+            expect_mode(entry, Mode::Tree)?;
+            Ok((byte, entry.id))
+        };
+        Ok(Shape::Split(entries.iter().map(part).collect::<Result<_>>()?))
+    }
+}
+
+fn expect_mode(entry: &EntryRef<'_>, expected: Mode) -> Result<()> {
+    if entry.mode != expected {
+        return Err(fault!(
+            BadMap,
+            "{:?} has mode {}, expected {}",
+            entry.name,
+            entry.mode.as_str(),
+            expected.as_str()
+        ));
+    }
+    Ok(())
+}
+
+fn split_too_early(folder: &Folder, prefix: &[u8], names: usize) -> Error {
+    fault!(
+        BadMap,
+        "{names} names stand in folders _00 to _ff, expected them as they are up to {FOLDER_NAMES}"
+    )
+    .at(folder.path(prefix))
+}
+
+/// Visits the entries of a folder and returns the number of its names.
+fn walk(
+    objects: &impl ReadObjects,
+    folder: &Folder,
+    prefix: &mut Vec<u8>,
+    tree: GitId,
+    visit: &mut dyn FnMut(EntryRef<'_>) -> Result<()>,
+) -> Result<usize> {
+    let bytes = load_folder(objects, folder, prefix, tree)?;
+    let mut names = 0;
+    match Shape::parse(objects.format(), folder, prefix, &bytes)? {
+        Shape::Flat(entries) => {
+            for entry in entries {
+                names += usize::from(folder.name_of(entry.name).len() == entry.name.len());
+                visit(entry)?;
+            }
+        }
+        Shape::Split(parts) => {
+            for (byte, tree) in parts {
+                prefix.push(byte);
+                names += walk(objects, folder, prefix, tree, visit)?;
+                prefix.pop();
+            }
+            if names <= FOLDER_NAMES {
+                return Err(split_too_early(folder, prefix, names));
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Counts the names in these parts of a split folder, beside `others`; `None` as soon as they are more than a folder holds
+/// unsplit. Every part that is not read counts for the one name that it has at least.
+fn count_if_few(
+    objects: &impl ReadObjects,
+    folder: &Folder,
+    prefix: &[u8],
+    others: usize,
+    parts: impl ExactSizeIterator<Item = (u8, GitId)>,
+) -> Result<Option<usize>> {
+    let mut names = others + parts.len();
+    for (byte, tree) in parts {
+        if names > FOLDER_NAMES {
+            break;
+        }
+        let prefix = [prefix, &[byte]].concat();
+        let bytes = load_folder(objects, folder, &prefix, tree)?;
+        match Shape::parse(objects.format(), folder, &prefix, &bytes)? {
+            Shape::Flat(entries) => names += Names::from(entries).count(folder) - 1,
+            Shape::Split(_) => return Ok(None),
+        }
+    }
+    Ok((names <= FOLDER_NAMES).then_some(names))
+}
+
+/// The tree at the top of a map.
+#[derive(Clone, Copy)]
+struct Top {
+    attestations: Option<GitId>,
+    mirrors: Option<GitId>,
+    packages: Option<GitId>,
+    skip: Option<GitId>,
+}
+
+impl Top {
+    fn parse(format: ObjectFormat, bytes: &[u8]) -> Result<Self> {
+        let mut top = Top {
+            attestations: None,
+            mirrors: None,
+            packages: None,
+            skip: None,
+        };
+        for entry in parse(format, bytes).map_err(|error| error.at("the map"))? {
+            let (place, mode) = match entry.name {
+                ATTESTATIONS => (&mut top.attestations, Mode::Tree),
+                MIRRORS => (&mut top.mirrors, Mode::Tree),
+                PACKAGES => (&mut top.packages, Mode::Tree),
+                SKIP => (&mut top.skip, Mode::Gitlink),
+                other => {
+                    return Err(fault!(
+                        BadMap,
+                        "the map: {other:?} stands at its top, expected attestations, mirrors, packages or skip"
+                    ));
+                }
+            };
+            expect_mode(&entry, mode).map_err(|error| error.at("the map"))?;
+            *place = Some(entry.id);
+        }
+        Ok(top)
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, mode, id) in [
+            (ATTESTATIONS, Mode::Tree, self.attestations),
+            (MIRRORS, Mode::Tree, self.mirrors),
+            (PACKAGES, Mode::Tree, self.packages),
+            (SKIP, Mode::Gitlink, self.skip),
+        ] {
+            if let Some(id) = id {
+                write_entry(&mut bytes, name, mode, &id);
+            }
+        }
+        bytes
+    }
+
+    fn parts(&self) -> impl Iterator<Item = SubMap> + use<> {
+        [
+            (Folder::Domains, self.attestations),
+            (Folder::Mirrors, self.mirrors),
+            (Folder::Namespaces, self.packages),
+        ]
+        .into_iter()
+        .filter_map(|(folder, tree)| Some(SubMap::new(folder, tree?)))
+    }
+}
+
+/// The folder of one mirrored registry.
+struct Mirror {
+    held: Option<GitId>,
+    log: GitId,
+}
+
+impl Mirror {
+    fn read(objects: &impl ReadObjects, domain: &RegistryName, tree: GitId) -> Result<Self> {
+        let bytes = load(objects, tree)
+            .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
+            .map_err(|error| error.at(format!("{MIRRORS}/{domain}")))?;
+        Mirror::parse(objects.format(), domain, &bytes)
+    }
+
+    fn parse(format: ObjectFormat, domain: &RegistryName, bytes: &[u8]) -> Result<Self> {
+        Mirror::parse_bare(format, bytes).map_err(|error| error.at(format!("{MIRRORS}/{domain}")))
+    }
+
+    fn parse_bare(format: ObjectFormat, bytes: &[u8]) -> Result<Self> {
+        let (mut held, mut log) = (None, None);
+        for entry in parse(format, bytes)? {
+            let (place, mode) = match entry.name {
+                HELD => (&mut held, Mode::File),
+                LOG => (&mut log, Mode::Gitlink),
+                other => return Err(fault!(BadMap, "{other:?} stands there, expected held or log")),
+            };
+            expect_mode(&entry, mode)?;
+            *place = Some(entry.id);
+        }
+        let log = log.ok_or_else(|| fault!(BadMap, "there is no entry log"))?;
+        Ok(Mirror { held, log })
+    }
+}
+
+/// A batch of changes, by the folders that they fall into.
+#[derive(Default)]
+struct Plan {
+    attestations: Vec<Edit>,
+    mirrors: Vec<Edit>,
+    packages: Vec<Edit>,
+    skip: Option<Option<GitId>>,
+}
+
+/// What becomes of one name of a folder.
+struct Edit {
+    name: String,
+    hash: [u8; 32],
+    what: What,
+    /// Whether the name may go.
+    removes: bool,
+}
+
+enum What {
+    /// Its entries in the folder itself.
+    Entries(Entries),
+    /// The names in the folder below it.
+    Folder(Folder, Vec<Edit>),
+    /// The entries of a mirror's folder below it.
+    Mirror(RegistryName, Entries),
+}
+
+impl Edit {
+    fn new(name: String, what: What) -> Self {
+        let hash = hash(&name);
+        let removes = match &what {
+            What::Entries(entries) | What::Mirror(_, entries) => entries.iter().any(|(_, id)| id.is_none()),
+            What::Folder(_, edits) => edits.iter().any(|edit| edit.removes),
+        };
+        Edit {
+            name,
+            hash,
+            what,
+            removes,
+        }
+    }
+}
+
+impl Plan {
+    fn of<'a>(format: ObjectFormat, changes: impl Iterator<Item = (&'a Slot, Option<GitId>)>) -> Result<Self> {
+        let mut plan = Plan::default();
+        let mut packages: BTreeMap<&Label, BTreeMap<&str, Entries>> = BTreeMap::new();
+        let mut attestations: BTreeMap<&RegistryName, Vec<Edit>> = BTreeMap::new();
+        let mut mirrors: BTreeMap<&RegistryName, Entries> = BTreeMap::new();
+        for (slot, id) in changes {
+            if let Some(id) = id.filter(|id| id.format() != format) {
+                return Err(fault!(
+                    BadMap,
+                    "map entry {slot}: {id} is a {} id, expected {format}",
+                    id.format()
+                ));
+            }
+            match slot {
+                Slot::Package(package) | Slot::Decisions(package) => {
+                    let name = package.name().as_str();
+                    let entry = match slot {
+                        Slot::Decisions(_) => format!("{name}{DECISIONS}"),
+                        _ => name.to_owned(),
+                    };
+                    let names = packages.entry(package.namespace()).or_default();
+                    names.entry(name).or_default().push((entry, id));
+                }
+                Slot::Attestation(domain, package) => {
+                    let name = format!("{}.{}", package.namespace(), package.name());
+                    let entries = vec![(name.clone(), id)];
+                    let edits = attestations.entry(domain).or_default();
+                    edits.push(Edit::new(name, What::Entries(entries)));
+                }
+                Slot::MirrorLog(domain) => mirrors.entry(domain).or_default().push((LOG.to_owned(), id)),
+                Slot::MirrorHeld(domain) => mirrors.entry(domain).or_default().push((HELD.to_owned(), id)),
+                Slot::Skip => plan.skip = Some(id),
+            }
+        }
+        for (namespace, names) in packages {
+            let edits = names
+                .into_iter()
+                .map(|(name, entries)| Edit::new(name.to_owned(), What::Entries(entries)));
+            let what = What::Folder(Folder::Packages(namespace.clone()), edits.collect());
+            plan.packages.push(Edit::new(namespace.as_str().to_owned(), what));
+        }
+        for (domain, edits) in attestations {
+            let what = What::Folder(Folder::Attestations(domain.clone()), edits);
+            plan.attestations.push(Edit::new(domain.as_str().to_owned(), what));
+        }
+        for (domain, entries) in mirrors {
+            let what = What::Mirror(domain.clone(), entries);
+            plan.mirrors.push(Edit::new(domain.as_str().to_owned(), what));
+        }
+        Ok(plan)
+    }
+}
+
+/// The names of a folder that is not split, while they change. Their modes are the folder's.
+#[derive(Default)]
+struct Names(BTreeMap<String, GitId>);
+
+impl From<Vec<EntryRef<'_>>> for Names {
+    fn from(entries: Vec<EntryRef<'_>>) -> Self {
+        Names(entries.into_iter().map(|entry| (entry.name.to_owned(), entry.id)).collect())
+    }
+}
+
+impl Names {
+    /// Counts the names; a package's decisions do not count.
+    fn count(&self, folder: &Folder) -> usize {
+        self.0
+            .keys()
+            .filter(|entry| folder.name_of(entry).len() == entry.len())
+            .count()
+    }
+
+    fn set(&mut self, entry: &str, id: Option<GitId>) {
+        match id {
+            Some(id) => self.0.insert(entry.to_owned(), id),
+            None => self.0.remove(entry),
+        };
+    }
+
+    fn write(&self, objects: &mut impl WriteObjects, folder: &Folder) -> Result<GitId> {
+        let mode = folder.mode();
+        let mut entries: Vec<(&str, &GitId)> = self.0.iter().map(|(name, id)| (name.as_str(), id)).collect();
+        if mode == Mode::Tree {
+            entries.sort_unstable_by(|one, other| git_order((one.0, mode), (other.0, mode)));
+        }
+        let mut bytes = Vec::with_capacity(entries.len() * 48);
+        for (name, id) in entries {
+            write_entry(&mut bytes, name, mode, id);
+        }
+        objects.write(ObjectKind::Tree, &bytes)
+    }
+}
+
+/// What a folder, or a part of a split one, has become.
+enum Node {
+    /// Its names are few and not written yet: the folder above may still take them in.
+    Flat(Names),
+    /// It is split, hence too large to be taken in, and written.
+    Split(GitId),
+}
+
+impl Node {
+    /// Writes what is not written; `None` where nothing is left.
+    fn write(self, objects: &mut impl WriteObjects, folder: &Folder) -> Result<Option<GitId>> {
+        match self {
+            Node::Flat(names) if names.0.is_empty() => Ok(None),
+            Node::Flat(names) => names.write(objects, folder).map(Some),
+            Node::Split(tree) => Ok(Some(tree)),
+        }
+    }
+}
+
+fn edit_folder(
+    objects: &mut impl WriteObjects,
+    folder: &Folder,
+    old: Option<GitId>,
+    mut edits: Vec<Edit>,
+) -> Result<Option<GitId>> {
+    edits.sort_unstable_by_key(|edit| edit.hash);
+    let mut prefix = Vec::new();
+    edit_node(objects, folder, &mut prefix, old, edits)?.write(objects, folder)
+}
+
+/// Applies edits, sorted by their hashes, to a folder or a part of it.
+fn edit_node(
+    objects: &mut impl WriteObjects,
+    folder: &Folder,
+    prefix: &mut Vec<u8>,
+    old: Option<GitId>,
+    edits: Vec<Edit>,
+) -> Result<Node> {
+    let bytes = match old {
+        Some(tree) => load_folder(objects, folder, prefix, tree)?,
+        None => return edit_flat(objects, folder, prefix, Names::default(), edits),
+    };
+    match Shape::parse(objects.format(), folder, prefix, &bytes)? {
+        Shape::Flat(entries) => edit_flat(objects, folder, prefix, Names::from(entries), edits),
+        Shape::Split(parts) => edit_split(objects, folder, prefix, &parts, edits),
+    }
+}
+
+fn edit_flat(
+    objects: &mut impl WriteObjects,
+    folder: &Folder,
+    prefix: &[u8],
+    mut names: Names,
+    edits: Vec<Edit>,
+) -> Result<Node> {
+    for Edit { name, what, .. } in edits {
+        match what {
+            What::Entries(entries) => {
+                for (entry, id) in entries {
+                    names.set(&entry, id);
+                }
+                if matches!(folder, Folder::Packages(_)) && !names.0.contains_key(&name) {
+                    let decisions = format!("{name}{DECISIONS}");
+                    if names.0.contains_key(&decisions) {
+                        return Err(fault!(BadMap, "{decisions:?} would stand there without {name:?}").at(folder.path(prefix)));
+                    }
+                }
+            }
+            What::Folder(below, edits) => {
+                let tree = edit_folder(objects, &below, names.0.get(&name).copied(), edits)?;
+                names.set(&name, tree);
+            }
+            What::Mirror(domain, entries) => {
+                let tree = edit_mirror(objects, &domain, names.0.get(&name).copied(), entries)?;
+                names.set(&name, tree);
+            }
+        }
+    }
+    settle(objects, folder, prefix.len(), names)
+}
+
+/// Splits names where they are too many.
+fn settle(objects: &mut impl WriteObjects, folder: &Folder, depth: usize, names: Names) -> Result<Node> {
+    if names.0.len() <= FOLDER_NAMES || names.count(folder) <= FOLDER_NAMES {
+        return Ok(Node::Flat(names));
+    }
+    let mut parts: BTreeMap<u8, Names> = BTreeMap::new();
+    for (entry, id) in names.0 {
+        let Some(byte) = hash(folder.name_of(&entry)).get(depth).copied() else {
+            return Err(fault!(Limit, "more than {FOLDER_NAMES} names of one SHA-256").at(folder.path(&[])));
+        };
+        parts.entry(byte).or_default().0.insert(entry, id);
+    }
+    let mut bytes = Vec::with_capacity(parts.len() * 48);
+    for (byte, names) in parts {
+        let node = settle(objects, folder, depth + 1, names)?;
+        if let Some(tree) = node.write(objects, folder)? {
+            write_entry(&mut bytes, &part_name(byte), Mode::Tree, &tree);
+        }
+    }
+    objects.write(ObjectKind::Tree, &bytes).map(Node::Split)
+}
+
+fn edit_split(
+    objects: &mut impl WriteObjects,
+    folder: &Folder,
+    prefix: &mut Vec<u8>,
+    parts: &[(u8, GitId)],
+    edits: Vec<Edit>,
+) -> Result<Node> {
+    let depth = prefix.len();
+    let mut untouched: BTreeMap<u8, GitId> = parts.iter().copied().collect();
+    let mut touched: BTreeMap<u8, Node> = BTreeMap::new();
+    let removes = edits.iter().any(|edit| edit.removes);
+    let mut edits = edits.into_iter().peekable();
+    while let Some(first) = edits.next() {
+        let byte = first.hash[depth];
+        let mut here = vec![first];
+        while let Some(edit) = edits.next_if(|edit| edit.hash[depth] == byte) {
+            here.push(edit);
+        }
+        prefix.push(byte);
+        let node = edit_node(objects, folder, prefix, untouched.remove(&byte), here)?;
+        prefix.pop();
+        touched.insert(byte, node);
+    }
+    // A split folder that loses no name stays split.
+    if removes && let Some(names) = take_in(objects, folder, prefix, &mut touched, &untouched)? {
+        return Ok(Node::Flat(names));
+    }
+    let mut ids = untouched;
+    for (byte, node) in touched {
+        if let Some(tree) = node.write(objects, folder)? {
+            ids.insert(byte, tree);
+        }
+    }
+    let mut bytes = Vec::with_capacity(ids.len() * 48);
+    for (byte, tree) in ids {
+        write_entry(&mut bytes, &part_name(byte), Mode::Tree, &tree);
+    }
+    objects.write(ObjectKind::Tree, &bytes).map(Node::Split)
+}
+
+/// Takes all names out of the parts of a split folder where they have become few enough to stand unsplit.
+fn take_in(
+    objects: &impl ReadObjects,
+    folder: &Folder,
+    prefix: &[u8],
+    touched: &mut BTreeMap<u8, Node>,
+    untouched: &BTreeMap<u8, GitId>,
+) -> Result<Option<Names>> {
+    let mut count = 0;
+    for node in touched.values() {
+        match node {
+            Node::Flat(names) => count += names.count(folder),
+            Node::Split(_) => return Ok(None),
+        }
+    }
+    let ids = untouched.iter().map(|(byte, tree)| (*byte, *tree));
+    if count_if_few(objects, folder, prefix, count, ids)?.is_none() {
+        return Ok(None);
+    }
+    let mut all = Names::default();
+    for node in touched.values_mut() {
+        if let Node::Flat(names) = node {
+            all.0.append(&mut names.0);
+        }
+    }
+    for (byte, tree) in untouched {
+        let prefix = [prefix, &[*byte]].concat();
+        if let Shape::Flat(entries) = Shape::parse(
+            objects.format(),
+            folder,
+            &prefix,
+            &load_folder(objects, folder, &prefix, *tree)?,
+        )? {
+            all.0.append(&mut Names::from(entries).0);
+        }
+    }
+    Ok(Some(all))
+}
+
+fn edit_mirror(
+    objects: &mut impl WriteObjects,
+    domain: &RegistryName,
+    old: Option<GitId>,
+    entries: Entries,
+) -> Result<Option<GitId>> {
+    let (mut held, mut log) = (None, None);
+    if let Some(tree) = old {
+        let mirror = Mirror::read(objects, domain, tree)?;
+        (held, log) = (mirror.held, Some(mirror.log));
+    }
+    for (entry, id) in entries {
+        *(if entry == HELD { &mut held } else { &mut log }) = id;
+    }
+    let Some(log) = log else {
+        return match held {
+            Some(_) => Err(fault!(BadMap, "{HELD:?} would stand there without {LOG:?}").at(format!("{MIRRORS}/{domain}"))),
+            None => Ok(None),
+        };
+    };
+    let mut bytes = Vec::new();
+    if let Some(held) = held {
+        write_entry(&mut bytes, HELD, Mode::File, &held);
+    }
+    write_entry(&mut bytes, LOG, Mode::Gitlink, &log);
+    objects.write(ObjectKind::Tree, &bytes).map(Some)
+}
+
+/// One side of a comparison of two folders.
+enum Side {
+    Tree(GitId),
+    /// Names of a folder that is not split, or those of them that fall into the part compared; in git's order.
+    Names(Vec<(String, GitId)>),
+}
+
+impl Side {
+    fn tree(tree: Option<GitId>) -> Self {
+        tree.map_or(Side::Names(Vec::new()), Side::Tree)
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Side::Names(names) if names.is_empty())
+    }
+
+    /// Reads a tree.
+    fn open(self, objects: &impl ReadObjects, folder: &Folder, prefix: &[u8]) -> Result<Open> {
+        let tree = match self {
+            Side::Names(names) => return Ok(Open::Flat(names)),
+            Side::Tree(tree) => tree,
+        };
+        let bytes = load_folder(objects, folder, prefix, tree)?;
+        Ok(match Shape::parse(objects.format(), folder, prefix, &bytes)? {
+            Shape::Flat(entries) => Open::Flat(entries.iter().map(|entry| (entry.name.to_owned(), entry.id)).collect()),
+            Shape::Split(parts) => Open::Split(parts),
+        })
+    }
+}
+
+enum Open {
+    Flat(Vec<(String, GitId)>),
+    Split(Vec<(u8, GitId)>),
+}
+
+impl Open {
+    /// Divides by the byte of the hash at this depth, whether it is split or not.
+    fn parts(self, folder: &Folder, depth: usize) -> BTreeMap<u8, Side> {
+        match self {
+            Open::Split(parts) => parts.into_iter().map(|(byte, tree)| (byte, Side::Tree(tree))).collect(),
+            Open::Flat(names) => {
+                let mut parts: BTreeMap<u8, Vec<(String, GitId)>> = BTreeMap::new();
+                for (entry, id) in names {
+                    // A hash is longer than any shape is deep.
+                    let byte = hash(folder.name_of(&entry)).get(depth).copied().unwrap_or(0);
+                    parts.entry(byte).or_default().push((entry, id));
+                }
+                parts.into_iter().map(|(byte, names)| (byte, Side::Names(names))).collect()
+            }
+        }
+    }
+}
+
+fn report_change(slot: Slot, old: Option<GitId>, new: Option<GitId>, report: &mut dyn FnMut(Change) -> Result<()>) -> Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    report(Change { slot, old, new })
+}
+
+fn diff_folders(
+    objects: &impl ReadObjects,
+    folder: &Folder,
+    prefix: &mut Vec<u8>,
+    old: Side,
+    new: Side,
+    report: &mut dyn FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    if matches!((&old, &new), (Side::Tree(old), Side::Tree(new)) if old == new) || (old.is_empty() && new.is_empty()) {
+        return Ok(());
+    }
+    let (old, new) = match (old.open(objects, folder, prefix)?, new.open(objects, folder, prefix)?) {
+        (Open::Flat(old), Open::Flat(new)) => return diff_names(objects, folder, &old, &new, report),
+        (old, new) => (old.parts(folder, prefix.len()), new.parts(folder, prefix.len())),
+    };
+    let (mut old, mut new) = (old, new);
+    for byte in 0..=u8::MAX {
+        let side = |parts: &mut BTreeMap<u8, Side>| parts.remove(&byte).unwrap_or_else(|| Side::tree(None));
+        prefix.push(byte);
+        diff_folders(objects, folder, prefix, side(&mut old), side(&mut new), report)?;
+        prefix.pop();
+    }
+    Ok(())
+}
+
+fn diff_names(
+    objects: &impl ReadObjects,
+    folder: &Folder,
+    old: &[(String, GitId)],
+    new: &[(String, GitId)],
+    report: &mut dyn FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => git_order((&old.0, folder.mode()), (&new.0, folder.mode())),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        let Some((name, _)) = before.or(after) else { return Ok(()) };
+        let (before, after) = (before.map(|(_, id)| *id), after.map(|(_, id)| *id));
+        if before == after {
+            continue;
+        }
+        match folder {
+            Folder::Packages(namespace) => report_change(package_slot(namespace, name)?, before, after, report)?,
+            Folder::Attestations(domain) => report_change(attestation_slot(domain, name)?, before, after, report)?,
+            Folder::Namespaces | Folder::Domains => {
+                let below = match folder {
+                    Folder::Namespaces => Folder::Packages(name.parse()?),
+                    _ => Folder::Attestations(name.parse()?),
+                };
+                let mut prefix = Vec::new();
+                diff_folders(objects, &below, &mut prefix, Side::tree(before), Side::tree(after), report)?;
+            }
+            Folder::Mirrors => {
+                let domain: RegistryName = name.parse()?;
+                let read = |tree: Option<GitId>| tree.map(|tree| Mirror::read(objects, &domain, tree)).transpose();
+                let (before, after) = (read(before)?, read(after)?);
+                let held = |mirror: &Option<Mirror>| mirror.as_ref().and_then(|mirror| mirror.held);
+                let log = |mirror: &Option<Mirror>| mirror.as_ref().map(|mirror| mirror.log);
+                report_change(Slot::MirrorHeld(domain.clone()), held(&before), held(&after), report)?;
+                report_change(Slot::MirrorLog(domain.clone()), log(&before), log(&after), report)?;
+            }
+        }
+    }
+}
+
+/// What a checkpoint says of one place that it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeLine {
+    /// A log that now ends in another record.
+    Head {
+        /// The log.
+        log: LogId,
+        /// The number of its last record.
+        seq: u64,
+        /// The digest of its last record.
+        head: RecordDigest,
+    },
+    /// The bytes of a blob.
+    Held(FileDigest),
+    /// The entry went.
+    Gone,
+}
+
+/// Computes the digest of what a checkpoint changed: a checkpoint signs it, so that a full audit holds at the strength of
+/// SHA-256 where the map's own ids are SHA-1.
+///
+/// It is the SHA-256 of `quipu-changes 1\n` and one line for each place that changed, sorted by their bytes:
+///
+/// ```text
+/// <slot> <log id> <seq> <head record digest>
+/// <slot> <digest of the blob>
+/// <slot> gone
+/// ```
+///
+/// with one space between, each line ended by `\n`, digests as they print (`sha256:…`). [`Slot::Skip`] is left out: the checkpoint states
+/// that one itself.
+pub fn changes_digest(lines: &BTreeMap<Slot, ChangeLine>) -> ChangesDigest {
+    let mut hasher = Sha256::new();
+    hasher.update(b"quipu-changes 1\n");
+    for (slot, line) in lines.iter().filter(|(slot, _)| **slot != Slot::Skip) {
+        let line = match line {
+            ChangeLine::Head { log, seq, head } => format!("{slot} {log} {seq} {head}\n"),
+            ChangeLine::Held(digest) => format!("{slot} {digest}\n"),
+            ChangeLine::Gone => format!("{slot} gone\n"),
+        };
+        hasher.update(line.as_bytes());
+    }
+    ChangesDigest::from_sha256(hasher.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::MemoryObjects;
+    use super::super::tree::{Entry, Tree};
+    use super::*;
+    use proptest::prelude::*;
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+    use std::sync::LazyLock;
+
+    type Model = BTreeMap<Slot, GitId>;
+
+    fn id(number: u64) -> GitId {
+        GitId::of(ObjectFormat::Sha1, ObjectKind::Blob, &number.to_le_bytes())
+    }
+
+    fn package(namespace: &str, name: &str) -> Slot {
+        Slot::Package(format!("{namespace}:{name}").parse().unwrap())
+    }
+
+    fn decisions(namespace: &str, name: &str) -> Slot {
+        Slot::Decisions(format!("{namespace}:{name}").parse().unwrap())
+    }
+
+    fn objects() -> MemoryObjects {
+        MemoryObjects::new(ObjectFormat::Sha1)
+    }
+
+    fn packages(count: usize) -> Model {
+        (0..count)
+            .map(|n| (package("wasi", &format!("p{n}")), id(n as u64)))
+            .collect()
+    }
+
+    /// Names whose hashes begin with the byte 7a, so that a folder of them splits again.
+    static COLLIDING: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let names = (0..160_000).map(|n| format!("c{n}"));
+        names.filter(|name| hash(name)[0] == 0x7a).collect()
+    });
+
+    fn entries_of(map: Map, objects: &MemoryObjects) -> Result<Vec<(Slot, GitId)>> {
+        let mut all = Vec::new();
+        map.for_each(objects, &mut |slot, id| {
+            all.push((slot, id));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn differences(objects: &MemoryObjects, old: Map, new: Map) -> Result<Vec<Change>> {
+        let mut all = Vec::new();
+        Map::diff(objects, old, new, &mut |change| {
+            all.push(change);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Objects that count what is read of them, and may lack one.
+    struct Watched<'a> {
+        objects: &'a MemoryObjects,
+        reads: Cell<usize>,
+        bytes: Cell<usize>,
+        lacks: Option<GitId>,
+    }
+
+    impl<'a> Watched<'a> {
+        fn new(objects: &'a MemoryObjects) -> Self {
+            Watched {
+                objects,
+                reads: Cell::new(0),
+                bytes: Cell::new(0),
+                lacks: None,
+            }
+        }
+    }
+
+    impl ReadObjects for Watched<'_> {
+        fn format(&self) -> ObjectFormat {
+            self.objects.format()
+        }
+
+        fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+            if self.lacks == Some(id) {
+                return Err(fault!(NotFound, "there is no object {id}"));
+            }
+            let bytes = self.objects.read(kind, id, limit)?;
+            self.reads.set(self.reads.get() + 1);
+            self.bytes.set(self.bytes.get() + bytes.len());
+            Ok(bytes)
+        }
+    }
+
+    #[test]
+    fn slots_print_as_they_are_read() {
+        for text in [
+            "packages/wasi/http",
+            "packages/wasi/http.decisions",
+            "attestations/acme.example/wasi.http",
+            "attestations/acme.decisions/wasi.decisions",
+            "mirrors/acme.example/log",
+            "mirrors/acme.example/held",
+            "skip",
+        ] {
+            assert_eq!(text.parse::<Slot>().map(|slot| slot.to_string()), Ok(text.to_owned()));
+        }
+        for bad in [
+            "",
+            "packages",
+            "packages/wasi",
+            "packages/wasi/http.x",
+            "packages/wasi/.decisions",
+            "packages/wasi/_00/http",
+            "packages/Wasi/http",
+            "attestations/acme.example/wasi",
+            "attestations/acme/wasi.http",
+            "mirrors/acme.example/other",
+            "skip/x",
+            "other/wasi/http",
+        ] {
+            assert!(bad.parse::<Slot>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_map_of_nothing_is_the_empty_tree() -> Result<()> {
+        let mut objects = objects();
+        let empty = Map::empty(ObjectFormat::Sha1);
+        assert_eq!(empty.get(&objects, &package("wasi", "http"))?, None);
+        assert_eq!(entries_of(empty, &objects)?, []);
+        assert_eq!(Map::build(&mut objects, &Model::new())?, empty);
+        let one = Map::build(&mut objects, &packages(1))?;
+        assert_eq!(differences(&objects, empty, one)?.len(), 1);
+        let gone = packages(1).into_keys().map(|slot| (slot, None)).collect();
+        assert_eq!(one.update(&mut objects, &gone)?, empty);
+        Ok(())
+    }
+
+    #[test]
+    fn a_small_map_reads_like_a_book() -> Result<()> {
+        let mut objects = objects();
+        let all: Model = [
+            package("wasi", "http"),
+            decisions("wasi", "http"),
+            package("wasi", "http-x"),
+            package("wasi-x", "a"),
+            Slot::Attestation("acme.example".parse()?, "wasi:http".parse()?),
+            Slot::MirrorLog("other.example".parse()?),
+            Slot::MirrorHeld("other.example".parse()?),
+            Slot::Skip,
+        ]
+        .into_iter()
+        .zip((0..).map(id))
+        .collect();
+        let map = Map::build(&mut objects, &all)?;
+        assert_eq!(entries_of(map, &objects)?, Vec::from_iter(all.clone()));
+        let paths: Vec<String> = all.keys().map(Slot::to_string).collect();
+        assert_eq!(
+            paths,
+            [
+                "attestations/acme.example/wasi.http",
+                "mirrors/other.example/held",
+                "mirrors/other.example/log",
+                "packages/wasi-x/a",
+                "packages/wasi/http",
+                "packages/wasi/http-x",
+                "packages/wasi/http.decisions",
+                "skip",
+            ]
+        );
+        assert_eq!(map.count_packages(&objects)?, 3);
+        assert_eq!(map.namespaces(&objects)?, ["wasi".parse()?, "wasi-x".parse()?]);
+        let mut wasi = Vec::new();
+        let part = map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace");
+        part.for_each(&objects, &mut |slot, _| {
+            wasi.push(slot.to_string());
+            Ok(())
+        })?;
+        assert_eq!(wasi, paths[4..7]);
+        assert_eq!(map.packages_of(&objects, &"nobody".parse()?)?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_folder_splits_at_257_names_and_merges_at_256() -> Result<()> {
+        let mut objects = objects();
+        let mut all = packages(FOLDER_NAMES);
+        // Decisions do not count.
+        all.extend((0..FOLDER_NAMES).map(|n| (decisions("wasi", &format!("p{n}")), id(1_000))));
+        let flat = Map::build(&mut objects, &all)?;
+        let wasi = |map: Map, objects: &MemoryObjects| -> Result<Tree> {
+            let part = map.packages_of(objects, &"wasi".parse()?)?.expect("a namespace");
+            Tree::read(objects, part.tree())
+        };
+        assert_eq!(wasi(flat, &objects)?.entries().len(), 512);
+        let more = BTreeMap::from([(package("wasi", "one-more"), Some(id(0)))]);
+        let split = flat.update(&mut objects, &more)?;
+        let tree = wasi(split, &objects)?;
+        assert!(
+            tree.entries()
+                .iter()
+                .all(|entry| entry.mode == Mode::Tree && part_byte(&entry.name).is_some())
+        );
+        let p7 = Tree::read(&objects, tree.get(&part_name(hash("p7")[0])).expect("its folder").id)?;
+        assert!(p7.get("p7").is_some() && p7.get("p7.decisions").is_some());
+        split.check(&objects)?;
+        let less = BTreeMap::from([(package("wasi", "one-more"), None)]);
+        assert_eq!(split.update(&mut objects, &less)?, flat);
+        assert_eq!(differences(&objects, flat, split)?.len(), 1);
+        assert_eq!(differences(&objects, split, flat)?[0].new, None);
+        Ok(())
+    }
+
+    #[test]
+    fn namespaces_and_domains_split_too() -> Result<()> {
+        let mut objects = objects();
+        let mut all = Model::new();
+        for n in 0..300 {
+            let domain: RegistryName = format!("d{n}.decisions").parse()?;
+            all.insert(package(&format!("n{n}"), "decisions"), id(n));
+            all.insert(Slot::Attestation(domain.clone(), "x:decisions".parse()?), id(n));
+            all.insert(Slot::Attestation("one.example".parse()?, format!("x:y{n}").parse()?), id(n));
+            all.insert(Slot::MirrorLog(domain.clone()), id(n));
+            all.insert(Slot::MirrorHeld(domain), id(n));
+        }
+        let map = Map::build(&mut objects, &all)?;
+        map.check(&objects)?;
+        for (slot, id) in &all {
+            assert_eq!(map.get(&objects, slot)?, Some(*id));
+        }
+        assert_eq!(map.namespaces(&objects)?.len(), 300);
+        let mut rest = all.clone();
+        let gone: Vec<Slot> = all.keys().filter(|slot| slot.to_string().contains("/d2")).cloned().collect();
+        for slot in &gone {
+            rest.remove(slot);
+        }
+        let changes = gone.into_iter().map(|slot| (slot, None)).collect();
+        let less = map.update(&mut objects, &changes)?;
+        assert_eq!(less, Map::build(&mut objects, &rest)?);
+        assert_eq!(differences(&objects, map, less)?.len(), changes.len());
+        Ok(())
+    }
+
+    #[test]
+    fn names_that_share_a_byte_of_their_hashes_split_by_the_next() -> Result<()> {
+        let mut objects = objects();
+        assert!(COLLIDING.len() > 400);
+        let all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
+        let map = Map::build(&mut objects, &all)?;
+        map.check(&objects)?;
+        let objects_read = Watched::new(&objects);
+        assert_eq!(map.get(&objects_read, &package("wasi", &COLLIDING[3]))?, Some(id(1)));
+        // Top, packages, wasi, _7a, _xx.
+        assert_eq!(objects_read.reads.get(), 5);
+        let keep = 100;
+        let changes: BTreeMap<Slot, Option<GitId>> = COLLIDING[keep..].iter().map(|name| (package("wasi", name), None)).collect();
+        let few = all
+            .iter()
+            .filter(|(slot, _)| !changes.contains_key(*slot))
+            .map(|(slot, id)| (slot.clone(), *id));
+        let few: Model = few.collect();
+        assert_eq!(map.update(&mut objects, &changes)?, Map::build(&mut objects, &few)?);
+        Ok(())
+    }
+
+    #[test]
+    fn more_than_65536_names_of_one_namespace_split_twice() -> Result<()> {
+        let mut objects = objects();
+        let all = packages(70_000);
+        let map = Map::build(&mut objects, &all)?;
+        assert_eq!(map.count_packages(&objects)?, 70_000);
+        // About five of six folders have outgrown 256; take a name from one of them.
+        let deep = |name: &&String| (0..70_000).filter(|n| hash(&format!("p{n}"))[0] == hash(name)[0]).count() > FOLDER_NAMES;
+        let name = names(20)
+            .iter()
+            .find(deep)
+            .map(|name| package("wasi", name))
+            .expect("a full folder");
+        let before = objects.iter().count();
+        let changed = map.update(&mut objects, &BTreeMap::from([(name.clone(), Some(id(70_001)))]))?;
+        assert_eq!(objects.iter().count() - before, 5);
+        let watched = Watched::new(&objects);
+        let mut changes = Vec::new();
+        Map::diff(&watched, map, changed, &mut |change| {
+            changes.push(change.slot);
+            Ok(())
+        })?;
+        assert_eq!((changes, watched.reads.get()), (vec![name], 10));
+        Ok(())
+    }
+
+    #[test]
+    fn decisions_stand_beside_a_package_and_what_is_held_beside_a_log() -> Result<()> {
+        let mut objects = objects();
+        let map = Map::build(&mut objects, &packages(3))?;
+        let domain: RegistryName = "acme.example".parse()?;
+        let refused = |objects: &mut MemoryObjects, changes: &[(Slot, Option<GitId>)]| {
+            let error = map.update(objects, &changes.iter().cloned().collect()).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::BadMap, "{error}");
+        };
+        refused(&mut objects, &[(decisions("wasi", "x"), Some(id(1)))]);
+        refused(&mut objects, &[(Slot::MirrorHeld(domain), Some(id(1)))]);
+        refused(
+            &mut objects,
+            &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)],
+        );
+        let sha256 = GitId::of(ObjectFormat::Sha256, ObjectKind::Blob, b"");
+        refused(&mut objects, &[(package("wasi", "p1"), Some(sha256))]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_lookup_names_the_tree_that_it_lacks() -> Result<()> {
+        let mut objects = objects();
+        let mut all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
+        all.insert(Slot::MirrorLog("acme.example".parse()?), id(2));
+        let map = Map::build(&mut objects, &all)?;
+        for (slot, trees) in [
+            (package("wasi", &COLLIDING[3]), 5),
+            (Slot::MirrorLog("acme.example".parse()?), 3),
+        ] {
+            let found = Lookup::Found(all[&slot]);
+            let mut had = MemoryObjects::new(ObjectFormat::Sha1);
+            for _ in 0..trees {
+                match map.lookup(&had, &slot)? {
+                    Lookup::Missing(tree) => {
+                        let error = map.get(&had, &slot).unwrap_err();
+                        assert_eq!(error.code(), ErrorCode::CorruptObject);
+                        had.write(ObjectKind::Tree, &objects.read(ObjectKind::Tree, tree, TREE_MAX)?)?
+                    }
+                    other => panic!("{other:?} too early"),
+                };
+            }
+            assert_eq!(map.lookup(&had, &slot)?, found);
+        }
+        let mut watched = Watched::new(&objects);
+        watched.lacks = Some(map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace").tree());
+        assert_eq!(
+            map.lookup(&watched, &package("wasi", "c1"))?,
+            Lookup::Missing(watched.lacks.expect("set"))
+        );
+        assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
+        assert_eq!(map.check(&watched).unwrap_err().code(), ErrorCode::CorruptObject);
+        Ok(())
+    }
+
+    /// A tree to write by hand: an entry is a gitlink unless it has entries of its own.
+    enum Drawn {
+        Link,
+        Blob,
+        Tree(Vec<(String, Drawn)>),
+    }
+
+    fn link(name: &str) -> (String, Drawn) {
+        (name.to_owned(), Drawn::Link)
+    }
+
+    fn folder(name: &str, entries: Vec<(String, Drawn)>) -> (String, Drawn) {
+        (name.to_owned(), Drawn::Tree(entries))
+    }
+
+    /// Names in the folders that their hashes ask for at this depth.
+    fn by_hash(depth: usize, names: &[String]) -> Vec<(String, Drawn)> {
+        let mut parts: BTreeMap<u8, Vec<(String, Drawn)>> = BTreeMap::new();
+        for name in names {
+            parts.entry(hash(name)[depth]).or_default().push(link(name));
+        }
+        parts
+            .into_iter()
+            .map(|(byte, names)| folder(&part_name(byte), names))
+            .collect()
+    }
+
+    fn draw(objects: &mut MemoryObjects, entries: Vec<(String, Drawn)>) -> GitId {
+        let mut drawn = Vec::new();
+        for (name, what) in entries {
+            let (mode, id) = match what {
+                Drawn::Link => (Mode::Gitlink, id(1)),
+                Drawn::Blob => (Mode::File, id(1)),
+                Drawn::Tree(entries) => (Mode::Tree, draw(objects, entries)),
+            };
+            drawn.push(Entry { name, mode, id });
+        }
+        Tree::new(drawn).unwrap().write(objects).unwrap()
+    }
+
+    fn wasi(entries: Vec<(String, Drawn)>) -> Vec<(String, Drawn)> {
+        vec![folder("packages", vec![folder("wasi", entries)])]
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("p{n}")).collect()
+    }
+
+    #[test]
+    fn maps_of_the_one_shape_are_accepted() -> Result<()> {
+        let links = |count| names(count).iter().map(|name| link(name)).collect();
+        for good in [
+            vec![],
+            vec![link("skip")],
+            wasi(vec![link("http"), link("http.decisions")]),
+            wasi(links(256)),
+            wasi(by_hash(0, &names(257))),
+            wasi(vec![folder("_7a", by_hash(1, &COLLIDING[..257]))]),
+            vec![folder(
+                "mirrors",
+                vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])],
+            )],
+            vec![folder("attestations", vec![folder("acme.example", vec![link("wasi.http")])])],
+        ] {
+            let mut objects = objects();
+            let map = Map::at(draw(&mut objects, good));
+            map.check(&objects)?;
+            let all = entries_of(map, &objects)?.into_iter().collect();
+            assert_eq!(Map::build(&mut objects, &all)?, map);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_other_shape_is_refused() {
+        let links = |count| -> Vec<(String, Drawn)> { names(count).iter().map(|name| link(name)).collect() };
+        let with = |mut entries: Vec<(String, Drawn)>, more| {
+            entries.push(more);
+            entries
+        };
+        let attested = |entries| vec![folder("attestations", vec![folder("acme.example", entries)])];
+        let mirrored = |entries| vec![folder("mirrors", vec![folder("acme.example", entries)])];
+        let p0 = part_name(hash("p0")[0]);
+        let elsewhere = part_name(hash("p0")[0].wrapping_add(1));
+        // What is wrong, the map, and a slot whose path leads through the fault where that can be seen from its path.
+        type Case = (&'static str, Vec<(String, Drawn)>, Option<Slot>);
+        let cases: Vec<Case> = vec![
+            ("a stranger at the top", vec![link("other")], Some(Slot::Skip)),
+            ("a folder skip", vec![folder("skip", vec![link("a")])], Some(Slot::Skip)),
+            ("a gitlink packages", vec![link("packages")], Some(package("wasi", "http"))),
+            (
+                "an empty packages",
+                vec![folder("packages", vec![])],
+                Some(package("wasi", "http")),
+            ),
+            ("an empty namespace", wasi(vec![]), Some(package("wasi", "http"))),
+            (
+                "a gitlink namespace",
+                vec![folder("packages", vec![link("wasi")])],
+                Some(package("wasi", "http")),
+            ),
+            (
+                "a folder package",
+                wasi(vec![folder("http", vec![link("a")])]),
+                Some(package("wasi", "http")),
+            ),
+            (
+                "a blob package",
+                wasi(vec![("http".into(), Drawn::Blob)]),
+                Some(package("wasi", "http")),
+            ),
+            ("a capital", wasi(vec![link("Http")]), Some(package("wasi", "http"))),
+            (
+                "a namespace that is no label",
+                vec![folder("packages", vec![folder("a.b", vec![link("a")])])],
+                Some(package("wasi", "a")),
+            ),
+            (
+                "decisions of nothing",
+                wasi(vec![link("http.decisions")]),
+                Some(package("wasi", "http")),
+            ),
+            ("257 names unsplit", wasi(links(257)), Some(package("wasi", "http"))),
+            ("256 names split", wasi(by_hash(0, &names(256))), None),
+            (
+                "256 colliding names split twice",
+                wasi(with(
+                    vec![folder("_7a", by_hash(1, &COLLIDING[..256]))],
+                    folder(&p0, vec![link("p0")]),
+                )),
+                None,
+            ),
+            (
+                "257 colliding names split once",
+                wasi(vec![folder("_7a", COLLIDING[..257].iter().map(|name| link(name)).collect())]),
+                Some(package("wasi", &COLLIDING[0])),
+            ),
+            (
+                "a name beside folders",
+                wasi(with(by_hash(0, &names(257)), link("http"))),
+                Some(package("wasi", "http")),
+            ),
+            (
+                "a gitlink for a folder",
+                wasi(vec![link("_00")]),
+                Some(package("wasi", "http")),
+            ),
+            (
+                "a folder in capitals",
+                wasi(vec![folder("_7A", by_hash(1, &COLLIDING[..257]))]),
+                Some(package("wasi", &COLLIDING[0])),
+            ),
+            (
+                "a folder of one digit",
+                wasi(vec![folder("_7", by_hash(1, &COLLIDING[..257]))]),
+                Some(package("wasi", &COLLIDING[0])),
+            ),
+            (
+                "an empty folder",
+                wasi(vec![folder(&p0, vec![])]),
+                Some(package("wasi", "p0")),
+            ),
+            (
+                "a name in another's folder",
+                wasi(vec![folder(&elsewhere, vec![link("p0")])]),
+                None,
+            ),
+            (
+                "another's name in the folder",
+                wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]),
+                Some(package("wasi", "p0")),
+            ),
+            (
+                "an attestation without namespace",
+                attested(vec![link("http")]),
+                Some(Slot::Attestation(
+                    "acme.example".parse().unwrap(),
+                    "wasi:http".parse().unwrap(),
+                )),
+            ),
+            (
+                "decisions of an attestation",
+                attested(vec![link("wasi.http"), link("wasi.http.decisions")]),
+                Some(Slot::Attestation(
+                    "acme.example".parse().unwrap(),
+                    "wasi:http".parse().unwrap(),
+                )),
+            ),
+            (
+                "a domain without a dot",
+                vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])],
+                None,
+            ),
+            (
+                "a mirror without log",
+                mirrored(vec![("held".into(), Drawn::Blob)]),
+                Some(Slot::MirrorHeld("acme.example".parse().unwrap())),
+            ),
+            (
+                "a gitlink held",
+                mirrored(vec![link("log"), link("held")]),
+                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
+            ),
+            (
+                "a blob log",
+                mirrored(vec![("log".into(), Drawn::Blob)]),
+                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
+            ),
+            (
+                "a stranger in a mirror",
+                mirrored(vec![link("log"), link("other")]),
+                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
+            ),
+            (
+                "an empty mirror",
+                mirrored(vec![]),
+                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
+            ),
+        ];
+        for (what, drawn, slot) in cases {
+            let mut objects = objects();
+            let map = Map::at(draw(&mut objects, drawn));
+            let error = map.check(&objects).expect_err(what);
+            assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
+            if let Some(slot) = slot {
+                let error = map.get(&objects, &slot).expect_err(what);
+                assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
+                let error = map
+                    .update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))]))
+                    .expect_err(what);
+                assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
+            }
+            let parts = map.subtrees(&objects, 1_000);
+            let error = parts.and_then(|parts| parts.iter().try_for_each(|part| part.for_each(&objects, &mut |_, _| Ok(()))));
+            let top = what.ends_with("top") || what == "a folder skip" || what == "a gitlink packages";
+            assert!(error.is_err() || top, "{what}: its parts were accepted");
+        }
+    }
+
+    #[test]
+    fn a_tree_too_large_for_a_map_is_not_read() -> Result<()> {
+        let mut objects = objects();
+        let large = objects.write(ObjectKind::Tree, &vec![b'1'; 200_000])?;
+        assert_eq!(Map::at(large).check(&objects).unwrap_err().code(), ErrorCode::BadMap);
+        let torn = objects.write(ObjectKind::Tree, b"160000 skip")?;
+        assert_eq!(Map::at(torn).check(&objects).unwrap_err().code(), ErrorCode::BadMap);
+        Ok(())
+    }
+
+    #[test]
+    fn the_parts_of_a_map_hold_all_of_it() -> Result<()> {
+        let mut objects = objects();
+        let mut all = packages(300);
+        all.extend((0..20).map(|n| (package(&format!("n{n}"), "a"), id(n))));
+        all.insert(Slot::Attestation("acme.example".parse()?, "a:b".parse()?), id(1));
+        all.insert(Slot::MirrorLog("acme.example".parse()?), id(1));
+        let map = Map::build(&mut objects, &all)?;
+        for at_least in [0, 1, 4, 22, 23, 24, 100, 10_000] {
+            let parts = map.subtrees(&objects, at_least)?;
+            assert!(parts.len() >= at_least.min(100), "{} parts", parts.len());
+            let mut found = Model::new();
+            for part in parts {
+                part.for_each(&objects, &mut |slot, id| {
+                    assert_eq!(found.insert(slot, id), None);
+                    Ok(())
+                })?;
+            }
+            assert_eq!(found, all);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_visitor_can_stop() -> Result<()> {
+        let mut objects = objects();
+        let map = Map::build(&mut objects, &packages(300))?;
+        let mut seen = 0;
+        let stopped = map.for_each(&objects, &mut |_, _| {
+            seen += 1;
+            if seen == 5 { Err(fault!(Limit, "enough")) } else { Ok(()) }
+        });
+        assert_eq!((stopped.unwrap_err().code(), seen), (ErrorCode::Limit, 5));
+        Ok(())
+    }
+
+    #[test]
+    fn the_digest_of_changes_is_over_sorted_lines() -> Result<()> {
+        let log = LogId::from(RecordDigest::of_bytes(b"first"));
+        let head = RecordDigest::of_bytes(b"head");
+        let held = FileDigest::of_bytes(b"held");
+        let mut lines = BTreeMap::from([
+            (package("wasi", "http"), ChangeLine::Head { log, seq: 7, head }),
+            (package("wasi-x", "http"), ChangeLine::Gone),
+            (Slot::MirrorHeld("acme.example".parse()?), ChangeLine::Held(held)),
+        ]);
+        let mut text = [
+            format!("packages/wasi/http {log} 7 {head}\n"),
+            "packages/wasi-x/http gone\n".to_owned(),
+            format!("mirrors/acme.example/held {held}\n"),
+        ];
+        text.sort();
+        let expected = ChangesDigest::of_bytes(format!("quipu-changes 1\n{}", text.concat()).as_bytes());
+        assert_eq!(changes_digest(&lines), expected);
+        lines.insert(Slot::Skip, ChangeLine::Gone);
+        assert_eq!(changes_digest(&lines), expected);
+        assert_eq!(
+            changes_digest(&BTreeMap::new()),
+            ChangesDigest::of_bytes(b"quipu-changes 1\n")
+        );
+        Ok(())
+    }
+
+    /// Runs git in a repository and returns what it prints.
+    #[allow(clippy::disallowed_methods)]
+    fn git(folder: &std::path::Path, arguments: &[&str], input: &[u8]) -> String {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let mut child = Command::new("git")
+            .args(arguments)
+            .current_dir(folder)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env_remove("GIT_DIR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("git runs");
+        child.stdin.take().expect("piped").write_all(input).expect("git reads");
+        let output = child.wait_with_output().expect("git ends");
+        assert!(output.status.success(), "git {arguments:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    #[test]
+    fn git_reads_a_map_as_we_do() -> Result<()> {
+        for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+            let link = |n: usize| GitId::of(format, ObjectKind::Commit, &n.to_le_bytes());
+            let held = b"everything\n";
+            let mut all: Model = (0..258).map(|n| (package("wasi", &format!("p{n}")), link(n))).collect();
+            all.insert(decisions("wasi", "p9"), link(1));
+            all.insert(package("wasi-x", "a"), link(2));
+            all.insert(package("was", "a"), link(2));
+            all.insert(Slot::Attestation("acme.example".parse()?, "a:b".parse()?), link(3));
+            all.insert(Slot::MirrorLog("acme.example".parse()?), link(4));
+            all.insert(
+                Slot::MirrorHeld("acme.example".parse()?),
+                GitId::of(format, ObjectKind::Blob, held),
+            );
+            all.insert(Slot::Skip, link(5));
+            let mut objects = MemoryObjects::new(format);
+            let map = Map::build(&mut objects, &all)?;
+
+            let folder = tempfile::tempdir().expect("a folder");
+            let option = format!("--object-format={format}");
+            git(folder.path(), &["init", "--quiet", "--bare", &option], b"");
+            git(folder.path(), &["hash-object", "-w", "--stdin"], held);
+            for (id, _, bytes) in objects.iter() {
+                let written = git(folder.path(), &["hash-object", "-w", "-t", "tree", "--stdin"], bytes);
+                assert_eq!(written.trim(), id.to_string());
+            }
+            let root = map.root().to_string();
+            let author = "author quipu <quipu> 0 +0000\ncommitter quipu <quipu> 0 +0000\n";
+            let commit = format!("tree {root}\n{author}\nmap\n");
+            let commit = git(
+                folder.path(),
+                &["hash-object", "-w", "-t", "commit", "--stdin"],
+                commit.as_bytes(),
+            );
+            git(folder.path(), &["update-ref", "refs/heads/main", commit.trim()], b"");
+            git(folder.path(), &["fsck", "--strict", "--full"], b"");
+
+            let listed = git(folder.path(), &["ls-tree", "-r", &root], b"");
+            let mut found = Model::new();
+            for line in listed.lines() {
+                let (what, path) = line.split_once('\t').expect("a path");
+                let words: Vec<&str> = path.split('/').filter(|word| !word.starts_with('_')).collect();
+                let slot: Slot = words.join("/").parse()?;
+                let mut what = what.split(' ');
+                assert_eq!(what.next(), Some(slot.mode().as_str()));
+                found.insert(slot, what.nth(1).expect("an id").parse()?);
+            }
+            assert_eq!(found, all);
+        }
+        Ok(())
+    }
+
+    /// A few namespaces and names, near enough to meet, and enough of them to split and merge.
+    fn any_slot() -> impl Strategy<Value = Slot> {
+        let domain = |n: u16| -> RegistryName { format!("d{n}.example").parse().unwrap() };
+        prop_oneof![
+            20 => (0..420u16).prop_map(|n| package("wasi", &format!("p{n}"))),
+            8 => (0..COLLIDING.len()).prop_map(|n| package("wasi", &COLLIDING[n])),
+            4 => (0..300u16).prop_map(|n| package(&format!("n{n}"), "a")),
+            4 => (0..40u16).prop_map(|n| package("wasi-x", &format!("p{n}"))),
+            4 => (0..420u16).prop_map(|n| decisions("wasi", &format!("p{n}"))),
+            2 => (0..9u16, 0..9u16).prop_map(move |(n, m)| Slot::Attestation(domain(n), format!("a:p{m}").parse().unwrap())),
+            2 => (0..9u16).prop_map(move |n| Slot::MirrorLog(domain(n))),
+            1 => (0..9u16).prop_map(move |n| Slot::MirrorHeld(domain(n))),
+            1 => Just(Slot::Skip),
+        ]
+    }
+
+    /// Takes out of a batch what would leave decisions without a package, or what is held without a log.
+    fn keep_rule_4(model: &mut Model, changes: &mut BTreeMap<Slot, Option<GitId>>) {
+        for (slot, id) in changes.iter() {
+            match id {
+                Some(id) => model.insert(slot.clone(), *id),
+                None => model.remove(slot),
+            };
+        }
+        let alone: Vec<Slot> = model
+            .keys()
+            .filter(|slot| match slot {
+                Slot::Decisions(name) => !model.contains_key(&Slot::Package(name.clone())),
+                Slot::MirrorHeld(domain) => !model.contains_key(&Slot::MirrorLog(domain.clone())),
+                _ => false,
+            })
+            .cloned()
+            .collect();
+        for slot in alone {
+            model.remove(&slot);
+            changes.insert(slot, None);
+        }
+    }
+
+    fn any_batch() -> impl Strategy<Value = BTreeMap<Slot, Option<GitId>>> {
+        let (size, removals) = (
+            prop_oneof![1..8usize, 100..900usize],
+            prop_oneof![Just(5u64), Just(50), Just(95)],
+        );
+        (size, removals).prop_flat_map(|(size, removals)| {
+            let change = (any_slot(), 0..100u64).prop_map(move |(slot, n)| (slot, (n >= removals).then(|| id(n % 7))));
+            prop::collection::vec(change, size).prop_map(|changes| changes.into_iter().collect())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn slots_sort_by_the_bytes_of_their_paths(mut slots in prop::collection::vec(any_slot(), 0..200)) {
+            let mut paths: Vec<String> = slots.iter().map(Slot::to_string).collect();
+            paths.sort();
+            slots.sort();
+            prop_assert_eq!(slots.iter().map(Slot::to_string).collect::<Vec<_>>(), paths);
+        }
+
+        #[test]
+        fn updates_lead_to_the_map_that_is_built_at_once(batches in prop::collection::vec(any_batch(), 1..8)) {
+            let mut objects = objects();
+            let (mut map, mut model) = (Map::empty(ObjectFormat::Sha1), Model::new());
+            for mut changes in batches {
+                let before = model.clone();
+                keep_rule_4(&mut model, &mut changes);
+                let next = map.update(&mut objects, &changes).unwrap();
+                prop_assert_eq!(next, Map::build(&mut objects, &model).unwrap());
+
+                let walked = entries_of(next, &objects).unwrap();
+                prop_assert_eq!(walked.len(), model.len());
+                prop_assert_eq!(&walked.into_iter().collect::<Model>(), &model);
+                let count = model.keys().filter(|slot| matches!(slot, Slot::Package(_))).count();
+                prop_assert_eq!(next.count_packages(&objects).unwrap(), count as u64);
+
+                let touched: BTreeSet<&Slot> = before.keys().chain(changes.keys()).collect();
+                for slot in touched.iter().step_by(7) {
+                    prop_assert_eq!(next.get(&objects, slot).unwrap(), model.get(*slot).copied());
+                }
+                for (old, new, a, b) in [(map, next, &before, &model), (next, map, &model, &before)] {
+                    let mut found = differences(&objects, old, new).unwrap();
+                    found.sort_by(|one, other| one.slot.cmp(&other.slot));
+                    let expected: Vec<Change> = touched
+                        .iter()
+                        .map(|slot| Change { slot: (*slot).clone(), old: a.get(*slot).copied(), new: b.get(*slot).copied() })
+                        .filter(|change| change.old != change.new)
+                        .collect();
+                    prop_assert_eq!(found, expected);
+                }
+                map = next;
+            }
+        }
+
+        #[test]
+        fn the_order_of_insertion_leaves_no_trace(slots in prop::collection::hash_set(any_slot(), 1..60), extra in 0..500usize) {
+            let mut all = packages(extra);
+            all.extend(slots.into_iter().map(|slot| (slot, id(3))));
+            let mut changes = BTreeMap::new();
+            keep_rule_4(&mut all, &mut changes);
+            let mut objects = objects();
+            let built = Map::build(&mut objects, &all).unwrap();
+            // Packages before decisions and logs before what is held, or the map between would not be one.
+            let dependent = |slot: &Slot| matches!(slot, Slot::Decisions(_) | Slot::MirrorHeld(_));
+            let (last, first): (Vec<_>, Vec<_>) = all.iter().partition(|(slot, _)| dependent(slot));
+            for backwards in [false, true] {
+                let mut order = first.clone();
+                if backwards {
+                    order.reverse();
+                }
+                let mut map = Map::empty(ObjectFormat::Sha1);
+                for (slot, id) in order.into_iter().chain(last.clone()) {
+                    map = map.update(&mut objects, &BTreeMap::from([(slot.clone(), Some(*id))])).unwrap();
+                }
+                prop_assert_eq!(map, built);
+            }
+        }
+    }
+}
