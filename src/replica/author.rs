@@ -1,0 +1,132 @@
+//! Writing records: what a person asks for becomes the next records of a log, and is refused here where the registry would refuse it.
+
+use crate::log::package::PackageLog;
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
+use crate::model::entry::{Entry, Grant, PackageEntry, PackageInit, PackagePrivilege, Privilege as _, Subject};
+use crate::model::error::{Error, Result, fault};
+use crate::model::key::PublicKey;
+use crate::model::name::{FullName, Label};
+use crate::model::object::WriteObjects;
+use crate::model::record::{Draft, SignedRecord};
+use crate::model::sshsig::Signer;
+use crate::model::time::Timestamp;
+use crate::log::chain::Chain;
+
+/// Who signs, and when.
+pub struct Author<'a> {
+    /// The key.
+    pub signer: &'a dyn Signer,
+    /// The name for it in a log that does not know it yet.
+    pub name: Label,
+    /// Now, by this machine's clock.
+    pub now: Timestamp,
+}
+
+impl Author<'_> {
+    /// Returns the author's key.
+    pub fn key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+
+    /// Signs the next record of a log. Time does not go back within a log, whatever the clock says.
+    ///
+    /// # Errors
+    /// Those of the signer, and `bad-record` for what no record may say.
+    pub fn next(&self, chain: &Chain, name: Label, tree: GitId, entry: Entry) -> Result<SignedRecord> {
+        let draft = Draft {
+            format: chain.format(),
+            tree,
+            parent: None,
+            signer: name,
+            time: self.now.max(chain.time()),
+            registry: chain.registry().clone(),
+            subject: chain.subject().clone(),
+            link: None,
+            entry,
+        };
+        chain.place(draft).sign(self.signer).map_err(Error::asked)
+    }
+}
+
+/// A package log that grows by records of one author.
+#[derive(Clone, Debug)]
+pub struct Work {
+    log: PackageLog,
+    added: Vec<SignedRecord>,
+}
+
+impl Work {
+    /// Starts a new log, with the author as its first and only key.
+    ///
+    /// # Errors
+    /// Those of the signer and of the law.
+    pub fn begin(author: &Author<'_>, format: ObjectFormat, name: &FullName, registry_id: RegistryId) -> Result<Self> {
+        let grant = Grant {
+            name: author.name.clone(),
+            key: author.key().clone(),
+            privileges: PackagePrivilege::ALL.to_vec(),
+            namespaces: Vec::new(),
+        };
+        let draft = Draft {
+            format,
+            tree: format.empty_tree(),
+            parent: None,
+            signer: author.name.clone(),
+            time: author.now,
+            registry: name.registry.clone(),
+            subject: Subject::Package(name.package.clone()),
+            link: None,
+            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys: vec![grant] })),
+        };
+        let first = draft.sign(author.signer).map_err(Error::asked)?;
+        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first] })
+    }
+
+    /// Goes on with a log that is there.
+    pub fn resume(log: PackageLog) -> Self {
+        Work { log, added: Vec::new() }
+    }
+
+    /// Adds one record.
+    ///
+    /// # Errors
+    /// Those of the law, as the registry would give them.
+    pub fn add(&mut self, author: &Author<'_>, entry: PackageEntry) -> Result<()> {
+        let Some(known) = self.log.keys().get(author.key()) else {
+            let owners: Vec<String> = self.log.keys().iter().map(|key| key.name.to_string()).collect();
+            return Err(fault!(
+                Unauthorized,
+                "your key {} has no part in {}, whose keys are {}",
+                author.key().fingerprint(),
+                self.log.name(),
+                owners.join(", ")
+            )
+            .hint(format!("ask one of them: quipu owner allow {} '{}'", self.log.name(), author.key()))
+            .asked());
+        };
+        let tree = self.log.chain().format().empty_tree();
+        let record = author.next(self.log.chain(), known.name.clone(), tree, Entry::Package(entry))?;
+        self.log = self.log.clone().append(&record).map_err(Error::asked)?;
+        self.added.push(record);
+        Ok(())
+    }
+
+    /// Returns the log with what was added.
+    pub fn log(&self) -> &PackageLog {
+        &self.log
+    }
+
+    /// Returns the records that were added.
+    pub fn added(&self) -> &[SignedRecord] {
+        &self.added
+    }
+
+    /// Writes the records.
+    ///
+    /// # Errors
+    /// Those of [`WriteObjects::write`].
+    pub fn write(&self, objects: &mut impl WriteObjects) -> Result<()> {
+        objects.write(ObjectKind::Tree, b"")?;
+        self.added.iter().try_for_each(|record| objects.write(ObjectKind::Commit, record.bytes()).map(drop))
+    }
+}
