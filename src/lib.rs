@@ -12,3 +12,17 @@ pub mod model {
     pub mod object;
     pub mod tree;
 }
+
+/// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
+/// gix and the `git` program.
+pub mod git {
+    //TMP     #[cfg(test)]
+    //TMP     pub(crate) mod daemon;
+    pub mod layout;
+    //TMP     pub mod pack;
+    pub mod program;
+    //TMP     pub mod quarantine;
+    //TMP     pub mod refs;
+    //TMP     pub mod store;
+    //TMP     pub mod transport;
+}
