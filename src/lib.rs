@@ -16,13 +16,13 @@ pub mod model {
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
 /// gix and the `git` program.
 pub mod git {
-    //TMP     #[cfg(test)]
-    //TMP     pub(crate) mod daemon;
+    #[cfg(test)]
+    pub(crate) mod fixture;
     pub mod layout;
-    //TMP     pub mod pack;
+    pub mod pack;
     pub mod program;
     //TMP     pub mod quarantine;
-    //TMP     pub mod refs;
-    //TMP     pub mod store;
+    pub mod refs;
+    pub mod store;
     //TMP     pub mod transport;
 }
