@@ -21,7 +21,7 @@ pub mod git {
     pub mod layout;
     pub mod pack;
     pub mod program;
-    //TMP     pub mod quarantine;
+    pub mod quarantine;
     pub mod refs;
     pub mod store;
     //TMP     pub mod transport;

@@ -425,7 +425,8 @@ impl Lock {
 
     /// Removes the file that the lock is for.
     fn remove_resource(self) -> Result<()> {
-        remove_if_there(&self.resource)
+        // In the place of a packed reference there may be an empty folder.
+        if self.resource.is_dir() { Ok(()) } else { remove_if_there(&self.resource) }
     }
 }
 
@@ -477,7 +478,7 @@ pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
     })
 }
 
-/// Brings the names in folders to disk.
+/// Brings the names in folders to disk; a file among them, with its bytes.
 pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
     // Windows has no such thing and does not need it.
     if cfg!(windows) {
@@ -489,4 +490,202 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
     }
     let open: Vec<(&Path, &File)> = open.iter().map(|(path, file)| (*path, file)).collect();
     sync_files(&open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history};
+    use crate::git::layout;
+    use crate::git::store::Store;
+    use crate::model::error::ErrorCode;
+    use std::sync::Barrier;
+
+    fn name(text: &str) -> RefName {
+        text.parse().unwrap()
+    }
+
+    fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
+        RefEdit {
+            name: name(text),
+            expected: expected.into(),
+            new,
+        }
+    }
+
+    /// A repository with four commits and no reference.
+    fn four(format: ObjectFormat) -> (tempfile::TempDir, Store, Vec<GitId>) {
+        let (folder, store) = empty(format);
+        let (objects, commits) = history(format, 4);
+        store.write_durable(objects.iter()).unwrap();
+        (folder, store, commits)
+    }
+
+    #[test]
+    fn what_is_written_is_what_git_and_we_read_loose_and_packed() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store, ids) = four(format);
+            store.update(&[
+                edit("refs/packages/wasi/http", None, Some(ids[0])),
+                edit("refs/packages/wasi/io", None, Some(ids[1])),
+                edit("refs/registry/log", None, Some(ids[2])),
+            ])?;
+            let listed = |store: &Store| git(store.path(), &["for-each-ref", "--format=%(objectname) %(refname)"]);
+            let ours = |store: &Store| -> Result<String> {
+                Ok(store.references("refs/")?.iter().map(|(name, id)| format!("{id} {name}\n")).collect())
+            };
+            assert_eq!(listed(&store), ours(&store)?);
+            git(store.path(), &["pack-refs", "--all", "--prune"]);
+            assert!(!store.path().join("refs/packages/wasi/io").exists());
+            assert_eq!(store.reference(&name("refs/packages/wasi/io"))?, Some(ids[1]));
+            assert_eq!(listed(&store), ours(&store)?);
+            // Packed and loose together: the loose one counts.
+            store.update(&[edit("refs/packages/wasi/http", Some(ids[0]), Some(ids[3]))])?;
+            store.update(&[edit("refs/packages/wasi/a", None, Some(ids[3]))])?;
+            assert_eq!(store.reference(&name("refs/packages/wasi/http"))?, Some(ids[3]));
+            assert_eq!(listed(&store), ours(&store)?);
+            let wasi: Vec<String> = store.references(layout::PACKAGES)?.iter().map(|(name, _)| name.to_string()).collect();
+            assert_eq!(wasi, ["refs/packages/wasi/a", "refs/packages/wasi/http", "refs/packages/wasi/io"]);
+            assert_eq!(store.references("refs/packages/wasi/h")?.len(), 1);
+            assert_eq!(store.references("refs/packages/was/")?, []);
+            // And gone, from both places.
+            store.update(&[
+                edit("refs/packages/wasi/http", Some(ids[3]), None),
+                edit("refs/packages/wasi/io", Some(ids[1]), None),
+                edit("refs/packages/wasi/a", Some(ids[3]), Some(ids[0])),
+            ])?;
+            assert_eq!(store.reference(&name("refs/packages/wasi/http"))?, None);
+            assert_eq!(listed(&store), ours(&store)?);
+            assert_eq!(store.references("refs/packages/")?, [(name("refs/packages/wasi/a"), ids[0])]);
+            assert_sound(store.path());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_reference_that_is_not_what_was_expected_keeps_all_as_they_are() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        store.update(&[edit("refs/packages/a/a", None, Some(ids[0])), edit("refs/packages/b/b", None, Some(ids[0]))])?;
+        for (wrong, both) in [
+            (edit("refs/packages/b/b", Some(ids[1]), Some(ids[2])), [ids[0].to_string(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", None, Some(ids[2])), [ids[0].to_string(), "not to exist".into()]),
+            // Even where it is what it would become.
+            (edit("refs/packages/b/b", None, Some(ids[0])), [ids[0].to_string(), "not to exist".into()]),
+            (edit("refs/packages/c/c", Some(ids[1]), Some(ids[2])), ["does not exist".into(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", Some(ids[1]), None), [ids[0].to_string(), ids[1].to_string()]),
+        ] {
+            let error = store.update(&[edit("refs/packages/a/a", Some(ids[0]), Some(ids[1])), wrong.clone()]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Conflict);
+            for part in both.iter().map(String::as_str).chain([wrong.name.as_str()]) {
+                assert!(error.message().contains(part), "{part} not in {error}");
+            }
+            assert_eq!(
+                store.references("refs/")?,
+                [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]
+            );
+            assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 2);
+        }
+        let locks = fs::read_dir(store.path().join("refs/packages/a")).unwrap().count();
+        assert_eq!(locks, 1, "a lock was left");
+        Ok(())
+    }
+
+    #[test]
+    fn of_many_writers_at_once_exactly_one_wins_each_step() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let target = "refs/registry/log";
+        store.update(&[edit(target, None, Some(ids[0]))])?;
+        for step in 0..12 {
+            let (from, to) = (ids[step % 4], ids[(step + 1) % 4]);
+            if step % 4 == 2 {
+                git(store.path(), &["pack-refs", "--all"]);
+            }
+            let start = Barrier::new(6);
+            let results: Vec<Result<()>> = std::thread::scope(|scope| {
+                let one = || {
+                    start.wait();
+                    store.update(&[edit(target, Some(from), Some(to)), edit("refs/registry/other", None, None)])
+                };
+                let threads: Vec<_> = (0..6).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+            assert!(results.into_iter().filter_map(Result::err).all(|error| error.code() == ErrorCode::Conflict));
+            assert_eq!(store.reference(&name(target))?, Some(to));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_left_is_named_and_can_be_broken() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let change = edit("refs/packages/a/a", None, Some(ids[0]));
+        fs::create_dir_all(store.path().join("refs/packages/a")).unwrap();
+        File::create(store.path().join("refs/packages/a/a.lock")).unwrap();
+        let error = store.update(std::slice::from_ref(&change)).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict);
+        assert!(error.message().contains("refs/packages/a/a.lock"), "{error}");
+        // A lock is no reference.
+        assert_eq!(store.references("refs/")?, []);
+        let held = store.lock(Duration::ZERO, "test")?;
+        store.break_ref_locks(&held, &[change.name.clone(), name("refs/packages/none/none")])?;
+        store.update(&[change])?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_reference_cannot_be_a_folder_of_another_one() -> Result<()> {
+        for packed in [false, true] {
+            let (_folder, store, ids) = four(ObjectFormat::Sha1);
+            store.update(&[edit("refs/packages/a/b", None, Some(ids[0]))])?;
+            if packed {
+                git(store.path(), &["pack-refs", "--all"]);
+            }
+            for wrong in ["refs/packages/a", "refs/packages/a/b/c"] {
+                let result = store.update(&[edit(wrong, None, Some(ids[1]))]);
+                assert!(result.is_err(), "{wrong} {packed}");
+                assert_eq!(store.references("refs/")?, [(name("refs/packages/a/b"), ids[0])]);
+            }
+            // A folder that a deleted reference left is no obstacle.
+            store.update(&[edit("refs/packages/a/b", Some(ids[0]), None)])?;
+            store.update(&[edit("refs/packages/a", None, Some(ids[1]))])?;
+            assert_eq!(git(store.path(), &["for-each-ref", "--format=%(refname)"]), "refs/packages/a\n");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn symbolic_and_broken_references_are_refused() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        store.update(&[edit("refs/registry/log", None, Some(ids[0]))])?;
+        git(store.path(), &["symbolic-ref", "refs/packages/a/a", "refs/registry/log"]);
+        let a = name("refs/packages/a/a");
+        assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository);
+        assert!(store.references(layout::PACKAGES).is_err());
+        assert!(store.update(&[edit(a.as_str(), Some(ids[0]), Some(ids[1]))]).is_err());
+        assert_eq!(store.reference(&layout::registry_log())?, Some(ids[0]));
+        for broken in ["", "\n", "0123\n", &format!("{}\n", ObjectFormat::Sha256.empty_tree())] {
+            fs::write(store.path().join(a.as_str()), broken).unwrap();
+            assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let mut edits: Vec<RefEdit> = (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
+        store.update(&edits)?;
+        git(store.path(), &["tag", "-a", "-m", "t", "v1", &ids[0].to_string()]);
+        git(store.path(), &["pack-refs", "--all", "--prune"]);
+        edits.retain(|edit| edit.name.as_str().ends_with('7'));
+        for edit in &mut edits {
+            edit.expected = Expected::At(edit.new.take().unwrap());
+        }
+        store.update(&edits)?;
+        assert_eq!(store.references("refs/packages/")?.len(), 45);
+        assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 46);
+        assert_sound(store.path());
+        Ok(())
+    }
 }

@@ -12,7 +12,7 @@ use crate::model::error::{Error, Result, fault};
 use crate::model::object::ReadObjects;
 use gix::hash::ObjectId;
 use gix::objs::{Find as _, FindHeader as _};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
 const HARMLESS_EXTENSIONS: &[&str] = &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
-const LOCK_FILE: &str = "quipu.lock";
+pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The most of a lock's note that is read.
 const NOTE_MAX: u64 = 256;
 
@@ -92,7 +92,9 @@ impl Store {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let scratch = builder.tempdir_in(parent).map_err(|why| at(&why))?;
-        write_skeleton(scratch.path(), format)?;
+        // git by itself does not sync loose objects that are pushed.
+        let written = write_skeleton(scratch.path(), format, "all")?;
+        sync_folders(&written)?;
         match fs::rename(scratch.path(), &absolute) {
             Ok(()) => {}
             Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Err(exists()),
@@ -555,27 +557,326 @@ fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store
         .map_err(|why| io_error(&path, &why))
 }
 
-/// Writes the files of an empty bare repository into an empty folder.
-pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat) -> Result<()> {
-    let folders: BTreeSet<PathBuf> = ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"]
-        .iter()
-        .map(|folder| root.join(folder))
-        .collect();
-    for folder in &folders {
-        fs::create_dir_all(folder).map_err(|why| io_error(folder, &why))?;
+/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is to bring to disk when it writes there.
+/// Returns the files and folders.
+pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> Result<BTreeSet<PathBuf>> {
+    let mut written = BTreeSet::new();
+    for folder in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
+        let path = root.join(folder);
+        fs::create_dir_all(&path).map_err(|why| io_error(&path, &why))?;
+        written.insert(path);
     }
     let (version, extension) = match format {
         ObjectFormat::Sha1 => (0, ""),
         ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
     };
-    // git by itself does not sync loose objects that are pushed.
-    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = all\n{extension}");
-    let files = BTreeMap::from([("config", config), ("HEAD", format!("ref: {}\n", front_page()))]);
-    for (name, text) in files {
+    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}");
+    for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
         let path = root.join(name);
         File::create_new(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|why| io_error(&path, &why))?;
+        written.insert(path);
     }
-    sync_folders(&folders)
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, try_git};
+    use crate::git::layout;
+    use crate::git::program::Program;
+    use crate::git::refs::Expected;
+    use crate::model::error::ErrorCode;
+    use crate::model::object::{MemoryObjects, WriteObjects as _};
+
+    /// Lets a test overwrite a file that is read-only.
+    fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn loose_path(store: &Store, id: GitId) -> PathBuf {
+        let hex = id.to_string();
+        store.objects_path().join(&hex[..2]).join(&hex[2..])
+    }
+
+    #[test]
+    fn stores_and_readers_go_where_threads_need_them() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Store>();
+        sent::<Reader>();
+    }
+
+    #[test]
+    fn a_new_repository_is_one_to_git_and_opens_again() -> Result<()> {
+        for format in FORMATS {
+            let (folder, store) = empty(format);
+            assert_eq!(git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]), format!("{format}\ntrue\n"));
+            assert_sound(store.path());
+            assert_eq!(Store::open(&folder.path().join("registry.git"))?.format(), format);
+            let again = Store::init(&folder.path().join("registry.git"), format).unwrap_err();
+            assert_eq!(again.code(), ErrorCode::Exists);
+            let file = folder.path().join("file");
+            fs::write(&file, "").unwrap();
+            assert_eq!(Store::init(&file, format).unwrap_err().code(), ErrorCode::Exists);
+            // Nothing else was left in the folder, and an empty one will do.
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+            fs::create_dir(folder.path().join("empty")).unwrap();
+            Store::init(&folder.path().join("empty"), format)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn working_copies_open_and_other_things_are_refused() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let init = |name: &str, args: &[&str]| {
+            let output = Program::git().args(["init", "-q"]).args(args).arg(at(name)).run().unwrap();
+            assert!(output.success, "{}", output.stderr);
+        };
+        init("work", &[]);
+        assert_eq!(Store::open(&at("work"))?.path(), fs::canonicalize(at("work/.git")).unwrap());
+        assert_eq!(Store::open(&at("none")).unwrap_err().code(), ErrorCode::NotFound);
+        assert_eq!(Store::open(folder.path()).unwrap_err().code(), ErrorCode::BadRepository);
+        init("reftable", &["--bare", "--ref-format=reftable"]);
+        let error = Store::open(&at("reftable")).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BadRepository);
+        assert!(error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"), "{error:?}");
+        for (name, config) in [
+            ("md5", "[core]\nrepositoryformatversion=1\n[extensions]\nobjectFormat=md5\n"),
+            ("unknown", "[core]\nrepositoryformatversion=1\n[extensions]\nfuture=true\n"),
+            ("old", "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n"),
+            ("new", "[core]\nrepositoryformatversion=2\n"),
+            ("broken", "[core\n"),
+        ] {
+            init(name, &["--bare"]);
+            fs::write(at(name).join("config"), config).unwrap();
+            assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
+        }
+        fs::write(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n").unwrap();
+        Store::open(&at("work"))?;
+        Ok(())
+    }
+
+    #[test]
+    fn objects_are_stored_once_few_loose_and_many_in_a_pack() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (few, _) = history(format, 4);
+            let (many, commits) = history(format, 60);
+            assert_eq!(store.write_durable(few.iter())?, 12);
+            assert_eq!(store.write_durable(few.iter())?, 0);
+            assert_eq!(git(store.path(), &["count-objects", "-v"]).lines().next(), Some("count: 12"));
+            assert_eq!(store.write_durable(many.iter())?, 168);
+            assert_eq!(store.write_durable(many.iter())?, 0);
+            let counts = git(store.path(), &["count-objects", "-v"]);
+            assert!(counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"), "{counts}");
+            assert!(counts.contains("garbage: 0\n"), "{counts}");
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            assert_sound(store.path());
+            let reader = store.reader();
+            for (id, kind, bytes) in many.iter() {
+                assert!(reader.contains(id));
+                assert_eq!(reader.read(kind, id, bytes.len() as u64)?, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn deltas_and_multi_pack_indices_of_git_are_read() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 60);
+            store.write_durable(objects.iter())?;
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            let early = store.reader();
+            git(store.path(), &["repack", "-adq", "--depth=50", "--write-midx"]);
+            store.refresh()?;
+            for reader in [early, store.reader()] {
+                for (id, kind, bytes) in objects.iter() {
+                    assert_eq!(reader.read(kind, id, STRUCTURE)?, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    const STRUCTURE: u64 = 1 << 20;
+
+    #[test]
+    fn reading_says_what_is_missing_of_another_kind_or_too_large() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let mut objects = MemoryObjects::new(format);
+            let blob = objects.write(ObjectKind::Blob, &[b'x'; 1000])?;
+            store.write_durable(objects.iter())?;
+            let reader = store.reader();
+            let code = |kind, id, limit| reader.read(kind, id, limit).unwrap_err().code();
+            assert_eq!(code(ObjectKind::Blob, format.empty_tree(), STRUCTURE), ErrorCode::NotFound);
+            assert_eq!(code(ObjectKind::Tree, blob, STRUCTURE), ErrorCode::CorruptObject);
+            assert_eq!(code(ObjectKind::Blob, blob, 999), ErrorCode::Limit);
+            assert_eq!(reader.read(ObjectKind::Blob, blob, 1000)?.len(), 1000);
+            assert_eq!(reader.header(blob)?, Some((ObjectKind::Blob, 1000)));
+            let foreign = FORMATS[usize::from(format == FORMATS[0])].empty_tree();
+            assert_eq!(code(ObjectKind::Tree, foreign, STRUCTURE), ErrorCode::NotFound);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_blob_of_zeros_is_refused_by_its_header() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let mut pack = store.pack(1, LEVEL_FAST)?;
+        let zeros = pack.add(ObjectKind::Blob, &vec![0; 64 << 20])?;
+        pack.finish()?;
+        let before = Instant::now();
+        assert_eq!(store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(), ErrorCode::Limit);
+        // Not a matter of speed: the point is that it was not inflated, which takes far longer.
+        assert!(before.elapsed() < Duration::from_secs(5));
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_objects_are_corrupt_loose_and_packed() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 2);
+            store.write_durable(objects.iter())?;
+            let read = |store: &Store, n: usize| store.reader().read(ObjectKind::Commit, commits[n], STRUCTURE);
+            // The bytes of another object, in perfect order.
+            let other = fs::read(loose_path(&store, commits[1])).unwrap();
+            overwrite(&loose_path(&store, commits[0]), |bytes| *bytes = other);
+            let error = read(&store, 0).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::CorruptObject);
+            assert!(error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()), "{error}");
+            for damage in [0usize, 5, 40] {
+                let path = loose_path(&store, commits[1]);
+                let whole = fs::read(&path).unwrap();
+                overwrite(&path, |bytes| bytes[damage] ^= 0x55);
+                assert_eq!(read(&store, 1).unwrap_err().code(), ErrorCode::CorruptObject, "{damage}");
+                overwrite(&path, |bytes| *bytes = whole);
+            }
+            // An empty file, as a power failure leaves it, is not taken for the object, and is written anew.
+            overwrite(&loose_path(&store, commits[0]), Vec::clear);
+            assert!(!store.contains(commits[0]));
+            assert_eq!(read(&store, 0).unwrap_err().code(), ErrorCode::CorruptObject);
+            assert_eq!(store.write_durable(objects.iter())?, 1);
+            assert!(read(&store, 0).is_ok());
+
+            let (_folder, packed) = empty(format);
+            let mut pack = packed.pack(1, LEVEL_FAST)?;
+            let mut id = None;
+            for (_, kind, bytes) in objects.iter().filter(|(id, ..)| *id == commits[1]) {
+                id = Some(pack.add(kind, bytes)?);
+            }
+            let path = pack.finish()?.unwrap().with_extension("pack");
+            let size = fs::metadata(&path).unwrap().len() as usize;
+            assert_eq!(id, Some(commits[1]));
+            // Every byte of the compressed object.
+            let trailer = format.id_len();
+            for place in (14..size - trailer).step_by(7) {
+                overwrite(&path, |bytes| bytes[place] ^= 0x10);
+                packed.refresh()?;
+                match read(&packed, 1) {
+                    // A bit that the compression does not care about.
+                    Ok(bytes) => assert_eq!(GitId::of(format, ObjectKind::Commit, &bytes), commits[1]),
+                    Err(error) => assert_eq!(error.code(), ErrorCode::CorruptObject, "{place}: {error}"),
+                }
+                overwrite(&path, |bytes| bytes[place] ^= 0x10);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_repository_says_about_itself_does_not_change_what_is_read() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 3);
+            store.write_durable(objects.iter())?;
+            store.update(&[RefEdit { name: layout::registry_log(), expected: Expected::Absent, new: Some(commits[2]) }])?;
+            let marker = store.path().join("hook-ran");
+            let hook = format!("touch {}; cat", marker.display());
+            git(store.path(), &["replace", &commits[2].to_string(), &commits[0].to_string()]);
+            store.set_config(&[
+                ("core.useReplaceRefs", "true"),
+                ("core.hooksPath", "/evil"),
+                ("core.fsmonitor", &hook),
+                ("core.alternateRefsCommand", &hook),
+                ("include.path", "/evil"),
+                ("gitoxide.objects.allocLimit", "1"),
+                ("gitoxide.core.refsNamespace", "evil"),
+                ("url./evil.insteadOf", "/"),
+            ])?;
+            fs::create_dir_all(store.path().join("info")).unwrap();
+            fs::write(store.path().join("info/grafts"), format!("{}\n", commits[2])).unwrap();
+            fs::write(store.path().join("shallow"), format!("{}\n", commits[2])).unwrap();
+            let store = Store::open(store.path())?;
+            let wanted = objects.read(ObjectKind::Commit, commits[2], STRUCTURE)?;
+            assert_eq!(store.reader().read(ObjectKind::Commit, commits[2], STRUCTURE)?, wanted);
+            assert_eq!(store.reference(&layout::registry_log())?, Some(commits[2]));
+            assert!(!marker.exists());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn objects_of_alternates_are_read_and_not_written_again() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let (_other_folder, other) = empty(ObjectFormat::Sha1);
+        let (objects, commits) = history(ObjectFormat::Sha1, 2);
+        store.write_durable(objects.iter())?;
+        fs::write(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display())).unwrap();
+        assert!(other.contains(commits[1]));
+        assert_eq!(other.write_durable(objects.iter())?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn configuration_is_set_as_git_reads_it() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha256);
+        store.set_config(&[
+            ("uploadpack.allowFilter", "true"),
+            ("receive.hideRefs", "refs/packages"),
+            ("receive.hideRefs", "!refs/incoming"),
+            ("url.a.b \"c\\.insteadOf", " spaced; \"quoted\" \\ "),
+        ])?;
+        store.set_config(&[("uploadpack.allowfilter", "false"), ("receive.hideRefs", "refs/registry")])?;
+        let get = |key: &str| git(store.path(), &["config", "--local", "--get-all", key]);
+        assert_eq!(get("receive.hideRefs"), "refs/registry\n");
+        assert_eq!(get("uploadpack.allowFilter").lines().last(), Some("false"));
+        assert_eq!(get("url.a.b \"c\\.insteadOf"), " spaced; \"quoted\" \\ \n");
+        assert_eq!(get("extensions.objectformat"), "sha256\n");
+        assert_eq!(store.set_config(&[("nodot", "x")]).unwrap_err().code(), ErrorCode::Bug);
+        store.set_config(&[("core.logAllRefUpdates", "false")])?;
+        assert_sound(store.path());
+        Ok(())
+    }
+
+    #[test]
+    fn one_holds_the_lock_and_the_other_learns_who() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let held = store.lock(Duration::ZERO, "accept since noon\u{1b}")?;
+        let other = Store::open(store.path())?;
+        let error = other.lock(Duration::from_millis(20), "gc").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict);
+        assert!(error.message().contains(&format!("process {}: accept since noon", std::process::id())), "{error}");
+        assert!(!error.message().contains('\u{1b}'));
+        // Whoever waits long enough gets it.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| other.lock(Duration::from_secs(60), "gc").map(drop));
+            drop(held);
+            waiting.join().unwrap()
+        })?;
+        drop(store.lock(Duration::ZERO, "again")?);
+        assert!(try_git(store.path(), &["status"]).code.is_some());
+        Ok(())
+    }
 }
