@@ -12,7 +12,7 @@ pub mod model {
     pub mod digest;
     pub mod entry;
     pub mod error;
-    mod gitfiles;
+    pub mod gitfiles;
     pub mod key;
     pub mod map;
     pub mod name;
@@ -51,4 +51,23 @@ pub mod disk {
     pub mod keys;
     pub mod project;
     pub mod replace;
+}
+
+/// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
+/// gix and the `git` program. Imports `model`.
+pub mod git {
+    #[cfg(test)]
+    pub(crate) mod fixture;
+    pub mod layout;
+    pub mod pack;
+    pub mod program;
+    pub mod quarantine;
+    pub mod refs;
+    pub mod store;
+}
+
+/// Where law meets hands: reading a registry from wherever it is, and moving one on. Imports `git`, `trust`, `log`, `model`.
+pub mod replica {
+    pub mod author;
+    pub mod chains;
 }

@@ -1,0 +1,691 @@
+//! References on disk: reading them, and changing several of them as one compare-and-swap.
+//!
+//! A change takes git's own lock of each reference (`<ref>.lock`), compares, writes and syncs the new values into the locks, and only then gives them
+//! their names. A process that is killed in between leaves some references new and some old, each of them whole: whoever needs more has
+//! one reference that is changed last. Reading asks the loose file first and `packed-refs` after it, never the other way round, so that a
+//! `git pack-refs` at the same time hides nothing.
+
+use super::layout::RefName;
+use super::pack::io_error;
+use super::program::in_one_line;
+use crate::model::digest::{GitId, ObjectFormat};
+use crate::model::error::{Result, fault};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock that another process holds is waited for: such locks are held for milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// The most of a loose reference that is read.
+const LOOSE_MAX: u64 = 256;
+/// How deep folders of references are walked; the layout needs nine.
+const DEPTH_MAX: usize = 32;
+/// From this size on `packed-refs` is mapped, not read.
+const PACKED_MAP_MIN: u64 = 32 * 1024;
+
+/// What a reference must be before it is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It does not exist.
+    Absent,
+    /// It names this object.
+    At(GitId),
+}
+
+impl Expected {
+    fn id(self) -> Option<GitId> {
+        match self {
+            Expected::Absent => None,
+            Expected::At(id) => Some(id),
+        }
+    }
+}
+
+impl From<Option<GitId>> for Expected {
+    fn from(id: Option<GitId>) -> Self {
+        id.map_or(Expected::Absent, Expected::At)
+    }
+}
+
+/// One change of one reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefEdit {
+    /// Which reference.
+    pub name: RefName,
+    /// What it must be.
+    pub expected: Expected,
+    /// What it becomes; `None` removes it.
+    pub new: Option<GitId>,
+}
+
+/// The references of a repository.
+#[derive(Clone, Debug)]
+pub(crate) struct References {
+    root: PathBuf,
+    format: ObjectFormat,
+}
+
+impl References {
+    /// Takes the references of the git directory `root`.
+    pub(crate) fn new(root: PathBuf, format: ObjectFormat) -> Self {
+        References { root, format }
+    }
+
+    fn path(&self, name: &RefName) -> PathBuf {
+        self.root.join(name.as_str())
+    }
+
+    fn packed_path(&self) -> PathBuf {
+        self.root.join("packed-refs")
+    }
+
+    /// Reads one reference.
+    pub(crate) fn get(&self, name: &RefName) -> Result<Option<GitId>> {
+        match self.loose(name)? {
+            Some(id) => Ok(Some(id)),
+            None => match self.packed()? {
+                Some(packed) => self.find_packed(&packed, name.as_str()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
+        let path = self.path(name);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(LOOSE_MAX).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            // A folder in its place holds other references, or nothing.
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) => {
+                return Ok(None);
+            }
+            Err(why) => return Err(io_error(&path, &why)),
+        }
+        if bytes.starts_with(b"ref:") {
+            return Err(fault!(BadRepository, "{name} is a symbolic reference, expected one that names an object")
+                .hint("a registry has no symbolic references; remove it with: git symbolic-ref --delete"));
+        }
+        let id = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_ascii_end().parse::<GitId>().ok());
+        match id {
+            Some(id) if id.format() == self.format => Ok(Some(id)),
+            _ => Err(fault!(
+                BadRepository,
+                "{name} is broken: found {:?}, expected a {} id",
+                in_one_line(&String::from_utf8_lossy(&bytes)),
+                self.format
+            )
+            .hint("git fsck says more")),
+        }
+    }
+
+    /// Opens `packed-refs` as it is now. It is not kept open: a cache that goes by the time of the file can miss a change.
+    fn packed(&self) -> Result<Option<gix::refs::packed::Buffer>> {
+        let path = self.packed_path();
+        if !path.try_exists().map_err(|why| io_error(&path, &why))? {
+            return Ok(None);
+        }
+        let kind = super::store::gix_kind(self.format);
+        gix::refs::packed::Buffer::open(path.clone(), PACKED_MAP_MIN, kind)
+            .map(Some)
+            .map_err(|why| self.packed_broken(&why))
+    }
+
+    fn packed_broken(&self, why: &dyn std::fmt::Display) -> crate::model::error::Error {
+        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string())).hint("git fsck says more")
+    }
+
+    fn find_packed(&self, packed: &gix::refs::packed::Buffer, name: &str) -> Result<Option<GitId>> {
+        let found = packed.try_find(name).map_err(|why| self.packed_broken(&why))?;
+        found.map(|reference| super::store::from_gix(&reference.target())).transpose()
+    }
+
+    /// Gives every reference whose name begins with `prefix`, in the order of their names, until `each` fails.
+    pub(crate) fn each(&self, prefix: &str, mut each: impl FnMut(RefName, GitId) -> Result<()>) -> Result<()> {
+        let mut loose = BTreeSet::new();
+        let folder = prefix.rfind('/').map_or("refs", |slash| &prefix[..slash]);
+        if folder == "refs" || folder.parse::<RefName>().is_ok() {
+            self.walk(folder, prefix, 0, &mut loose)?;
+        }
+        let mut loose = loose.into_iter().peekable();
+        let give = |name: &RefName, each: &mut dyn FnMut(RefName, GitId) -> Result<()>| match self.get(name)? {
+            Some(id) => each(name.clone(), id),
+            // Deleted since the walk.
+            None => Ok(()),
+        };
+        if let Some(packed) = self.packed()? {
+            let packed = packed.iter_prefixed(prefix.into()).map_err(|why| self.packed_broken(&why))?;
+            for reference in packed {
+                let reference = reference.map_err(|why| self.packed_broken(&why))?;
+                // A name that is not ASCII is none of ours.
+                let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else { continue };
+                while let Some(before) = loose.next_if(|other| *other < name) {
+                    give(&before, &mut each)?;
+                }
+                if loose.next_if_eq(&name).is_some() {
+                    give(&name, &mut each)?;
+                } else {
+                    each(name, super::store::from_gix(&reference.target())?)?;
+                }
+            }
+        }
+        for name in loose {
+            give(&name, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Collects the names of loose references below a folder.
+    fn walk(&self, folder: &str, prefix: &str, depth: usize, found: &mut BTreeSet<RefName>) -> Result<()> {
+        let path = self.root.join(folder);
+        if depth > DEPTH_MAX {
+            return Err(fault!(BadRepository, "{} is nested deeper than {DEPTH_MAX} folders", path.display()));
+        }
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(why) => return Err(io_error(&path, &why)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|why| io_error(&path, &why))?;
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else { continue };
+            // What is not on the way to the prefix need not be walked.
+            if !name.starts_with(prefix) && !prefix.starts_with(&name) {
+                continue;
+            }
+            // Locks and what else lies about have no name of a reference.
+            let Ok(reference) = name.parse::<RefName>() else { continue };
+            if entry.file_type().map_err(|why| io_error(&path, &why))?.is_dir() {
+                self.walk(&name, prefix, depth + 1, found)?;
+            } else if name.starts_with(prefix) {
+                found.insert(reference);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all changes, or none where one reference is not what was expected.
+    pub(crate) fn update(&self, edits: &[RefEdit]) -> Result<()> {
+        let mut sorted: BTreeMap<&RefName, &RefEdit> = BTreeMap::new();
+        for edit in edits {
+            let ids = [edit.new, edit.expected.id()];
+            if let Some(foreign) = ids.into_iter().flatten().find(|id| id.format() != self.format) {
+                return Err(fault!(Bug, "{} is to name {foreign} in a {} repository", edit.name, self.format));
+            }
+            if sorted.insert(&edit.name, edit).is_some() {
+                return Err(fault!(Bug, "{} is to be changed twice at once", edit.name));
+            }
+        }
+        // Always in the order of the names, so that two processes never wait for each other.
+        let mut locked = Vec::with_capacity(sorted.len());
+        let mut folders = BTreeSet::new();
+        for edit in sorted.into_values() {
+            self.make_folders(&edit.name, &mut folders)?;
+            locked.push((edit, Lock::take(&self.path(&edit.name), &edit.name)?));
+        }
+        let packed = self.packed()?;
+        for (edit, _) in &locked {
+            self.compare(edit, packed.as_ref())?;
+        }
+        let removed: BTreeSet<&str> = locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
+        let mut in_packed = false;
+        if let Some(packed) = &packed {
+            for name in &removed {
+                in_packed |= self.find_packed(packed, name)?.is_some();
+            }
+        }
+        drop(packed);
+
+        let files: Vec<(&mut Lock, String)> = locked
+            .iter_mut()
+            .filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n"))))
+            .collect();
+        write_all_synced(files)?;
+
+        let without_removed = if in_packed { Some(self.packed_without(&removed)?) } else { None };
+
+        let mut removals = Vec::new();
+        for (edit, lock) in locked {
+            if edit.new.is_some() {
+                lock.commit()?;
+            } else {
+                removals.push(lock);
+            }
+        }
+        if let Some(packed) = without_removed {
+            packed.commit()?;
+            folders.insert(self.root.clone());
+        }
+        // A loose file hides the packed line, so it goes after it.
+        for lock in removals {
+            lock.remove_resource()?;
+        }
+        sync_folders(&folders)
+    }
+
+    /// Makes the folders above a reference, and notes those whose list of names changes.
+    fn make_folders(&self, name: &RefName, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
+        let path = self.path(name);
+        let mut missing = Vec::new();
+        let mut folder = path.parent();
+        while let Some(here) = folder
+            && here.starts_with(&self.root)
+        {
+            changed.insert(here.to_owned());
+            if here.is_dir() {
+                break;
+            }
+            missing.push(here);
+            folder = here.parent();
+        }
+        for folder in missing.into_iter().rev() {
+            match fs::create_dir(folder) {
+                Ok(()) => {}
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+                Err(why) if matches!(why.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                    return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", folder.display()));
+                }
+                Err(why) => return Err(io_error(folder, &why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a reference, whose lock is held, with what is expected of it.
+    fn compare(&self, edit: &RefEdit, packed: Option<&gix::refs::packed::Buffer>) -> Result<()> {
+        let name = &edit.name;
+        let found = match (self.loose(name)?, packed) {
+            (None, Some(packed)) => self.find_packed(packed, name.as_str())?,
+            (loose, _) => loose,
+        };
+        match (edit.expected, found) {
+            (Expected::Absent, None) => self.compare_neighbours(name, packed),
+            (Expected::At(expected), Some(found)) if expected == found => Ok(()),
+            (Expected::Absent, Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected it not to exist")),
+            (Expected::At(expected), Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected {expected}")),
+            (Expected::At(expected), None) => Err(fault!(Conflict, "{name} does not exist, expected {expected}")),
+        }
+        .map_err(|error| error.hint("somebody else was first: read it again"))
+    }
+
+    /// Refuses a new reference that is a folder of another one, or lies in another one. For loose ones the file system refuses it.
+    fn compare_neighbours(&self, name: &RefName, packed: Option<&gix::refs::packed::Buffer>) -> Result<()> {
+        let Some(packed) = packed else { return Ok(()) };
+        let text = name.as_str();
+        for (slash, _) in text.match_indices('/').skip(1) {
+            if self.find_packed(packed, &text[..slash])?.is_some() {
+                return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", &text[..slash]));
+            }
+        }
+        let mut below = packed
+            .iter_prefixed(format!("{text}/").into())
+            .map_err(|why| self.packed_broken(&why))?;
+        match below.next() {
+            Some(Ok(other)) => Err(fault!(Conflict, "{name} cannot exist beside a reference {}", other.name.as_bstr())),
+            Some(Err(why)) => Err(self.packed_broken(&why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes `packed-refs` without these names into its lock.
+    fn packed_without(&self, names: &BTreeSet<&str>) -> Result<Lock> {
+        let path = self.packed_path();
+        let mut lock = Lock::take(&path, &"packed-refs")?;
+        let at = |why| io_error(&path, &why);
+        let mut out = BufWriter::with_capacity(256 * 1024, &mut lock.file);
+        let mut input = BufReader::with_capacity(256 * 1024, File::open(&path).map_err(at)?);
+        let mut line = Vec::new();
+        let mut dropped = false;
+        while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            // A line that begins with `^` belongs to the one before it.
+            if !line.starts_with(b"^") {
+                let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());
+                dropped = !line.starts_with(b"#") && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
+            }
+            if !dropped {
+                out.write_all(&line).map_err(at)?;
+            }
+            line.clear();
+        }
+        out.flush().map_err(at)?;
+        drop(out);
+        lock.file.sync_all().map_err(at)?;
+        Ok(lock)
+    }
+
+    /// Removes locks that dead processes left.
+    pub(crate) fn break_locks(&self, names: &[RefName]) -> Result<()> {
+        for name in names {
+            remove_if_there(&lock_path(&self.path(name)))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the lock of `packed-refs` that a dead process left.
+    pub(crate) fn break_packed_lock(&self) -> Result<()> {
+        remove_if_there(&lock_path(&self.packed_path()))
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(io_error(path, &why)),
+        _ => Ok(()),
+    }
+}
+
+fn lock_path(resource: &Path) -> PathBuf {
+    let mut path = resource.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// Git's lock of a file: another file beside it, which only one process can make. It goes when this value does.
+pub(crate) struct Lock {
+    resource: PathBuf,
+    path: PathBuf,
+    pub(crate) file: File,
+    held: bool,
+}
+
+impl Lock {
+    /// Takes the lock of a file, and waits at most a second for it.
+    pub(crate) fn take(resource: &Path, name: &dyn std::fmt::Display) -> Result<Self> {
+        let path = lock_path(resource);
+        let until = Instant::now() + LOCK_WAIT;
+        loop {
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    return Ok(Lock { resource: resource.to_owned(), path, file, held: true });
+                }
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
+                    if Instant::now() >= until {
+                        return Err(fault!(Conflict, "{name} is locked by {}", path.display())
+                            .hint("another process is changing it; if none is, a killed one left the file: remove it"));
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(why) => return Err(io_error(&path, &why)),
+            }
+        }
+    }
+
+    /// Puts what was written into the lock in the place of the file.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        let renamed = match fs::rename(&self.path, &self.resource) {
+            // Empty folders are what deleted references leave.
+            Err(_) if self.resource.is_dir() => remove_empty_folders(&self.resource, 0).and_then(|()| fs::rename(&self.path, &self.resource)),
+            other => other,
+        };
+        renamed.map_err(|why| io_error(&self.resource, &why))?;
+        self.held = false;
+        Ok(())
+    }
+
+    /// Removes the file that the lock is for.
+    fn remove_resource(self) -> Result<()> {
+        // In the place of a packed reference there may be an empty folder.
+        if self.resource.is_dir() { Ok(()) } else { remove_if_there(&self.resource) }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.held {
+            // A lock that cannot be removed is found by the next one, who says so.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn remove_empty_folders(folder: &Path, depth: usize) -> io::Result<()> {
+    if depth < DEPTH_MAX {
+        for entry in fs::read_dir(folder)? {
+            remove_empty_folders(&entry?.path(), depth + 1)?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
+/// Writes all files, then brings them to disk, several at a time: a disk that is asked for many things at once does them together.
+fn write_all_synced(files: Vec<(&mut Lock, String)>) -> Result<()> {
+    for (lock, text) in &files {
+        (&lock.file).write_all(text.as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
+    }
+    let files: Vec<(&Path, &File)> = files.iter().map(|(lock, _)| (lock.path.as_path(), &lock.file)).collect();
+    sync_files(&files)
+}
+
+/// Brings files to disk, several at a time.
+pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
+    /// More at once does not help.
+    const AT_ONCE: usize = 8;
+    let sync = |files: &[(&Path, &File)]| {
+        files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))
+    };
+    if files.len() < 3 {
+        return sync(files);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = files
+            .chunks(files.len().div_ceil(AT_ONCE))
+            .map(|chunk| scope.spawn(move || sync(chunk)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
+    })
+}
+
+/// Brings the names in folders to disk; a file among them, with its bytes.
+pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
+    // Windows has no such thing and does not need it.
+    if cfg!(windows) {
+        return Ok(());
+    }
+    let mut open = Vec::with_capacity(folders.len());
+    for folder in folders {
+        open.push((folder.as_path(), File::open(folder).map_err(|why| io_error(folder, &why))?));
+    }
+    let open: Vec<(&Path, &File)> = open.iter().map(|(path, file)| (*path, file)).collect();
+    sync_files(&open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history};
+    use crate::git::layout;
+    use crate::git::store::Store;
+    use crate::model::error::ErrorCode;
+    use std::sync::Barrier;
+
+    fn name(text: &str) -> RefName {
+        text.parse().unwrap()
+    }
+
+    fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
+        RefEdit {
+            name: name(text),
+            expected: expected.into(),
+            new,
+        }
+    }
+
+    /// A repository with four commits and no reference.
+    fn four(format: ObjectFormat) -> (tempfile::TempDir, Store, Vec<GitId>) {
+        let (folder, store) = empty(format);
+        let (objects, commits) = history(format, 4);
+        store.write_durable(objects.iter()).unwrap();
+        (folder, store, commits)
+    }
+
+    #[test]
+    fn what_is_written_is_what_git_and_we_read_loose_and_packed() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store, ids) = four(format);
+            store.update(&[
+                edit("refs/packages/wasi/http", None, Some(ids[0])),
+                edit("refs/packages/wasi/io", None, Some(ids[1])),
+                edit("refs/registry/log", None, Some(ids[2])),
+            ])?;
+            let listed = |store: &Store| git(store.path(), &["for-each-ref", "--format=%(objectname) %(refname)"]);
+            let ours = |store: &Store| -> Result<String> {
+                Ok(store.references("refs/")?.iter().map(|(name, id)| format!("{id} {name}\n")).collect())
+            };
+            assert_eq!(listed(&store), ours(&store)?);
+            git(store.path(), &["pack-refs", "--all", "--prune"]);
+            assert!(!store.path().join("refs/packages/wasi/io").exists());
+            assert_eq!(store.reference(&name("refs/packages/wasi/io"))?, Some(ids[1]));
+            assert_eq!(listed(&store), ours(&store)?);
+            // Packed and loose together: the loose one counts.
+            store.update(&[edit("refs/packages/wasi/http", Some(ids[0]), Some(ids[3]))])?;
+            store.update(&[edit("refs/packages/wasi/a", None, Some(ids[3]))])?;
+            assert_eq!(store.reference(&name("refs/packages/wasi/http"))?, Some(ids[3]));
+            assert_eq!(listed(&store), ours(&store)?);
+            let wasi: Vec<String> = store.references(layout::PACKAGES)?.iter().map(|(name, _)| name.to_string()).collect();
+            assert_eq!(wasi, ["refs/packages/wasi/a", "refs/packages/wasi/http", "refs/packages/wasi/io"]);
+            assert_eq!(store.references("refs/packages/wasi/h")?.len(), 1);
+            assert_eq!(store.references("refs/packages/was/")?, []);
+            // And gone, from both places.
+            store.update(&[
+                edit("refs/packages/wasi/http", Some(ids[3]), None),
+                edit("refs/packages/wasi/io", Some(ids[1]), None),
+                edit("refs/packages/wasi/a", Some(ids[3]), Some(ids[0])),
+            ])?;
+            assert_eq!(store.reference(&name("refs/packages/wasi/http"))?, None);
+            assert_eq!(listed(&store), ours(&store)?);
+            assert_eq!(store.references("refs/packages/")?, [(name("refs/packages/wasi/a"), ids[0])]);
+            assert_sound(store.path());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_reference_that_is_not_what_was_expected_keeps_all_as_they_are() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        store.update(&[edit("refs/packages/a/a", None, Some(ids[0])), edit("refs/packages/b/b", None, Some(ids[0]))])?;
+        for (wrong, both) in [
+            (edit("refs/packages/b/b", Some(ids[1]), Some(ids[2])), [ids[0].to_string(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", None, Some(ids[2])), [ids[0].to_string(), "not to exist".into()]),
+            // Even where it is what it would become.
+            (edit("refs/packages/b/b", None, Some(ids[0])), [ids[0].to_string(), "not to exist".into()]),
+            (edit("refs/packages/c/c", Some(ids[1]), Some(ids[2])), ["does not exist".into(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", Some(ids[1]), None), [ids[0].to_string(), ids[1].to_string()]),
+        ] {
+            let error = store.update(&[edit("refs/packages/a/a", Some(ids[0]), Some(ids[1])), wrong.clone()]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Conflict);
+            for part in both.iter().map(String::as_str).chain([wrong.name.as_str()]) {
+                assert!(error.message().contains(part), "{part} not in {error}");
+            }
+            assert_eq!(
+                store.references("refs/")?,
+                [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]
+            );
+            assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 2);
+        }
+        let locks = fs::read_dir(store.path().join("refs/packages/a")).unwrap().count();
+        assert_eq!(locks, 1, "a lock was left");
+        Ok(())
+    }
+
+    #[test]
+    fn of_many_writers_at_once_exactly_one_wins_each_step() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let target = "refs/registry/log";
+        store.update(&[edit(target, None, Some(ids[0]))])?;
+        for step in 0..12 {
+            let (from, to) = (ids[step % 4], ids[(step + 1) % 4]);
+            if step % 4 == 2 {
+                git(store.path(), &["pack-refs", "--all"]);
+            }
+            let start = Barrier::new(6);
+            let results: Vec<Result<()>> = std::thread::scope(|scope| {
+                let one = || {
+                    start.wait();
+                    store.update(&[edit(target, Some(from), Some(to)), edit("refs/registry/other", None, None)])
+                };
+                let threads: Vec<_> = (0..6).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+            assert!(results.into_iter().filter_map(Result::err).all(|error| error.code() == ErrorCode::Conflict));
+            assert_eq!(store.reference(&name(target))?, Some(to));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_left_is_named_and_can_be_broken() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let change = edit("refs/packages/a/a", None, Some(ids[0]));
+        fs::create_dir_all(store.path().join("refs/packages/a")).unwrap();
+        File::create(store.path().join("refs/packages/a/a.lock")).unwrap();
+        let error = store.update(std::slice::from_ref(&change)).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict);
+        assert!(error.message().contains("refs/packages/a/a.lock"), "{error}");
+        // A lock is no reference.
+        assert_eq!(store.references("refs/")?, []);
+        let held = store.lock(Duration::ZERO, "test")?;
+        store.break_ref_locks(&held, &[change.name.clone(), name("refs/packages/none/none")])?;
+        store.update(&[change])?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_reference_cannot_be_a_folder_of_another_one() -> Result<()> {
+        for packed in [false, true] {
+            let (_folder, store, ids) = four(ObjectFormat::Sha1);
+            store.update(&[edit("refs/packages/a/b", None, Some(ids[0]))])?;
+            if packed {
+                git(store.path(), &["pack-refs", "--all"]);
+            }
+            for wrong in ["refs/packages/a", "refs/packages/a/b/c"] {
+                let result = store.update(&[edit(wrong, None, Some(ids[1]))]);
+                assert!(result.is_err(), "{wrong} {packed}");
+                assert_eq!(store.references("refs/")?, [(name("refs/packages/a/b"), ids[0])]);
+            }
+            // A folder that a deleted reference left is no obstacle.
+            store.update(&[edit("refs/packages/a/b", Some(ids[0]), None)])?;
+            store.update(&[edit("refs/packages/a", None, Some(ids[1]))])?;
+            assert_eq!(git(store.path(), &["for-each-ref", "--format=%(refname)"]), "refs/packages/a\n");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn symbolic_and_broken_references_are_refused() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        store.update(&[edit("refs/registry/log", None, Some(ids[0]))])?;
+        git(store.path(), &["symbolic-ref", "refs/packages/a/a", "refs/registry/log"]);
+        let a = name("refs/packages/a/a");
+        assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository);
+        assert!(store.references(layout::PACKAGES).is_err());
+        assert!(store.update(&[edit(a.as_str(), Some(ids[0]), Some(ids[1]))]).is_err());
+        assert_eq!(store.reference(&layout::registry_log())?, Some(ids[0]));
+        for broken in ["", "\n", "0123\n", &format!("{}\n", ObjectFormat::Sha256.empty_tree())] {
+            fs::write(store.path().join(a.as_str()), broken).unwrap();
+            assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let mut edits: Vec<RefEdit> = (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
+        store.update(&edits)?;
+        git(store.path(), &["tag", "-a", "-m", "t", "v1", &ids[0].to_string()]);
+        git(store.path(), &["pack-refs", "--all", "--prune"]);
+        edits.retain(|edit| edit.name.as_str().ends_with('7'));
+        for edit in &mut edits {
+            edit.expected = Expected::At(edit.new.take().unwrap());
+        }
+        store.update(&edits)?;
+        assert_eq!(store.references("refs/packages/")?.len(), 45);
+        assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 46);
+        assert_sound(store.path());
+        Ok(())
+    }
+}

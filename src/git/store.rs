@@ -1,0 +1,882 @@
+//! A repository on disk: its objects, its references, its lock.
+//!
+//! Nothing that a repository says about itself changes what is read: objects are taken by id, checked against it, and
+//! replacements, grafts and shallow boundaries are not looked at. What is written is on disk before it is visible.
+
+use super::layout::{RefName, front_page};
+use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
+use super::program::in_one_line;
+use super::refs::{Lock, RefEdit, References, sync_files, sync_folders};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
+use crate::model::error::{Error, Result, fault};
+use crate::model::object::ReadObjects;
+use gix::hash::ObjectId;
+use gix::objs::{Find as _, FindHeader as _};
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
+
+/// From this number of new objects on they are written as one pack, as git does by `transfer.unpackLimit`.
+const PACK_FROM: usize = 100;
+/// The largest configuration file that is read.
+const CONFIG_MAX: u64 = 1024 * 1024;
+/// The most memory that one object may take, so that a small delta of a huge object stays out.
+const OBJECT_MEMORY_MAX: usize = 1024 * 1024 * 1024;
+/// The memory of a reader for what deltas stand on.
+const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
+/// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
+const NEW_PACKS_MAX: usize = 256;
+/// Extensions of a repository that do not matter to its objects and loose references.
+const HARMLESS_EXTENSIONS: &[&str] = &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
+/// The name of the file that [`Store::lock`] locks.
+pub(crate) const LOCK_FILE: &str = "quipu.lock";
+/// The most of a lock's note that is read.
+const NOTE_MAX: u64 = 256;
+
+/// A repository that is open: bare, or the `.git` of a working copy. It can be shared among threads; each has its own [`Reader`].
+pub struct Store {
+    root: PathBuf,
+    format: ObjectFormat,
+    references: References,
+    objects: RwLock<Arc<gix::odb::Store>>,
+}
+
+impl Store {
+    /// Opens the repository at `path` or at `path/.git`.
+    ///
+    /// # Errors
+    /// `not-found` where there is nothing, `bad-repository` where it is not a repository or one of a kind that cannot be
+    /// used, `io` where it cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = find_root(path)?;
+        let format = read_format(&root)?;
+        let objects = open_objects(&root, format)?;
+        Ok(Store {
+            references: References::new(root.clone(), format),
+            root,
+            format,
+            objects: RwLock::new(objects),
+        })
+    }
+
+    /// Makes a bare repository without anything in it; the folder may exist if it is empty.
+    ///
+    /// # Errors
+    /// `exists` where something is there already, `io` where it cannot be made.
+    pub fn init(path: &Path, format: ObjectFormat) -> Result<Self> {
+        let exists = || {
+            fault!(Exists, "{}: something is there already, expected an empty folder or none", path.display())
+                .hint("choose another folder, or use the repository that is there")
+        };
+        let at = |why: &io::Error| io_error(path, why);
+        match fs::read_dir(path) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(exists());
+                }
+            }
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) if why.kind() == io::ErrorKind::NotADirectory => return Err(exists()),
+            Err(why) => return Err(at(&why)),
+        }
+        let absolute = std::path::absolute(path).map_err(|why| at(&why))?;
+        let Some(parent) = absolute.parent() else { return Err(exists()) };
+        fs::create_dir_all(parent).map_err(|why| at(&why))?;
+        // It is complete when it gets its name, so that a process that is killed leaves no half of it.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".quipu-init-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let scratch = builder.tempdir_in(parent).map_err(|why| at(&why))?;
+        // git by itself does not sync loose objects that are pushed.
+        let written = write_skeleton(scratch.path(), format, "all")?;
+        sync_folders(&written)?;
+        match fs::rename(scratch.path(), &absolute) {
+            Ok(()) => {}
+            Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Err(exists()),
+            Err(why) => return Err(at(&why)),
+        }
+        // Nothing is left to clean up under the scratch name.
+        let _ = scratch.keep();
+        sync_folders(&BTreeSet::from([parent.to_owned()]))?;
+        Store::open(&absolute)
+    }
+
+    /// Returns the path of the git directory.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the path of the folder of objects, as alternates name it.
+    pub fn objects_path(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Returns the format of the ids.
+    pub fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    /// Returns a reader for one thread.
+    pub fn reader(&self) -> Reader {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = objects.to_cache_arc();
+        objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
+        Reader {
+            objects,
+            format: self.format,
+        }
+    }
+
+    /// Opens the objects anew. Readers that are there already go on with what they know.
+    ///
+    /// # Errors
+    /// `io` where they cannot be read.
+    pub fn refresh(&self) -> Result<()> {
+        let fresh = open_objects(&self.root, self.format)?;
+        *self.objects.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// Says whether an object is there and its header can be read.
+    pub fn contains(&self, id: GitId) -> bool {
+        self.reader().contains(id)
+    }
+
+    /// Returns what a reference names; `None` where it does not exist.
+    ///
+    /// # Errors
+    /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
+    pub fn reference(&self, name: &RefName) -> Result<Option<GitId>> {
+        self.references.get(name)
+    }
+
+    /// Returns all references whose names begin with `prefix`, in the order of their names.
+    ///
+    /// # Errors
+    /// Those of [`Store::reference`].
+    pub fn references(&self, prefix: &str) -> Result<Vec<(RefName, GitId)>> {
+        let mut found = Vec::new();
+        self.for_each_reference(prefix, |name, id| {
+            found.push((name, id));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Gives all references whose names begin with `prefix`, in the order of their names and without holding them in memory.
+    ///
+    /// # Errors
+    /// Those of [`Store::reference`], and the first that `each` returns.
+    pub fn for_each_reference(&self, prefix: &str, each: impl FnMut(RefName, GitId) -> Result<()>) -> Result<()> {
+        self.references.each(prefix, each)
+    }
+
+    /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here leaves each
+    /// of them as it was or as it is to be.
+    ///
+    /// # Errors
+    /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where something could not be written.
+    pub fn update(&self, edits: &[RefEdit]) -> Result<()> {
+        self.references.update(edits)
+    }
+
+    /// Removes git's locks of these references. They are stale: whoever holds the repository's lock and knows from its
+    /// journal that a dead process was changing exactly these calls this.
+    ///
+    /// # Errors
+    /// `io` where one cannot be removed.
+    pub fn break_ref_locks(&self, _held: &RepositoryLock, names: &[RefName]) -> Result<()> {
+        self.references.break_locks(names)
+    }
+
+    /// Removes git's lock of `packed-refs`, where the dead process was deleting references.
+    ///
+    /// # Errors
+    /// `io` where it cannot be removed.
+    pub fn break_packed_refs_lock(&self, _held: &RepositoryLock) -> Result<()> {
+        self.references.break_packed_lock()
+    }
+
+    /// Stores objects that are not there yet: few as loose objects, many as one pack. Returns how many were new. They are on disk before
+    /// one of them is visible.
+    ///
+    /// # Errors
+    /// `io` where something could not be written.
+    pub fn write_durable<'a>(&self, objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>) -> Result<usize> {
+        let reader = self.reader();
+        let mut seen = HashSet::new();
+        let mut new = Vec::new();
+        for (id, kind, bytes) in objects {
+            if seen.insert(id) && !reader.contains(id) {
+                if GitId::of(self.format, kind, bytes) != id {
+                    return Err(fault!(Bug, "an object that is to be stored does not have its id {id}"));
+                }
+                new.push((id, kind, bytes));
+            }
+        }
+        if new.len() < PACK_FROM {
+            self.write_loose(&new)?;
+        } else {
+            // What is read together stands together, and the same objects give the same pack.
+            new.sort_unstable_by_key(|(id, kind, _)| (*kind != ObjectKind::Commit, *kind != ObjectKind::Tree, *id));
+            let mut pack = self.pack(new.len(), LEVEL_DEFAULT)?;
+            for (id, kind, bytes) in &new {
+                pack.add_as(*id, *kind, bytes)?;
+            }
+            pack.finish()?;
+        }
+        Ok(new.len())
+    }
+
+    /// Begins a pack in this repository; see [`PackWriter::create`].
+    ///
+    /// # Errors
+    /// `io` where the file cannot be made.
+    pub fn pack(&self, expected: usize, level: i32) -> Result<PackWriter> {
+        PackWriter::create(&self.objects_path().join("pack"), self.format, expected, level)
+    }
+
+    fn write_loose(&self, objects: &[(GitId, ObjectKind, &[u8])]) -> Result<()> {
+        let folder = self.objects_path();
+        let mut folders = BTreeSet::new();
+        let mut deflate = Deflate::new(LEVEL_FAST);
+        let mut files: Vec<(NamedTempFile, PathBuf)> = Vec::with_capacity(objects.len());
+        for (id, kind, bytes) in objects {
+            let hex = id.to_string();
+            let (first, rest) = hex.split_at(2);
+            let fan_out = folder.join(first);
+            match fs::create_dir(&fan_out) {
+                Ok(()) => {
+                    folders.insert(folder.clone());
+                }
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(why) => return Err(io_error(&fan_out, &why)),
+            }
+            // git sweeps away files of this name that a killed process left.
+            let mut file = new_file(&folder, "tmp_obj_").map_err(|why| io_error(&folder, &why))?;
+            let header = format!("{} {}\0", kind.as_str(), bytes.len());
+            let mut compressed = Vec::with_capacity(bytes.len() / 2 + 64);
+            deflate
+                .run(&[header.as_bytes(), bytes], |piece| {
+                    compressed.extend_from_slice(piece);
+                    Ok(())
+                })
+                .and_then(|()| file.write_all(&compressed))
+                .map_err(|why| io_error(file.path(), &why))?;
+            files.push((file, fan_out.join(rest)));
+            folders.insert(fan_out);
+        }
+        let to_sync: Vec<(&Path, &File)> = files.iter().map(|(file, path)| (path.as_path(), file.as_file())).collect();
+        sync_files(&to_sync)?;
+        for (file, path) in files {
+            file.persist(&path).map_err(|failed| io_error(&path, &failed.error))?;
+        }
+        sync_folders(&folders)
+    }
+
+    /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that a key given twice gets
+    /// two values.
+    ///
+    /// # Errors
+    /// `bad-repository` where the configuration cannot be parsed, `conflict` where it is locked, `io` where it cannot be written.
+    pub fn set_config(&self, values: &[(&str, &str)]) -> Result<()> {
+        let path = self.root.join("config");
+        let mut lock = Lock::take(&path, &"the configuration")?;
+        let mut config = read_config(&path)?;
+        let wrong = |key: &str| fault!(Bug, "{key:?} is not a key of git's configuration");
+        let mut cleared = BTreeSet::new();
+        for (key, value) in values {
+            let (section, rest) = key.split_once('.').ok_or_else(|| wrong(key))?;
+            let (subsection, name) = match rest.rsplit_once('.') {
+                Some((subsection, name)) => (Some(subsection), name),
+                None => (None, rest),
+            };
+            if cleared.insert(*key) {
+                let ids: Vec<_> = config
+                    .sections_and_ids_by_name(section)
+                    .into_iter()
+                    .flatten()
+                    .filter(|(found, _)| found.header().subsection_name().map(ToString::to_string).as_deref() == subsection)
+                    .map(|(_, id)| id)
+                    .collect();
+                for id in ids {
+                    if let Some(mut section) = config.section_mut_by_id(id) {
+                        while section.remove(name).is_some() {}
+                    }
+                }
+            }
+            config
+                .section_mut_or_create_new(section, subsection.map(gix::bstr::BStr::new))
+                .and_then(|mut section| section.push(name, *value).map(drop))
+                .map_err(|_| wrong(key))?;
+        }
+        let bytes = config.to_bstring();
+        lock.file
+            .write_all(&bytes)
+            .and_then(|()| lock.file.sync_all())
+            .map_err(|why| io_error(&path, &why))?;
+        lock.commit()?;
+        sync_folders(&BTreeSet::from([self.root.clone()]))
+    }
+
+    /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says what for, and since when: it is shown
+    /// to whoever waits in vain. The lock ends with this process, however it ends.
+    ///
+    /// # Errors
+    /// `conflict` with the process that holds it, `io` where the lock file cannot be made.
+    pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
+        let path = self.root.join(LOCK_FILE);
+        let at = |why: &io::Error| io_error(&path, why);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|why| at(&why))?;
+        let until = Instant::now() + wait;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        let mut holder = String::new();
+                        // A note that cannot be read leaves the message without it.
+                        let _ = file.take(NOTE_MAX).read_to_string(&mut holder);
+                        let holder = in_one_line(&holder);
+                        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+                        return Err(fault!(Conflict, "{} is in use by {holder}", self.root.display())
+                            .hint("try again when that process is done"));
+                    }
+                    std::thread::sleep(pause.min(left));
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                }
+                Err(TryLockError::Error(why)) => return Err(at(&why)),
+            }
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(format!("process {}: {note}\n", std::process::id()).as_bytes()))
+            .map_err(|why| at(&why))?;
+        Ok(RepositoryLock { file })
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.root).field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+/// The lock of a repository among all who accept into it. It ends when this value is dropped, or the process ends.
+#[derive(Debug)]
+pub struct RepositoryLock {
+    file: File,
+}
+
+impl Drop for RepositoryLock {
+    fn drop(&mut self) {
+        // A note that stays behind says nothing false while nobody holds the lock.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Reads objects of a [`Store`] in one thread.
+pub struct Reader {
+    objects: gix::odb::HandleArc,
+    format: ObjectFormat,
+}
+
+impl Reader {
+    /// Says whether an object is there and its header can be read.
+    pub fn contains(&self, id: GitId) -> bool {
+        id.format() == self.format && matches!(self.objects.try_header(&to_gix(id)), Ok(Some(_)))
+    }
+
+    /// Returns kind and size in bytes of an object; `None` where there is none. Neither was checked against the id.
+    ///
+    /// # Errors
+    /// `corrupt-object` where the header cannot be read.
+    pub fn header(&self, id: GitId) -> Result<Option<(ObjectKind, u64)>> {
+        if id.format() != self.format {
+            return Ok(None);
+        }
+        let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?;
+        Ok(header.map(|header| (kind_from_gix(header.kind), header.size)))
+    }
+}
+
+impl ReadObjects for Reader {
+    fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+        let missing = || fault!(NotFound, "there is no object {id}");
+        let is_not = |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
+        let (found, size) = self.header(id)?.ok_or_else(missing)?;
+        if found != kind {
+            return Err(is_not(found));
+        }
+        if size > limit {
+            return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
+        }
+        let mut bytes = Vec::new();
+        let data = self.objects.try_find(&to_gix(id), &mut bytes).map_err(|why| unreadable(id, &why))?;
+        let found = kind_from_gix(data.ok_or_else(missing)?.kind);
+        if found != kind {
+            return Err(is_not(found));
+        }
+        let found = GitId::of(self.format, kind, &bytes);
+        if found != id {
+            return Err(fault!(CorruptObject, "object {id} has the bytes of {found}").hint("git fsck says more; a mirror may have the right bytes"));
+        }
+        Ok(bytes)
+    }
+}
+
+fn unreadable(id: GitId, why: &dyn std::fmt::Display) -> Error {
+    fault!(CorruptObject, "object {id} cannot be read: {}", in_one_line(&why.to_string()))
+        .hint("git fsck says more; a mirror may have the right bytes")
+}
+
+/// Returns gix's word for an object format.
+pub(crate) fn gix_kind(format: ObjectFormat) -> gix::hash::Kind {
+    match format {
+        ObjectFormat::Sha1 => gix::hash::Kind::Sha1,
+        ObjectFormat::Sha256 => gix::hash::Kind::Sha256,
+    }
+}
+
+fn to_gix(id: GitId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(id.as_bytes())
+}
+
+/// Takes an id from gix.
+pub(crate) fn from_gix(id: &ObjectId) -> Result<GitId> {
+    GitId::from_bytes(id.as_slice()).ok_or_else(|| fault!(Bug, "{id} has an unknown length"))
+}
+
+fn kind_from_gix(kind: gix::objs::Kind) -> ObjectKind {
+    match kind {
+        gix::objs::Kind::Blob => ObjectKind::Blob,
+        gix::objs::Kind::Tree => ObjectKind::Tree,
+        gix::objs::Kind::Commit => ObjectKind::Commit,
+        gix::objs::Kind::Tag => ObjectKind::Tag,
+    }
+}
+
+/// Finds the git directory, and sees that it is one.
+fn find_root(path: &Path) -> Result<PathBuf> {
+    if !path.try_exists().map_err(|why| io_error(path, &why))? {
+        return Err(fault!(NotFound, "{}: there is no repository", path.display()));
+    }
+    let inner = path.join(".git");
+    if inner.is_file() || path.join("commondir").is_file() {
+        return Err(fault!(BadRepository, "{} is a linked working copy, expected a repository", path.display())
+            .hint("name the repository that it was made from: git rev-parse --git-common-dir"));
+    }
+    let root = if inner.is_dir() { inner } else { path.to_owned() };
+    for (name, is_folder) in [("HEAD", false), ("objects", true), ("refs", true)] {
+        let part = root.join(name);
+        // HEAD may be a symbolic link to a branch that does not exist yet.
+        if !(if is_folder { part.is_dir() } else { part.symlink_metadata().is_ok() }) {
+            return Err(fault!(BadRepository, "{} is not a git repository: it has no {name}", path.display()));
+        }
+    }
+    fs::canonicalize(&root).map_err(|why| io_error(&root, &why))
+}
+
+fn read_config(path: &Path) -> Result<gix::config::File> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(CONFIG_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => {}
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+        Err(why) => return Err(io_error(path, &why)),
+    }
+    let source = gix::config::file::Metadata::from(gix::config::Source::Local);
+    gix::config::File::from_bytes_no_includes(&bytes, source, gix::config::file::init::Options::default())
+        .map_err(|why| fault!(BadRepository, "{}: {}", path.display(), in_one_line(&why.to_string())))
+}
+
+/// Reads the object format, and refuses repositories whose objects or references are kept in a way that is not known.
+fn read_format(root: &Path) -> Result<ObjectFormat> {
+    let config = read_config(&root.join("config"))?;
+    let text = |key: &str| config.string(key).map(|value| value.to_string());
+    let bad = |why: String| fault!(BadRepository, "{}: {why}", root.display());
+    let version = match text("core.repositoryFormatVersion") {
+        None => 0,
+        Some(version) => match version.parse() {
+            Ok(version @ 0..=1) => version,
+            _ => return Err(bad(format!("its repository format version is {version:?}, expected 0 or 1"))),
+        },
+    };
+    if let Some(references) = text("extensions.refStorage")
+        && references != "files"
+    {
+        return Err(bad(format!("it keeps references as {references:?}, expected \"files\""))
+            .hint("convert it: git refs migrate --ref-format=files"));
+    }
+    let format = match text("extensions.objectFormat") {
+        None => ObjectFormat::Sha1,
+        Some(_) if version == 0 => return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned())),
+        Some(name) => name
+            .parse()
+            .map_err(|_| bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it"))?,
+    };
+    if version > 0 {
+        for section in config.sections_by_name("extensions").into_iter().flatten() {
+            for name in section.body().value_names() {
+                let name = name.to_ascii_lowercase();
+                if !["objectformat", "refstorage"].contains(&name.as_str()) && !HARMLESS_EXTENSIONS.contains(&name.as_str()) {
+                    return Err(bad(format!("it has the extension {name:?}, which is not known")).hint("a newer version of quipu may know it"));
+                }
+            }
+        }
+    }
+    Ok(format)
+}
+
+fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
+    let options = gix::odb::store::init::Options {
+        slots: gix::odb::store::init::Slots::AsNeededByDiskState { multiplier: 1.25, minimum: NEW_PACKS_MAX },
+        alloc_limit_bytes: Some(OBJECT_MEMORY_MAX),
+        ..Default::default()
+    };
+    let path = root.join("objects");
+    // The second argument but one would be what replaces what: nothing does.
+    gix::odb::Store::at_opts(path.clone(), gix_kind(format), &mut std::iter::empty(), options)
+        .map(Arc::new)
+        .map_err(|why| io_error(&path, &why))
+}
+
+/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is to bring to disk when it writes there.
+/// Returns the files and folders.
+pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> Result<BTreeSet<PathBuf>> {
+    let mut written = BTreeSet::new();
+    for folder in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
+        let path = root.join(folder);
+        fs::create_dir_all(&path).map_err(|why| io_error(&path, &why))?;
+        written.insert(path);
+    }
+    let (version, extension) = match format {
+        ObjectFormat::Sha1 => (0, ""),
+        ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
+    };
+    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}");
+    for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
+        let path = root.join(name);
+        File::create_new(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|why| io_error(&path, &why))?;
+        written.insert(path);
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, try_git};
+    use crate::git::layout;
+    use crate::git::program::Program;
+    use crate::git::refs::Expected;
+    use crate::model::error::ErrorCode;
+    use crate::model::object::{MemoryObjects, WriteObjects as _};
+
+    /// Lets a test overwrite a file that is read-only.
+    fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn loose_path(store: &Store, id: GitId) -> PathBuf {
+        let hex = id.to_string();
+        store.objects_path().join(&hex[..2]).join(&hex[2..])
+    }
+
+    #[test]
+    fn stores_and_readers_go_where_threads_need_them() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Store>();
+        sent::<Reader>();
+    }
+
+    #[test]
+    fn a_new_repository_is_one_to_git_and_opens_again() -> Result<()> {
+        for format in FORMATS {
+            let (folder, store) = empty(format);
+            assert_eq!(git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]), format!("{format}\ntrue\n"));
+            assert_sound(store.path());
+            assert_eq!(Store::open(&folder.path().join("registry.git"))?.format(), format);
+            let again = Store::init(&folder.path().join("registry.git"), format).unwrap_err();
+            assert_eq!(again.code(), ErrorCode::Exists);
+            let file = folder.path().join("file");
+            fs::write(&file, "").unwrap();
+            assert_eq!(Store::init(&file, format).unwrap_err().code(), ErrorCode::Exists);
+            // Nothing else was left in the folder, and an empty one will do.
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+            fs::create_dir(folder.path().join("empty")).unwrap();
+            Store::init(&folder.path().join("empty"), format)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn working_copies_open_and_other_things_are_refused() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let init = |name: &str, args: &[&str]| {
+            let output = Program::git().args(["init", "-q"]).args(args).arg(at(name)).run().unwrap();
+            assert!(output.success, "{}", output.stderr);
+        };
+        init("work", &[]);
+        assert_eq!(Store::open(&at("work"))?.path(), fs::canonicalize(at("work/.git")).unwrap());
+        assert_eq!(Store::open(&at("none")).unwrap_err().code(), ErrorCode::NotFound);
+        assert_eq!(Store::open(folder.path()).unwrap_err().code(), ErrorCode::BadRepository);
+        init("reftable", &["--bare", "--ref-format=reftable"]);
+        let error = Store::open(&at("reftable")).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BadRepository);
+        assert!(error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"), "{error:?}");
+        for (name, config) in [
+            ("md5", "[core]\nrepositoryformatversion=1\n[extensions]\nobjectFormat=md5\n"),
+            ("unknown", "[core]\nrepositoryformatversion=1\n[extensions]\nfuture=true\n"),
+            ("old", "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n"),
+            ("new", "[core]\nrepositoryformatversion=2\n"),
+            ("broken", "[core\n"),
+        ] {
+            init(name, &["--bare"]);
+            fs::write(at(name).join("config"), config).unwrap();
+            assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
+        }
+        fs::write(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n").unwrap();
+        Store::open(&at("work"))?;
+        Ok(())
+    }
+
+    #[test]
+    fn objects_are_stored_once_few_loose_and_many_in_a_pack() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (few, _) = history(format, 4);
+            let (many, commits) = history(format, 60);
+            assert_eq!(store.write_durable(few.iter())?, 12);
+            assert_eq!(store.write_durable(few.iter())?, 0);
+            assert_eq!(git(store.path(), &["count-objects", "-v"]).lines().next(), Some("count: 12"));
+            assert_eq!(store.write_durable(many.iter())?, 168);
+            assert_eq!(store.write_durable(many.iter())?, 0);
+            let counts = git(store.path(), &["count-objects", "-v"]);
+            assert!(counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"), "{counts}");
+            assert!(counts.contains("garbage: 0\n"), "{counts}");
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            assert_sound(store.path());
+            let reader = store.reader();
+            for (id, kind, bytes) in many.iter() {
+                assert!(reader.contains(id));
+                assert_eq!(reader.read(kind, id, bytes.len() as u64)?, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn deltas_and_multi_pack_indices_of_git_are_read() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 60);
+            store.write_durable(objects.iter())?;
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            let early = store.reader();
+            git(store.path(), &["repack", "-adq", "--depth=50", "--write-midx"]);
+            store.refresh()?;
+            for reader in [early, store.reader()] {
+                for (id, kind, bytes) in objects.iter() {
+                    assert_eq!(reader.read(kind, id, STRUCTURE)?, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    const STRUCTURE: u64 = 1 << 20;
+
+    #[test]
+    fn reading_says_what_is_missing_of_another_kind_or_too_large() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let mut objects = MemoryObjects::new(format);
+            let blob = objects.write(ObjectKind::Blob, &[b'x'; 1000])?;
+            store.write_durable(objects.iter())?;
+            let reader = store.reader();
+            let code = |kind, id, limit| reader.read(kind, id, limit).unwrap_err().code();
+            assert_eq!(code(ObjectKind::Blob, format.empty_tree(), STRUCTURE), ErrorCode::NotFound);
+            assert_eq!(code(ObjectKind::Tree, blob, STRUCTURE), ErrorCode::CorruptObject);
+            assert_eq!(code(ObjectKind::Blob, blob, 999), ErrorCode::Limit);
+            assert_eq!(reader.read(ObjectKind::Blob, blob, 1000)?.len(), 1000);
+            assert_eq!(reader.header(blob)?, Some((ObjectKind::Blob, 1000)));
+            let foreign = FORMATS[usize::from(format == FORMATS[0])].empty_tree();
+            assert_eq!(code(ObjectKind::Tree, foreign, STRUCTURE), ErrorCode::NotFound);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_blob_of_zeros_is_refused_by_its_header() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let mut pack = store.pack(1, LEVEL_FAST)?;
+        let zeros = pack.add(ObjectKind::Blob, &vec![0; 64 << 20])?;
+        pack.finish()?;
+        let before = Instant::now();
+        assert_eq!(store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(), ErrorCode::Limit);
+        // Not a matter of speed: the point is that it was not inflated, which takes far longer.
+        assert!(before.elapsed() < Duration::from_secs(5));
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_objects_are_corrupt_loose_and_packed() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 2);
+            store.write_durable(objects.iter())?;
+            let read = |store: &Store, n: usize| store.reader().read(ObjectKind::Commit, commits[n], STRUCTURE);
+            // The bytes of another object, in perfect order.
+            let other = fs::read(loose_path(&store, commits[1])).unwrap();
+            overwrite(&loose_path(&store, commits[0]), |bytes| *bytes = other);
+            let error = read(&store, 0).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::CorruptObject);
+            assert!(error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()), "{error}");
+            for damage in [0usize, 5, 40] {
+                let path = loose_path(&store, commits[1]);
+                let whole = fs::read(&path).unwrap();
+                overwrite(&path, |bytes| bytes[damage] ^= 0x55);
+                assert_eq!(read(&store, 1).unwrap_err().code(), ErrorCode::CorruptObject, "{damage}");
+                overwrite(&path, |bytes| *bytes = whole);
+            }
+            // An empty file, as a power failure leaves it, is not taken for the object, and is written anew.
+            overwrite(&loose_path(&store, commits[0]), Vec::clear);
+            assert!(!store.contains(commits[0]));
+            assert_eq!(read(&store, 0).unwrap_err().code(), ErrorCode::CorruptObject);
+            assert_eq!(store.write_durable(objects.iter())?, 1);
+            assert!(read(&store, 0).is_ok());
+
+            let (_folder, packed) = empty(format);
+            let mut pack = packed.pack(1, LEVEL_FAST)?;
+            let mut id = None;
+            for (_, kind, bytes) in objects.iter().filter(|(id, ..)| *id == commits[1]) {
+                id = Some(pack.add(kind, bytes)?);
+            }
+            let path = pack.finish()?.unwrap().with_extension("pack");
+            let size = fs::metadata(&path).unwrap().len() as usize;
+            assert_eq!(id, Some(commits[1]));
+            // Every byte of the compressed object.
+            let trailer = format.id_len();
+            for place in (14..size - trailer).step_by(7) {
+                overwrite(&path, |bytes| bytes[place] ^= 0x10);
+                packed.refresh()?;
+                match read(&packed, 1) {
+                    // A bit that the compression does not care about.
+                    Ok(bytes) => assert_eq!(GitId::of(format, ObjectKind::Commit, &bytes), commits[1]),
+                    Err(error) => assert_eq!(error.code(), ErrorCode::CorruptObject, "{place}: {error}"),
+                }
+                overwrite(&path, |bytes| bytes[place] ^= 0x10);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_repository_says_about_itself_does_not_change_what_is_read() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store) = empty(format);
+            let (objects, commits) = history(format, 3);
+            store.write_durable(objects.iter())?;
+            store.update(&[RefEdit { name: layout::registry_log(), expected: Expected::Absent, new: Some(commits[2]) }])?;
+            let marker = store.path().join("hook-ran");
+            let hook = format!("touch {}; cat", marker.display());
+            git(store.path(), &["replace", &commits[2].to_string(), &commits[0].to_string()]);
+            store.set_config(&[
+                ("core.useReplaceRefs", "true"),
+                ("core.hooksPath", "/evil"),
+                ("core.fsmonitor", &hook),
+                ("core.alternateRefsCommand", &hook),
+                ("include.path", "/evil"),
+                ("gitoxide.objects.allocLimit", "1"),
+                ("gitoxide.core.refsNamespace", "evil"),
+                ("url./evil.insteadOf", "/"),
+            ])?;
+            fs::create_dir_all(store.path().join("info")).unwrap();
+            fs::write(store.path().join("info/grafts"), format!("{}\n", commits[2])).unwrap();
+            fs::write(store.path().join("shallow"), format!("{}\n", commits[2])).unwrap();
+            let store = Store::open(store.path())?;
+            let wanted = objects.read(ObjectKind::Commit, commits[2], STRUCTURE)?;
+            assert_eq!(store.reader().read(ObjectKind::Commit, commits[2], STRUCTURE)?, wanted);
+            assert_eq!(store.reference(&layout::registry_log())?, Some(commits[2]));
+            assert!(!marker.exists());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn objects_of_alternates_are_read_and_not_written_again() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let (_other_folder, other) = empty(ObjectFormat::Sha1);
+        let (objects, commits) = history(ObjectFormat::Sha1, 2);
+        store.write_durable(objects.iter())?;
+        fs::write(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display())).unwrap();
+        assert!(other.contains(commits[1]));
+        assert_eq!(other.write_durable(objects.iter())?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn configuration_is_set_as_git_reads_it() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha256);
+        store.set_config(&[
+            ("uploadpack.allowFilter", "true"),
+            ("receive.hideRefs", "refs/packages"),
+            ("receive.hideRefs", "!refs/incoming"),
+            ("url.a.b \"c\\.insteadOf", " spaced; \"quoted\" \\ "),
+        ])?;
+        store.set_config(&[("uploadpack.allowfilter", "false"), ("receive.hideRefs", "refs/registry")])?;
+        let get = |key: &str| git(store.path(), &["config", "--local", "--get-all", key]);
+        assert_eq!(get("receive.hideRefs"), "refs/registry\n");
+        assert_eq!(get("uploadpack.allowFilter").lines().last(), Some("false"));
+        assert_eq!(get("url.a.b \"c\\.insteadOf"), " spaced; \"quoted\" \\ \n");
+        assert_eq!(get("extensions.objectformat"), "sha256\n");
+        assert_eq!(store.set_config(&[("nodot", "x")]).unwrap_err().code(), ErrorCode::Bug);
+        store.set_config(&[("core.logAllRefUpdates", "false")])?;
+        assert_sound(store.path());
+        Ok(())
+    }
+
+    #[test]
+    fn one_holds_the_lock_and_the_other_learns_who() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let held = store.lock(Duration::ZERO, "accept since noon\u{1b}")?;
+        let other = Store::open(store.path())?;
+        let error = other.lock(Duration::from_millis(20), "gc").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict);
+        assert!(error.message().contains(&format!("process {}: accept since noon", std::process::id())), "{error}");
+        assert!(!error.message().contains('\u{1b}'));
+        // Whoever waits long enough gets it.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| other.lock(Duration::from_secs(60), "gc").map(drop));
+            drop(held);
+            waiting.join().unwrap()
+        })?;
+        drop(store.lock(Duration::ZERO, "again")?);
+        assert!(try_git(store.path(), &["status"]).code.is_some());
+        Ok(())
+    }
+}
