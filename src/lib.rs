@@ -6,9 +6,18 @@
 /// Nouns: names, digests, keys, records and their exact bytes, the files of a release, the map of a registry. Pure, and without
 /// knowledge of any other room.
 pub mod model {
+    pub mod contents;
     pub mod digest;
     pub mod error;
+    pub mod gitfiles;
     pub mod name;
     pub mod object;
     pub mod tree;
+}
+
+/// Hands on files: what a person has on disk becomes a release, and a release becomes a folder; files are replaced whole or not
+/// at all. Imports model.
+pub mod disk {
+    pub mod folder;
+    pub mod replace;
 }

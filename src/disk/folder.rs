@@ -1,0 +1,422 @@
+//! Folders: one that a person made becomes a release, and a release becomes a folder.
+
+use super::replace::{Access, create_folders, exists, folder_of, io_fault, sync_folder};
+use crate::model::contents::{ContentPath, Contents, ContentsBuilder, FileEntry, Limits, all_at_once, clashes, write_tree};
+use crate::model::digest::{GitId, ObjectKind};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::object::WriteObjects;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+/// Names that are no part of a release wherever they stand: what version control keeps for itself, and what `quipu install` wrote.
+pub const LEFT_OUT: &[&str] = &[".git", ".hg", ".svn", ".jj", ".bzr", "quipu_packages"];
+
+/// Which files of a folder belong to a release, as quipu.toml has it.
+///
+/// Patterns mean what they mean in `.gitignore`, and `{a,b}` either of the two: `*` and `?` stand for anything but `/`, `**` for any number of
+/// folders. A pattern without `/` matches at any depth, another one from the root of the folder; `/` at the end keeps it to folders.
+/// Where it matches a folder, it holds for all that is below. `!` has no meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patterns {
+    /// Only what matches one of these belongs to the release; where there is none, everything does.
+    pub include: Vec<String>,
+    /// What matches one of these does not belong to it, included or not.
+    pub exclude: Vec<String>,
+}
+
+/// What a folder holds: checked, digested, and written to objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The files of the release.
+    pub contents: Contents,
+    /// The same files with their blobs, sorted by path.
+    pub blobs: Vec<(FileEntry, GitId)>,
+    /// The git tree that holds them.
+    pub tree: GitId,
+}
+
+/// Reads a folder into objects. Symbolic links are not followed, empty folders and [`LEFT_OUT`] are passed over.
+///
+/// All paths are checked before the first file is read.
+///
+/// # Errors
+/// `bad-manifest` for a pattern that cannot be read; `bad-contents` and `limit` for what cannot be released, up to 20 paths at once; `io`
+/// where a file cannot be read or changes meanwhile; those of [`WriteObjects::write`].
+pub fn collect(root: &Path, patterns: &Patterns, limits: &Limits, objects: &mut impl WriteObjects) -> Result<Collected> {
+    let selection = Selection::compile(patterns)?;
+    let found = survey(root, &selection, limits)?;
+    let mut builder = ContentsBuilder::new(*limits);
+    let mut blobs = Vec::with_capacity(found.len());
+    let mut faults = Vec::new();
+    for file in found {
+        let bytes = read_whole(&file)?;
+        match builder.add(file.path, is_exec(&file.seen), &bytes) {
+            Ok(entry) => blobs.push((entry.clone(), objects.write(ObjectKind::Blob, &bytes)?)),
+            Err(error) if error.code() == ErrorCode::BadContents => faults.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    all_at_once(faults)?;
+    let contents = builder.finish()?;
+    let tree = write_tree(objects, &blobs)?;
+    Ok(Collected { contents, blobs, tree })
+}
+
+/// The patterns, compiled.
+struct Selection {
+    include: Option<Globs>,
+    exclude: Globs,
+}
+
+impl Selection {
+    fn compile(patterns: &Patterns) -> Result<Self> {
+        let include = match patterns.include.as_slice() {
+            [] => None,
+            include => Some(Globs::compile("include", include)?),
+        };
+        Ok(Selection {
+            include,
+            exclude: Globs::compile("exclude", &patterns.exclude)?,
+        })
+    }
+
+    /// Says whether a file, or a folder with all that is in it, is left out; the folders above it are known not to be.
+    fn leaves_out(&self, path: &Path, is_folder: bool) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| LEFT_OUT.contains(&name)) || self.exclude.matches(path, is_folder)
+    }
+
+    /// Says whether a file, or a folder above it, is included.
+    fn takes(&self, path: &Path) -> bool {
+        self.include.as_ref().is_none_or(|include| {
+            include.matches(path, false) || path.ancestors().skip(1).any(|folder| include.matches(folder, true))
+        })
+    }
+}
+
+/// One list of patterns.
+struct Globs {
+    anything: GlobSet,
+    folders: GlobSet,
+}
+
+impl Globs {
+    fn compile(list: &str, patterns: &[String]) -> Result<Self> {
+        let mut anything = GlobSetBuilder::new();
+        let mut folders = GlobSetBuilder::new();
+        for pattern in patterns {
+            let wrong = |why: &str| {
+                fault!(BadManifest, "the pattern {pattern:?} in `{list}` {why}")
+                    .hint("patterns are those of .gitignore, like \"*.log\", \"target/\" or \"docs/**/*.md\"")
+            };
+            if pattern.starts_with('!') {
+                return Err(wrong("begins with `!`, which has no meaning here"));
+            }
+            let (rest, only_folders) = match pattern.strip_suffix('/') {
+                Some(rest) => (rest, true),
+                None => (pattern.as_str(), false),
+            };
+            let from_root = rest.strip_prefix("./").or(rest.strip_prefix('/'));
+            let rest = from_root.unwrap_or(rest);
+            if rest.split('/').any(|component| matches!(component, "" | "." | "..")) {
+                return Err(wrong("has an empty component, `.` or `..`"));
+            }
+            let glob = if from_root.is_some() || rest.contains('/') {
+                rest.to_owned()
+            } else {
+                format!("**/{rest}")
+            };
+            let glob = GlobBuilder::new(&glob)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build()
+                .map_err(|error| wrong(&format!("cannot be read: {}", error.kind())))?;
+            if only_folders { &mut folders } else { &mut anything }.add(glob);
+        }
+        let build = |set: GlobSetBuilder| {
+            set.build()
+                .map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
+        };
+        Ok(Globs {
+            anything: build(anything)?,
+            folders: build(folders)?,
+        })
+    }
+
+    fn matches(&self, path: &Path, is_folder: bool) -> bool {
+        self.anything.is_match(path) || is_folder && self.folders.is_match(path)
+    }
+}
+
+/// A file as it was seen before it is read.
+struct Found {
+    path: ContentPath,
+    place: PathBuf,
+    seen: Metadata,
+}
+
+/// Walks a folder and checks all that can be said without reading a file. The files come sorted by path.
+fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut faults = Vec::new();
+    let mut held = 0;
+    let walk = WalkDir::new(root)
+        .min_depth(1)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| {
+            let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+            entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
+        });
+    for entry in walk {
+        let entry = entry.map_err(|error| {
+            let place = error.path().unwrap_or(root).to_owned();
+            io_fault(&io::Error::from(error), "read", &place)
+        })?;
+        let place = entry.path();
+        let relative = place.strip_prefix(root).unwrap_or(place);
+        if entry.file_type().is_dir() || !selection.takes(relative) {
+            continue;
+        }
+        let path = match portable_path(relative, entry.file_type()) {
+            Ok(path) => path,
+            Err(error) => {
+                faults.push(error);
+                continue;
+            }
+        };
+        let seen = fs::symlink_metadata(place).map_err(|error| io_fault(&error, "read", place))?;
+        let size = seen.len();
+        if let Err(error) = limits.admit(found.len() as u64, held, &path, size) {
+            let alone = limits.admit(0, 0, &path, size).is_err();
+            faults.push(error.hint("name what does not belong to the release in `exclude` in quipu.toml"));
+            if alone {
+                continue;
+            }
+            break;
+        }
+        held += size;
+        found.push(Found {
+            path,
+            place: place.to_owned(),
+            seen,
+        });
+    }
+    if found.is_empty() && faults.is_empty() {
+        return Err(fault!(BadContents, "{}: there are no files to release", root.display())
+            .hint("see `include` and `exclude` in quipu.toml, and whether this is the folder that was meant"));
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    faults.extend(clashes(found.iter().map(|file| &file.path)));
+    all_at_once(faults)?;
+    Ok(found)
+}
+
+/// Says what a release calls a file, where it is one that a release can hold.
+fn portable_path(relative: &Path, kind: FileType) -> Result<ContentPath> {
+    let kind = match kind {
+        _ if kind.is_file() => None,
+        _ if kind.is_symlink() => Some("a symbolic link"),
+        _ => Some("a socket, pipe or device"),
+    };
+    if let Some(kind) = kind {
+        return Err(fault!(BadContents, "path {relative:?} is {kind}, expected a file")
+            .hint("put a file in its place, or name it in `exclude` in quipu.toml"));
+    }
+    let mut path = String::new();
+    for component in relative {
+        let Some(component) = component.to_str() else {
+            return Err(
+                fault!(BadContents, "path {relative:?} is not UTF-8").hint("rename it, or name it in `exclude` in quipu.toml")
+            );
+        };
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(component);
+    }
+    path.parse()
+}
+
+/// Reads a file that is still the one that was seen, and stays so while it is read.
+fn read_whole(file: &Found) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| io_fault(&error, "read", &file.place);
+    let changed = || {
+        fault!(Io, "{} changed while it was read", file.place.display())
+            .hint("run the same command again once nothing writes to this folder")
+    };
+    let handle = File::open(&file.place).map_err(failed)?;
+    // What was opened may be another file by now, or a link to one.
+    let before = handle.metadata().map_err(failed)?;
+    if !is_unchanged(&file.seen, &before) {
+        return Err(changed());
+    }
+    let size = before.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    (&handle).take(size + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let after = handle.metadata().map_err(failed)?;
+    if bytes.len() as u64 != size || !is_unchanged(&before, &after) {
+        return Err(changed());
+    }
+    Ok(bytes)
+}
+
+fn is_unchanged(before: &Metadata, after: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |m: &Metadata| (m.dev(), m.ino(), m.ctime(), m.ctime_nsec());
+        if identity(before) != identity(after) {
+            return false;
+        }
+    }
+    after.is_file() && before.len() == after.len() && before.modified().ok() == after.modified().ok()
+}
+
+/// Says whether a file's owner can execute it; nobody can where there is no such bit.
+#[cfg_attr(not(unix), allow(unused_variables))]
+fn is_exec(seen: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        seen.permissions().mode() & 0o100 != 0
+    }
+    #[cfg(not(unix))]
+    false
+}
+
+/// Writes a release to a folder that is there whole or not at all.
+///
+/// The files go to a folder beside the target, which takes the target's name with [`FolderWriter::finish`]; dropped before, it goes, and
+/// the target is as it was.
+#[derive(Debug)]
+pub struct FolderWriter {
+    target: PathBuf,
+    scratch: TempDir,
+    folders: BTreeSet<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl FolderWriter {
+    /// Begins to write what will be `target`, and makes the folders above it.
+    ///
+    /// # Errors
+    /// `exists` where the target is there and is not an empty folder, `bad-reference` where it has no name, `io`.
+    pub fn new(target: &Path) -> Result<Self> {
+        let target = std::path::absolute(target).map_err(|error| io_fault(&error, "write", target))?;
+        let Some(name) = target.file_name() else {
+            return Err(fault!(BadReference, "{} is not a name for a folder", target.display()));
+        };
+        check_free(&target)?;
+        let above = folder_of(&target);
+        create_folders(above, Access::Shared)?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".quipu-");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(fs::Permissions::from_mode(0o755));
+        }
+        let scratch = builder
+            .tempdir_in(above)
+            .map_err(|error| io_fault(&error, "make a folder in", above))?;
+        Ok(FolderWriter {
+            target,
+            scratch,
+            folders: BTreeSet::new(),
+            files: Vec::new(),
+        })
+    }
+
+    /// Writes one file, mode 0644 or 0755 less the umask, and the folders above it. That `bytes` are those of `file` is the caller's word.
+    ///
+    /// # Errors
+    /// `exists` where the path was written before, or is the same as one that was on this file system; `io`.
+    pub fn add(&mut self, file: &FileEntry, bytes: &[u8]) -> Result<()> {
+        // A `ContentPath` has no component that leads out of a folder, on any system.
+        let mut place = self.scratch.path().to_owned();
+        let mut components = file.path.components().peekable();
+        while let Some(component) = components.next() {
+            place.push(component);
+            if components.peek().is_some() && !self.folders.contains(&place) {
+                let mut builder = fs::DirBuilder::new();
+                #[cfg(unix)]
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+                builder.create(&place).map_err(|error| self.failed(&error, file))?;
+                self.folders.insert(place.clone());
+            }
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.exec { 0o755 } else { 0o644 });
+        options
+            .open(&place)
+            .and_then(|mut handle| handle.write_all(bytes))
+            .map_err(|error| self.failed(&error, file))?;
+        self.files.push(place);
+        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error, file: &FileEntry) -> Error {
+        let place = self.target.join(file.path.as_str());
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&place),
+            _ => io_fault(error, "write", &place),
+        }
+    }
+
+    /// Sees everything to the disk and gives it the target's name.
+    ///
+    /// # Errors
+    /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was.
+    pub fn finish(self) -> Result<()> {
+        for file in &self.files {
+            // Windows lets only what could write see bytes to the disk.
+            OpenOptions::new()
+                .read(true)
+                .write(!cfg!(unix))
+                .open(file)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| io_fault(&error, "write", file))?;
+        }
+        for folder in &self.folders {
+            sync_folder(folder)?;
+        }
+        sync_folder(self.scratch.path())?;
+        check_free(&self.target)?;
+        if !cfg!(unix) {
+            // Elsewhere a rename takes the place of an empty folder by itself.
+            let _ = fs::remove_dir(&self.target);
+        }
+        fs::rename(self.scratch.path(), &self.target).map_err(|error| match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                exists(&self.target)
+            }
+            _ => io_fault(&error, "write", &self.target),
+        })?;
+        // Its name is the target's now: there is nothing left to remove.
+        let _ = self.scratch.keep();
+        sync_folder(folder_of(&self.target))
+    }
+}
+
+/// Checks that nothing is at a path, or an empty folder.
+fn check_free(target: &Path) -> Result<()> {
+    let failed = |error: io::Error| io_fault(&error, "read", target);
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(found) if found.is_dir() && fs::read_dir(target).map_err(failed)?.next().is_none() => Ok(()),
+        Ok(_) => Err(exists(target)),
+    }
+}

@@ -1,0 +1,153 @@
+//! Files that are there whole or not at all.
+//!
+//! New bytes go to a temporary file in the same folder, to the disk, and then to their name in one step: whoever reads, and whatever
+//! kills the process, finds the old file or the new one. A symbolic link at that name is replaced, not followed.
+
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner alone: mode 0600 from the first byte on, in folders of mode 0700 where they are made with it.
+    Private,
+    /// Whoever the process's umask lets: mode 0666 and 0777 less the umask. A file that is replaced keeps the mode that it had.
+    Shared,
+}
+
+/// Writes a file, in place of one that may be there, and makes the folders above it.
+///
+/// # Errors
+/// `io` with the path; what was there is unchanged.
+pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+    let folder = folder_of(path);
+    let failed = |error: &io::Error| io_fault(error, "write", path);
+    let file = write_beside(path, folder, bytes, access)?;
+    if access == Access::Shared {
+        // Whoever narrowed a file of their own by hand meant it.
+        if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
+            file.as_file()
+                .set_permissions(before.permissions())
+                .map_err(|error| failed(&error))?;
+        }
+    }
+    file.persist(path).map_err(|error| failed(&error.error))?;
+    sync_folder(folder)
+}
+
+/// Writes a file where none is yet, and makes the folders above it.
+///
+/// # Errors
+/// `exists` where something is there already, `io` with the path elsewhere.
+pub fn create_new(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+    let folder = folder_of(path);
+    // The last step would find it too, but only after all the work.
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path));
+    }
+    let file = write_beside(path, folder, bytes, access)?;
+    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => exists(path),
+        _ => io_fault(&error.error, "write", path),
+    })?;
+    sync_folder(folder)
+}
+
+/// Reads a file; `None` where there is none.
+///
+/// # Errors
+/// `io` with the path.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let failed = |error: &io::Error| io_fault(error, "read", path);
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    Ok(Some(bytes))
+}
+
+/// Writes a temporary file beside a path, and sees it to the disk.
+fn write_beside(path: &Path, folder: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFile> {
+    create_folders(folder, access)?;
+    let failed = |error: &io::Error| io_fault(error, "write", path);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".quipu-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = if access == Access::Private { 0o600 } else { 0o666 };
+        builder.permissions(fs::Permissions::from_mode(mode));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(|error| failed(&error))?;
+    file.write_all(bytes).map_err(|error| failed(&error))?;
+    file.as_file().sync_all().map_err(|error| failed(&error))?;
+    Ok(file)
+}
+
+/// Makes a folder and those above it where they are missing.
+///
+/// # Errors
+/// `io` with the path.
+pub fn create_folders(folder: &Path, access: Access) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    if access == Access::Private {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder
+        .create(folder)
+        .map_err(|error| io_fault(&error, "make the folder", folder))
+}
+
+/// Sees to it that names in a folder are on the disk.
+///
+/// # Errors
+/// `io` with the path.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    // Windows opens no folder as a file, and needs none of this.
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| io_fault(&error, "write", folder))?;
+    }
+    Ok(())
+}
+
+/// Returns the folder of a path; a path of one word lies in the current one.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Says what failed on which path, and whether anything was lost.
+pub(crate) fn io_fault(error: &io::Error, verb: &str, path: &Path) -> Error {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => fault!(
+            Io,
+            "cannot {verb} {path}: the disk is full; what was there before is unchanged"
+        )
+        .hint("free some space, then run the same command again"),
+        io::ErrorKind::PermissionDenied => fault!(Io, "cannot {verb} {path}: permission denied"),
+        _ => fault!(Io, "cannot {verb} {path}: {error}"),
+    }
+}
+
+/// Says that something is there and stays.
+pub(crate) fn exists(path: &Path) -> Error {
+    Error::new(
+        ErrorCode::Exists,
+        format!("{} is there already and is not overwritten", path.display()),
+    )
+    .hint("move it away, or choose another place")
+}
