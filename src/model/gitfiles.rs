@@ -342,9 +342,12 @@ pub(crate) mod stock_git {
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
-            // Git reads all before it prints much, or prints little.
-            child.stdin.take().unwrap().write_all(stdin).unwrap();
-            let output = child.wait_with_output().unwrap();
+            let mut pipe = child.stdin.take().unwrap();
+            let output = std::thread::scope(|scope| {
+                // Git prints while it reads: one thread for both would wait for itself.
+                scope.spawn(move || pipe.write_all(stdin));
+                child.wait_with_output().unwrap()
+            });
             let printed = [output.stdout, output.stderr].concat();
             (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
         }
@@ -572,7 +575,7 @@ mod tests {
             "git takes one of the names for .gitmodules"
         );
         // So that silence means something.
-        put_named(&git, &[("gi7eb~10".into(), b"[submodule \"../x\"]\n".to_vec())]);
+        put_named(&git, &[("gi7eb~10".into(), b"[submodule \"../x\"]\nurl = x\n".to_vec())]);
         assert!(git.fsck().contains("gitmodulesName"));
     }
 
