@@ -27,6 +27,7 @@ use super::entry::{Entry, Subject};
 use super::error::{Error, ErrorCode, Result, fault};
 use super::key::{Fingerprint, KeyCache, PublicKey};
 use super::name::{Label, RegistryName};
+use super::skip::skip;
 use super::sshsig::{Signer, SshSig};
 use super::time::Timestamp;
 use std::fmt::Write as _;
@@ -292,6 +293,7 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     let Some((header, message)) = text.split_once("\n\n") else {
         return Err(fault!(NotCanonical, "the commit has no message"));
     };
+    check_format(message)?;
     if header.lines().filter(|line| line.starts_with("parent ")).count() > 1 {
         return Err(merge());
     }
@@ -356,12 +358,28 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     Ok(Parts { draft, fingerprint, signature, signature_at: (start, end) })
 }
 
+/// Looks whether a commit is a record of a newer format, before anything else of it is judged: all of it may look different then,
+/// but for the line `format = <number>` that the body begins with.
+fn check_format(message: &str) -> Result<()> {
+    let number = message
+        .split_once("\n\n")
+        .and_then(|(_, body)| body.strip_prefix("format = "))
+        .and_then(|rest| rest.split_once('\n'))
+        .and_then(|(number, _)| number.parse::<u64>().ok());
+    match number {
+        Some(format) if format > FORMAT => {
+            Err(fault!(UnsupportedFormat, "the record has format {format}, this program reads format {FORMAT}")
+                .hint(format!("use a version of quipu that reads format {format}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<(Option<Link>, Entry)> {
     let mut r = Reader::new(body);
     let format = r.integer("format")?;
     if format != FORMAT {
-        return Err(fault!(UnsupportedFormat, "the record has format {format}, this program reads format {FORMAT}")
-            .hint(format!("use a version of quipu that reads format {format}")));
+        return Err(fault!(NotCanonical, "the record has format {format}, expected {FORMAT}"));
     }
     let kind = r.string("kind")?;
     let body_registry = r.string("registry")?;
@@ -385,7 +403,44 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
     };
     let entry = Entry::read(subject, &kind, &mut r)?;
     r.end()?;
+    check_links(link, &entry)?;
     Ok((link, entry))
+}
+
+/// Checks what the links of one record say about one another, so that it holds for a checkpoint too that is read without those before
+/// it: digests of the same place are the same, and the place of a log's first record has the log's id.
+fn check_links(link: Option<Link>, entry: &Entry) -> Result<()> {
+    let named = match entry {
+        Entry::Checkpoint(checkpoint) => checkpoint.skip,
+        _ => None,
+    };
+    let Some(Link { log, seq, prev }) = link else {
+        return match named {
+            Some(found) => Err(fault!(BrokenChain, "the first checkpoint has the skip link {found}, expected none")),
+            None => Ok(()),
+        };
+    };
+    let same = |name: &str, found: RecordDigest, expected: RecordDigest| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(fault!(BrokenChain, "seq is {seq} and {name} is {found}, expected {expected}"))
+        }
+    };
+    if seq == 1 {
+        same("prev", prev, log.first_record())?;
+    }
+    if !matches!(entry, Entry::Checkpoint(_)) {
+        return Ok(());
+    }
+    let Some(found) = named else {
+        return Err(fault!(BrokenChain, "checkpoint {seq} has no skip link"));
+    };
+    match skip(seq) {
+        0 => same("skip", found, log.first_record()),
+        far if far == seq - 1 => same("skip", found, prev),
+        _ => Ok(()),
+    }
 }
 
 fn not_canonical(error: Error) -> Error {
