@@ -394,6 +394,8 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
     let log: Option<LogId> = r.optional("log")?;
     let seq = r.integer("seq")?;
     let prev: Option<RecordDigest> = r.optional("prev")?;
+    let entry = Entry::read(subject, &kind, &mut r)?;
+    r.end()?;
     let link = match (log, prev, seq) {
         (None, None, 0) => None,
         (Some(log), Some(prev), 1..) => Some(Link { log, seq, prev }),
@@ -401,8 +403,6 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
             return Err(fault!(BrokenChain, "seq is {seq}: a first record has 0 and neither log nor prev, every other has both"));
         }
     };
-    let entry = Entry::read(subject, &kind, &mut r)?;
-    r.end()?;
     check_links(link, &entry)?;
     Ok((link, entry))
 }

@@ -1,5 +1,6 @@
 //! Alice, Bob and Mallory, and the ways to make records and things that look like records.
 
+use quipu::log::chain::Chain;
 use quipu::log::package::PackageLog;
 use quipu::model::digest::{ContentDigest, FileDigest, GitId, ObjectFormat, RecordDigest, RegistryId};
 use quipu::model::entry::{
@@ -21,12 +22,7 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn grant<P: Copy>(&self, privileges: &[P]) -> Grant<P> {
-        Grant {
-            name: self.name.clone(),
-            key: self.key.public_key().clone(),
-            privileges: privileges.to_vec(),
-            namespaces: vec![],
-        }
+        Grant { name: self.name.clone(), key: self.key.public_key().clone(), privileges: privileges.to_vec(), namespaces: vec![] }
     }
 }
 
@@ -45,6 +41,15 @@ pub(crate) fn bob() -> Person {
 
 pub(crate) fn mallory() -> Person {
     person("mallory", include_bytes!("../fixtures/keys/mallory"))
+}
+
+/// Someone whose key is in no file: of 32 times this byte.
+pub(crate) fn stranger(name: &str, seed: u8) -> Person {
+    Person { name: name.parse().unwrap(), key: SecretKey::from_seed(zeroize::Zeroizing::new([seed; 32])) }
+}
+
+pub(crate) fn carol() -> Person {
+    stranger("carol", 4)
 }
 
 pub(crate) const FORMATS: [ObjectFormat; 2] = [ObjectFormat::Sha1, ObjectFormat::Sha256];
@@ -116,8 +121,7 @@ impl Growing {
 
     /// What comes next, not signed yet.
     pub(crate) fn draft(&self, who: &Person, entry: PackageEntry) -> Draft {
-        let draft = Draft { time: at(self.log.chain().seq() + 1), ..first(SHA1, who, &http(), Entry::Package(entry)) };
-        self.log.chain().place(draft)
+        after(self.log.chain(), who, Entry::Package(entry))
     }
 
     pub(crate) fn sign(&self, who: &Person, entry: PackageEntry) -> SignedRecord {
@@ -137,6 +141,18 @@ impl Growing {
     pub(crate) fn try_with(&self, who: &Person, entry: PackageEntry) -> Result<Self> {
         self.append(&self.sign(who, entry))
     }
+}
+
+/// What comes next in a log of any kind, not signed yet.
+pub(crate) fn after(chain: &Chain, who: &Person, entry: Entry) -> Draft {
+    chain.place(Draft { time: at(chain.seq() + 1), ..first(chain.format(), who, chain.subject(), entry) })
+}
+
+/// The last record of a log with something else said about its place or itself, signed by the same person.
+pub(crate) fn resigned(draft: Draft, who: &Person, change: impl FnOnce(&mut Draft)) -> SignedRecord {
+    let mut draft = draft;
+    change(&mut draft);
+    draft.sign(&who.key).unwrap()
 }
 
 pub(crate) fn release(version: &str) -> Release {

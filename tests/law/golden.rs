@@ -131,7 +131,9 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     // The package, and what its releases hold.
     let mut builder = ContentsBuilder::new(Limits::default());
     let mut files = Vec::new();
-    for (path, exec, bytes) in [("README.md", false, &b"# http\n"[..]), ("bin/serve", true, b"#!/bin/sh\n"), ("wit/types.wit", false, b"")] {
+    for (path, exec, bytes) in
+        [("README.md", false, &b"# http\n"[..]), ("bin/serve", true, b"#!/bin/sh\n"), ("wit/types.wit", false, b"")]
+    {
         let entry = builder.add(path.parse().unwrap(), exec, bytes).unwrap().clone();
         files.push((entry, objects.write(ObjectKind::Blob, bytes).unwrap()));
     }
@@ -139,8 +141,7 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     let contents_tree = write_tree(&mut objects, &files).unwrap();
 
     let pkg = Entry::Package;
-    let package_first =
-        m.first("package", &alice, &http(), None, package_init(registry_id, None, vec![alice.grant(&ALL)]));
+    let package_first = m.first("package", &alice, &http(), None, package_init(registry_id, None, vec![alice.grant(&ALL)]));
     let log_id = LogId::from(package_first.digest());
     m.next("package", &alice, pkg(PackageEntry::Allow(bob.grant(&[P::Auth, P::Release, P::Yank]))));
     m.next("package", &bob, pkg(PackageEntry::Release(Box::new(minimal(format, "0.1.0")))));
@@ -150,7 +151,10 @@ pub(crate) fn world(format: ObjectFormat) -> World {
         tree: contents_tree,
         size: contents.size(),
         files: contents.len() as u64,
-        description: Some("Says \"hi\" \\ bye,\n\tthen \u{7} and \u{202e}turns\u{2069}; \u{e9}\u{65e5}\u{1f980} stay, \u{e0041} does not".into()),
+        description: Some(
+            "Says \"hi\" \\ bye,\n\tthen \u{7} and \u{202e}turns\u{2069}; \u{e9}\u{65e5}\u{1f980} stay, \u{e0041} does not"
+                .into(),
+        ),
         license: Some("MIT OR Apache-2.0".into()),
         links: vec!["https://http.example/".into(), "https://http.example/docs".into()],
         build: Some("spec.2025-06".into()),
@@ -357,10 +361,12 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     let logs = ["operators", "package", "log", "decisions"].map(of_log);
     let operators = logs[0][1..].iter().fold(OperatorLog::start(logs[0][0]).unwrap(), |log, r| log.append(r).unwrap());
     let package = logs[1][1..].iter().fold(PackageLog::start(logs[1][0]).unwrap(), |log, r| log.append(r).unwrap());
-    let registry =
-        logs[2][1..].iter().fold(RegistryLog::start(&operators, logs[2][0]).unwrap(), |log, r| log.append(&operators, r).unwrap());
-    let decisions =
-        logs[3][1..].iter().fold(DecisionLog::start(&operators, logs[3][0]).unwrap(), |log, r| log.append(&operators, r).unwrap());
+    let registry = logs[2][1..]
+        .iter()
+        .fold(RegistryLog::start(&operators, logs[2][0]).unwrap(), |log, r| log.append(&operators, r).unwrap());
+    let decisions = logs[3][1..]
+        .iter()
+        .fold(DecisionLog::start(&operators, logs[3][0]).unwrap(), |log, r| log.append(&operators, r).unwrap());
     World { samples: m.samples, commits, objects, manifest: contents.manifest_text(), operators, package, registry, decisions }
 }
 
