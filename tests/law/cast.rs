@@ -15,6 +15,7 @@ use quipu::model::sshsig::{Signer, SshSig};
 use quipu::model::time::Timestamp;
 
 /// One of the cast: a simple name and a key.
+#[derive(Debug)]
 pub(crate) struct Person {
     pub(crate) name: Label,
     pub(crate) key: SecretKey,

@@ -127,11 +127,30 @@ pub(crate) fn ssh_keygen(folder: &Path, arguments: &[&str], input: &[u8]) -> Str
 }
 
 /// Has git itself commit a message: who, when, on which parent and with whose key is said by the caller.
-pub(crate) fn commit(repository: &Path, key: &str, author: (&str, &str), committer: (&str, &str), seconds: u64, message: &str) -> Vec<u8> {
+pub(crate) fn commit(
+    repository: &Path,
+    key: &str,
+    author: (&str, &str),
+    committer: (&str, &str),
+    seconds: u64,
+    message: &str,
+) -> Vec<u8> {
     let date = format!("{seconds} +0000");
     let mut child = Command::new("git")
         .current_dir(repository)
-        .args(["-c", "gpg.format=ssh", "-c", &format!("user.signingkey={key}"), "commit", "-q", "-S", "--allow-empty", "--cleanup=verbatim", "-F", "-"])
+        .args([
+            "-c",
+            "gpg.format=ssh",
+            "-c",
+            &format!("user.signingkey={key}"),
+            "commit",
+            "-q",
+            "-S",
+            "--allow-empty",
+            "--cleanup=verbatim",
+            "-F",
+            "-",
+        ])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", repository)

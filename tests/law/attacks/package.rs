@@ -452,8 +452,7 @@ fn a_thief_who_calls_the_owner_a_thief_is_not_believed_once_he_is_found_out() {
     let found_out = log.with(&carol(), denial(&bob(), &[P::Auth, P::Release, P::Yank, P::Rename], Some(3)));
     assert_eq!(flagged(&found_out), ["6.6.6"]);
     // It is the last that counts: were Carol herself found out, Bob's word would stand again.
-    let twist = found_out
-        .with(&carol(), allow(&alice(), &[P::Auth, P::Release]))
-        .with(&alice(), denial(&carol(), &[P::Auth], Some(5)));
+    let twist =
+        found_out.with(&carol(), allow(&alice(), &[P::Auth, P::Release])).with(&alice(), denial(&carol(), &[P::Auth], Some(5)));
     assert_eq!(flagged(&twist), ["1.0.0"]);
 }

@@ -63,7 +63,10 @@ fn a_body_has_each_field_once_in_its_order_and_no_other() {
         // In another order.
         (&format!("size = 1234\nfiles = 2\n"), "files = 2\nsize = 1234\n".into()),
         (&format!("{}{}", line("version"), line("content")), line("content") + &line("version")),
-        (&format!("registry = \"acme.example\"\npackage = \"wasi:http\"\n"), "package = \"wasi:http\"\nregistry = \"acme.example\"\n".into()),
+        (
+            &format!("registry = \"acme.example\"\npackage = \"wasi:http\"\n"),
+            "package = \"wasi:http\"\nregistry = \"acme.example\"\n".into(),
+        ),
         ("\"wasi:clocks\"", "\"wasi:jar\"".into()),
         ("\"wasi:clocks\"", "\"wasi:io\"".into()),
     ] {
@@ -137,7 +140,9 @@ fn a_value_has_one_spelling() {
 fn a_commit_ends_where_its_record_ends() {
     let (_, record) = twin();
     let text = payload(&record);
-    for wrong in [text.clone() + "\n", text.clone() + " ", text[..text.len() - 1].into(), text.clone() + "\r\n", text.clone() + "\0"] {
+    for wrong in
+        [text.clone() + "\n", text.clone() + " ", text[..text.len() - 1].into(), text.clone() + "\r\n", text.clone() + "\0"]
+    {
         assert_eq!(code(read(SHA1, &signed(SHA1, wrong.as_bytes(), &alice().key))), "not-canonical");
     }
     for cut in [0, 10, 60, 200, text.len() / 2] {
@@ -199,10 +204,9 @@ fn the_header_names_who_and_which_log_and_the_body_the_same_log() {
     ] {
         edit_refused(&record, from, &to, "not-canonical");
     }
-    for (from, to) in [
-        ("registry = \"acme.example\"", "registry = \"evil.example\""),
-        ("package = \"wasi:http\"", "package = \"wasi:io\""),
-    ] {
+    for (from, to) in
+        [("registry = \"acme.example\"", "registry = \"evil.example\""), ("package = \"wasi:http\"", "package = \"wasi:io\"")]
+    {
         edit_refused(&record, from, to, "not-canonical");
     }
     // A time beyond the year 9999 is none, and one before 1970 neither.
@@ -359,8 +363,8 @@ fn another_signature_over_the_same_bytes_is_none() {
     assert_eq!(code(with(&good)), "accepted");
     // S + L satisfies the equation as well as S does.
     const L: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0x10,
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
     let mut malleable = good;
     let mut carry = 0;
@@ -481,7 +485,9 @@ fn a_record_says_nothing_that_its_kind_forbids() {
         "bad-record",
     );
     let upgrade = log.sign(&alice(), PackageEntry::Upgrade(2));
-    let text = payload(&upgrade).replace("upgrade to format 2", "upgrade to format 1").replace("[upgrade]\nformat = 2", "[upgrade]\nformat = 1");
+    let text = payload(&upgrade)
+        .replace("upgrade to format 2", "upgrade to format 1")
+        .replace("[upgrade]\nformat = 2", "[upgrade]\nformat = 1");
     assert_eq!(code(read(SHA1, &signed(SHA1, text.as_bytes(), &alice().key))), "bad-record");
 }
 
@@ -540,20 +546,35 @@ fn git_can_write_a_record_and_a_look_alike_by_it_is_none() {
     }
     // Under her own name it is a record, and no log that does not know her takes it.
     let own = read(SHA1, &by(&mallorys, ("mallory", &theirs), committer)).unwrap();
-    let log = records[1..3].iter().fold(quipu::log::package::PackageLog::start(records[0]).unwrap(), |log, r| log.append(r).unwrap());
+    let log =
+        records[1..3].iter().fold(quipu::log::package::PackageLog::start(records[0]).unwrap(), |log, r| log.append(r).unwrap());
     assert_eq!(code(log.clone().append(&own)), "unauthorized");
     assert_eq!(code(log.append(record)), "accepted");
 
     // A release that was picked from one branch onto another, signed anew by whoever picks.
     git(path, &["reset", "-q", "--hard", &parent], b"");
     let pick = [
-        "-c", "gpg.format=ssh", "-c", &format!("user.signingkey={mallorys}"), "-c", "user.name=quipu", "-c",
-        "user.email=wasi:http@acme.example", "cherry-pick", "-S", "--allow-empty", "--keep-redundant-commits", &records[7].git_id().to_string(),
+        "-c",
+        "gpg.format=ssh",
+        "-c",
+        &format!("user.signingkey={mallorys}"),
+        "-c",
+        "user.name=quipu",
+        "-c",
+        "user.email=wasi:http@acme.example",
+        "cherry-pick",
+        "-S",
+        "--allow-empty",
+        "--keep-redundant-commits",
+        &records[7].git_id().to_string(),
     ]
     .map(String::from);
     git(path, &pick.iter().map(String::as_str).collect::<Vec<_>>(), b"");
     let picked = head(path);
     let said = String::from_utf8(picked.clone()).unwrap();
-    assert!(said.contains("release wasi:http 1.0.0\n") && said.contains("gpgsig -----BEGIN SSH") && said.contains(&parent), "{said}");
+    assert!(
+        said.contains("release wasi:http 1.0.0\n") && said.contains("gpgsig -----BEGIN SSH") && said.contains(&parent),
+        "{said}"
+    );
     assert_eq!(code(read(SHA1, &picked)), "not-canonical");
 }

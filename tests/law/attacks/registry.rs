@@ -118,7 +118,12 @@ fn an_operator_log_is_a_chain_of_its_own() {
     let by_mallory = resigned(zero.draft().clone(), &mallory(), |draft| draft.signer = "mallory".parse().unwrap());
     assert_eq!(code(OperatorLog::start(&by_mallory)), "unauthorized");
     refused(&log, &alice(), deny(&alice(), &[O::Auth]), "last-owner");
-    refused(&log, &alice(), OperatorEntry::Init(quipu::model::entry::OperatorInit { origin: None, keys: vec![alice().grant(&ALL)] }), "broken-chain");
+    refused(
+        &log,
+        &alice(),
+        OperatorEntry::Init(quipu::model::entry::OperatorInit { origin: None, keys: vec![alice().grant(&ALL)] }),
+        "broken-chain",
+    );
     let upgraded = accepted(&log, &alice(), OperatorEntry::Upgrade(2));
     refused(&upgraded, &alice(), policy(Registration::Listed), "unsupported-format");
 }
@@ -154,9 +159,7 @@ fn register_is_granted_and_taken_within_the_namespaces_that_one_holds_it_for() {
 fn a_listed_policy_says_who_registers_and_an_open_one_lets_anyone() {
     let (open, _) = operators(vec![limited(&bob(), &[O::Register], &["wasi"])]);
     let listed = with(&open, &alice(), policy(Registration::Listed));
-    let init_by = |who: &Person| {
-        first(SHA1, who, &http(), init(vec![who.grant(&[P::Auth])])).sign(&who.key).unwrap()
-    };
+    let init_by = |who: &Person| first(SHA1, who, &http(), init(vec![who.grant(&[P::Auth])])).sign(&who.key).unwrap();
     let may = |log: &OperatorLog, who: &Person, namespace: &str| {
         code(log.now().may_register(&init_by(who), &namespace.parse().unwrap()))
     };
@@ -168,7 +171,10 @@ fn a_listed_policy_says_who_registers_and_an_open_one_lets_anyone() {
     let denied = with(&listed, &alice(), deny(&bob(), &[O::Register]));
     assert_eq!(may(&denied, &bob(), "wasi"), "unauthorized");
     // What was admitted is judged by the policy of its day.
-    assert_eq!(code(listed.at(&open.chain().head()).unwrap().may_register(&init_by(&mallory()), &labels(&["wasi"])[0])), "accepted");
+    assert_eq!(
+        code(listed.at(&open.chain().head()).unwrap().may_register(&init_by(&mallory()), &labels(&["wasi"])[0])),
+        "accepted"
+    );
 }
 
 #[test]
@@ -452,12 +458,23 @@ fn after_a_reset_the_name_means_the_new_log_and_the_old_one_is_not_forgotten() {
     let old = about(&ops, &package);
     let log = DecisionLog::start(&ops, &decide(&alice(), &old, takedown(Some("1.0.0")))).unwrap();
     assert_eq!(code(log.check_log(&package.log)), "accepted");
-    assert_eq!(code(after(log.chain(), &alice(), Entry::Decision(Decision { about: old.clone(), what: Verdict::Reset { new: old.target, reason: String::new() } })).sign(&alice().key)), "bad-record");
+    assert_eq!(
+        code(
+            after(
+                log.chain(),
+                &alice(),
+                Entry::Decision(Decision { about: old.clone(), what: Verdict::Reset { new: old.target, reason: String::new() } })
+            )
+            .sign(&alice().key)
+        ),
+        "bad-record"
+    );
     let log = log.clone().append(&ops, &decide_next(&log, &alice(), &old, reset("new"))).unwrap();
     assert_eq!(log.target(), LogId::from(digest("new")));
     assert_eq!(code(log.check_log(&package.log)), "wrong-log");
     let new = DecisionHead { target: log.target(), head: digest("head"), ..old.clone() };
-    let judge = |log: &DecisionLog, about: &DecisionHead, what| code(log.clone().append(&ops, &decide_next(log, &alice(), about, what)));
+    let judge =
+        |log: &DecisionLog, about: &DecisionHead, what| code(log.clone().append(&ops, &decide_next(log, &alice(), about, what)));
     assert_eq!(judge(&log, &old, reset("newer")), "wrong-log");
     assert_eq!(judge(&log, &new, takedown(Some("1.0.0"))), "accepted");
     // A lock that means the old log is still warned, and the old log can still be decided about.
@@ -493,7 +510,10 @@ fn a_rename_is_granted_to_who_asked_for_it_in_the_log_of_the_old_name() {
     let log = DecisionLog::start(&ops, &decide(&alice(), &never, takedown(None))).unwrap();
     assert_eq!(code(log.check_log(&package.log)), "broken-chain");
     let nowhere = Entry::Decision(Decision { about: about.clone(), what: rename(old, old, package.head.digest()) });
-    assert_eq!(code(first(SHA1, &alice(), &Subject::Decisions("wasi:http".parse().unwrap()), nowhere).sign(&alice().key)), "bad-record");
+    assert_eq!(
+        code(first(SHA1, &alice(), &Subject::Decisions("wasi:http".parse().unwrap()), nowhere).sign(&alice().key)),
+        "bad-record"
+    );
 }
 
 fn attest(version: &str) -> AttestationEntry {
@@ -535,10 +555,16 @@ fn anyone_states_something_and_only_the_same_key_takes_it_back() {
     let revoked = log.clone().append(&record).unwrap();
     assert_eq!(judge(&revoked, &mallory(), revoke(stated.digest())), "bad-record");
     assert_eq!(judge(&revoked, &mallory(), revoke(record.digest())), "bad-record");
-    assert_eq!(code(AttestationLog::start(any_registry(), &resigned(record.draft().clone(), &mallory(), |draft| {
-        draft.link = None;
-        draft.parent = None;
-    }))), "bad-record");
+    assert_eq!(
+        code(AttestationLog::start(
+            any_registry(),
+            &resigned(record.draft().clone(), &mallory(), |draft| {
+                draft.link = None;
+                draft.parent = None;
+            })
+        )),
+        "bad-record"
+    );
     assert_eq!(code(log.append(&stated)), "broken-chain");
 }
 
@@ -656,7 +682,9 @@ fn a_package_log_goes_on_from_what_was_seen_of_it() {
     let name = "wasi:http".parse().unwrap();
     let one = Growing::new(&[]).with(&alice(), released("1.0.0"));
     let two = one.with(&alice(), released("2.0.0"));
-    let judge = |memory: &Memory, log: &Growing, decisions: Option<&DecisionLog>| match memory.check_package(&name, &log.log, &log.head, decisions) {
+    let judge = |memory: &Memory, log: &Growing, decisions: Option<&DecisionLog>| match memory
+        .check_package(&name, &log.log, &log.head, decisions)
+    {
         Ok(()) => "accepted",
         Err(contradiction) => {
             assert_eq!(contradiction.found, log.head.bytes());
@@ -681,7 +709,9 @@ fn a_package_log_goes_on_from_what_was_seen_of_it() {
     let decisions = DecisionLog::start(&ops, &decided).unwrap();
     assert_eq!(judge(&memory, &other, Some(&decisions)), "wrong-log");
     // And decisions that were seen do not go away.
-    let check = |memory: &Memory, decisions: Option<&DecisionLog>, records: &[SignedRecord]| match memory.check_decisions(&name, decisions, records) {
+    let check = |memory: &Memory, decisions: Option<&DecisionLog>, records: &[SignedRecord]| match memory
+        .check_decisions(&name, decisions, records)
+    {
         Ok(()) => "accepted",
         Err(contradiction) => contradiction.error.code().as_str(),
     };
