@@ -104,8 +104,7 @@ impl OperatorLog {
     /// # Errors
     /// Any code of the law.
     pub fn append(mut self, record: &SignedRecord) -> Result<Self> {
-        let place = format!("seq {} of the operator log", record.seq());
-        self.apply(record).map_err(|error| error.at(place))?;
+        self.apply(record).map_err(|error| error.at(format!("seq {} of the operator log", record.seq())))?;
         Ok(self)
     }
 

@@ -101,9 +101,10 @@ impl PackageLog {
     /// # Errors
     /// Any code of the law; the log that was consumed is gone, and nothing else has changed.
     pub fn append(mut self, record: &SignedRecord) -> Result<Self> {
-        let place = format!("seq {} of {}", record.seq(), self.name);
-        self.apply(record).map_err(|error| error.at(place))?;
-        Ok(self)
+        match self.apply(record) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(error.at(format!("seq {} of {}", record.seq(), self.name))),
+        }
     }
 
     fn apply(&mut self, record: &SignedRecord) -> Result<()> {

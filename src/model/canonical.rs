@@ -32,6 +32,11 @@ pub fn needs_escape(c: char) -> bool {
     }
 }
 
+/// Says whether a text stands between quotes as it is. Most are of plain ASCII, which is seen at a glance.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') || !text.contains(needs_escape)
+}
+
 /// Writes canonical text.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -41,13 +46,24 @@ pub struct Writer {
 impl Writer {
     /// Starts an empty document.
     pub fn new() -> Self {
-        Writer { out: String::with_capacity(512) }
+        Writer::default()
+    }
+
+    /// Starts a document behind a text, with which it is returned.
+    pub fn behind(text: String) -> Self {
+        Writer { out: text }
     }
 
     /// Writes `key = "value"`.
     pub fn string(&mut self, key: &str, value: &str) {
         self.key(key);
-        self.quoted(value);
+        if is_plain(value) {
+            self.out.push('"');
+            self.out.push_str(value);
+            self.out.push('"');
+        } else {
+            self.quoted(value);
+        }
         self.out.push('\n');
     }
 
@@ -117,7 +133,7 @@ impl Writer {
         // Most values have nothing to escape, and are written once.
         let _ = write!(self.out, "\"{value}\"");
         let inner = start + 1..self.out.len() - 1;
-        if self.out[inner.clone()].contains(needs_escape) {
+        if !is_plain(&self.out[inner.clone()]) {
             let value = self.out[inner].to_owned();
             self.out.truncate(start);
             self.quoted(&value);
@@ -342,7 +358,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(&format!("{text:?}, expected a string")));
         };
         if let Some((value, rest)) = inner.split_once('"')
-            && !value.contains(needs_escape)
+            && is_plain(value)
         {
             return Ok((Cow::Borrowed(value), rest));
         }

@@ -30,7 +30,7 @@ use super::name::{Label, RegistryName};
 use super::skip::skip;
 use super::sshsig::{Signer, SshSig};
 use super::time::Timestamp;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// The format of records that this program reads and writes.
 pub const FORMAT: u64 = 1;
@@ -85,18 +85,16 @@ impl Draft {
         let fingerprint = signer.public_key().fingerprint();
         let payload = self.payload(&fingerprint);
         let signature = signer.sign(payload.as_bytes())?;
-        let bytes = self.render(&fingerprint, Some(&signature));
+        let header = format!("\n{} {}", signature_header(self.format), signature.to_header());
+        let mut bytes = payload;
+        bytes.insert_str(bytes.find("\n\n").unwrap_or_default(), &header);
         let record = Record::parse(self.format, bytes.into_bytes())?;
         record.verify(&mut KeyCache::default())
     }
 
     /// Returns the bytes that are signed: the commit without its signature.
     pub fn payload(&self, fingerprint: &Fingerprint) -> String {
-        self.render(fingerprint, None)
-    }
-
-    fn render(&self, fingerprint: &Fingerprint, signature: Option<&SshSig>) -> String {
-        let mut out = String::with_capacity(1536);
+        let mut out = String::with_capacity(2048);
         // Writing to a string cannot fail.
         let _ = writeln!(out, "tree {}", self.tree);
         if let Some(parent) = self.parent {
@@ -105,17 +103,16 @@ impl Draft {
         let time = self.time.unix();
         let _ = writeln!(out, "author {} <{fingerprint}> {time} +0000", self.signer);
         let _ = writeln!(out, "committer quipu <{}@{}> {time} +0000", self.subject, self.registry);
-        if let Some(signature) = signature {
-            let _ = writeln!(out, "{} {}", signature_header(self.format), signature.to_header());
-        }
         let _ = write!(out, "\n{}\n\n", self.entry.summary(&self.subject, &self.registry, self.seq()));
-        out.push_str(&self.body());
-        out
+        self.write_body(Writer::behind(out))
     }
 
     /// Returns the canonical text of the body.
     pub fn body(&self) -> String {
-        let mut w = Writer::new();
+        self.write_body(Writer::new())
+    }
+
+    fn write_body(&self, mut w: Writer) -> String {
         w.integer("format", FORMAT);
         w.string("kind", self.entry.kind());
         w.string("registry", self.registry.as_str());
@@ -136,10 +133,10 @@ pub fn signature_header(format: ObjectFormat) -> &'static str {
     }
 }
 
-fn package_field(subject: &Subject) -> Option<String> {
+fn package_field(subject: &Subject) -> Option<&dyn Display> {
     match subject {
-        Subject::Package(package) | Subject::Decisions(package) => Some(package.to_string()),
-        Subject::Attestations(package) => Some(package.to_string()),
+        Subject::Package(package) | Subject::Decisions(package) => Some(package),
+        Subject::Attestations(package) => Some(package),
         Subject::Operators | Subject::Log => None,
     }
 }
@@ -346,8 +343,9 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
         return Err(fault!(NotCanonical, "the tree is {tree}, expected the empty tree {}", format.empty_tree()));
     }
 
-    let rendered = draft.render(&fingerprint, Some(&signature));
-    if rendered.as_bytes() != bytes {
+    // A signature that was read has one spelling; the rest must be what would be written.
+    let rendered = draft.payload(&fingerprint).into_bytes();
+    if bytes[..start] != rendered[..start.min(rendered.len())] || bytes[end..] != rendered[start.min(rendered.len())..] {
         let expected = draft.entry.summary(&draft.subject, &draft.registry, draft.seq());
         return Err(if summary != expected {
             fault!(NotCanonical, "the first line says {summary:?}, the body says {expected:?}")
@@ -381,10 +379,11 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
     if format != FORMAT {
         return Err(fault!(NotCanonical, "the record has format {format}, expected {FORMAT}"));
     }
-    let kind = r.string("kind")?;
-    let body_registry = r.string("registry")?;
-    let body_package = r.optional_string("package")?;
-    if body_registry != registry.as_str() || body_package != package_field(subject) {
+    let kind = r.borrowed("kind")?;
+    let body_registry = r.borrowed("registry")?;
+    let body_package = if r.next_is("package") { Some(r.borrowed("package")?) } else { None };
+    let package = package_field(subject).map(ToString::to_string);
+    if body_registry != registry.as_str() || body_package.as_deref() != package.as_deref() {
         return Err(fault!(
             NotCanonical,
             "the body speaks of {body_registry} {}, the committer of {subject}@{registry}",
