@@ -80,10 +80,7 @@ impl Selection {
             [] => None,
             include => Some(Globs::compile("include", include)?),
         };
-        Ok(Selection {
-            include,
-            exclude: Globs::compile("exclude", &patterns.exclude)?,
-        })
+        Ok(Selection { include, exclude: Globs::compile("exclude", &patterns.exclude)? })
     }
 
     /// Says whether a file, or a folder with all that is in it, is left out; the folders above it are known not to be.
@@ -127,11 +124,7 @@ impl Globs {
             if rest.split('/').any(|component| matches!(component, "" | "." | "..")) {
                 return Err(wrong("has an empty component, `.` or `..`"));
             }
-            let glob = if from_root.is_some() || rest.contains('/') {
-                rest.to_owned()
-            } else {
-                format!("**/{rest}")
-            };
+            let glob = if from_root.is_some() || rest.contains('/') { rest.to_owned() } else { format!("**/{rest}") };
             let glob = GlobBuilder::new(&glob)
                 .literal_separator(true)
                 .backslash_escape(true)
@@ -140,13 +133,9 @@ impl Globs {
             if only_folders { &mut folders } else { &mut anything }.add(glob);
         }
         let build = |set: GlobSetBuilder| {
-            set.build()
-                .map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
+            set.build().map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
         };
-        Ok(Globs {
-            anything: build(anything)?,
-            folders: build(folders)?,
-        })
+        Ok(Globs { anything: build(anything)?, folders: build(folders)? })
     }
 
     fn matches(&self, path: &Path, is_folder: bool) -> bool {
@@ -166,14 +155,10 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
     let mut found: Vec<Found> = Vec::new();
     let mut faults = Vec::new();
     let mut held = 0;
-    let walk = WalkDir::new(root)
-        .min_depth(1)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| {
-            let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
-        });
+    let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().filter_entry(|entry| {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
+    });
     for entry in walk {
         let entry = entry.map_err(|error| {
             let place = error.path().unwrap_or(root).to_owned();
@@ -202,11 +187,7 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
             break;
         }
         held += size;
-        found.push(Found {
-            path,
-            place: place.to_owned(),
-            seen,
-        });
+        found.push(Found { path, place: place.to_owned(), seen });
     }
     if found.is_empty() && faults.is_empty() {
         return Err(fault!(BadContents, "{}: there are no files to release", root.display())
@@ -326,15 +307,8 @@ impl FolderWriter {
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(fs::Permissions::from_mode(0o755));
         }
-        let scratch = builder
-            .tempdir_in(above)
-            .map_err(|error| io_fault(&error, "make a folder in", above))?;
-        Ok(FolderWriter {
-            target,
-            scratch,
-            folders: BTreeSet::new(),
-            files: Vec::new(),
-        })
+        let scratch = builder.tempdir_in(above).map_err(|error| io_fault(&error, "make a folder in", above))?;
+        Ok(FolderWriter { target, scratch, folders: BTreeSet::new(), files: Vec::new() })
     }
 
     /// Writes one file, mode 0644 or 0755 less the umask, and the folders above it. That `bytes` are those of `file` is the caller's word.
@@ -359,10 +333,7 @@ impl FolderWriter {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.exec { 0o755 } else { 0o644 });
-        options
-            .open(&place)
-            .and_then(|mut handle| handle.write_all(bytes))
-            .map_err(|error| self.failed(&error, file))?;
+        options.open(&place).and_then(|mut handle| handle.write_all(bytes)).map_err(|error| self.failed(&error, file))?;
         self.files.push(place);
         Ok(())
     }

@@ -29,9 +29,7 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     if access == Access::Shared {
         // Whoever narrowed a file of their own by hand meant it.
         if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
-            file.as_file()
-                .set_permissions(before.permissions())
-                .map_err(|error| failed(&error))?;
+            file.as_file().set_permissions(before.permissions()).map_err(|error| failed(&error))?;
         }
     }
     file.persist(path).map_err(|error| failed(&error.error))?;
@@ -102,9 +100,7 @@ pub fn create_folders(folder: &Path, access: Access) -> Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder
-        .create(folder)
-        .map_err(|error| io_fault(&error, "make the folder", folder))
+    builder.create(folder).map_err(|error| io_fault(&error, "make the folder", folder))
 }
 
 /// Sees to it that names in a folder are on the disk.
@@ -114,9 +110,7 @@ pub fn create_folders(folder: &Path, access: Access) -> Result<()> {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows opens no folder as a file, and needs none of this.
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| io_fault(&error, "write", folder))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_fault(&error, "write", folder))?;
     }
     Ok(())
 }
@@ -133,11 +127,10 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 pub(crate) fn io_fault(error: &io::Error, verb: &str, path: &Path) -> Error {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => fault!(
-            Io,
-            "cannot {verb} {path}: the disk is full; what was there before is unchanged"
-        )
-        .hint("free some space, then run the same command again"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            fault!(Io, "cannot {verb} {path}: the disk is full; what was there before is unchanged")
+                .hint("free some space, then run the same command again")
+        }
         io::ErrorKind::PermissionDenied => fault!(Io, "cannot {verb} {path}: permission denied"),
         _ => fault!(Io, "cannot {verb} {path}: {error}"),
     }
@@ -145,9 +138,6 @@ pub(crate) fn io_fault(error: &io::Error, verb: &str, path: &Path) -> Error {
 
 /// Says that something is there and stays.
 pub(crate) fn exists(path: &Path) -> Error {
-    Error::new(
-        ErrorCode::Exists,
-        format!("{} is there already and is not overwritten", path.display()),
-    )
-    .hint("move it away, or choose another place")
+    Error::new(ErrorCode::Exists, format!("{} is there already and is not overwritten", path.display()))
+        .hint("move it away, or choose another place")
 }

@@ -328,7 +328,9 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(crate) fn io_error(path: &Path, why: &io::Error) -> Error {
     let error = fault!(Io, "{}: {why}", path.display());
     match why.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error.hint("the disk is full: make room and try again; what was there before is unchanged"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            error.hint("the disk is full: make room and try again; what was there before is unchanged")
+        }
         io::ErrorKind::PermissionDenied => error.hint("you may not write there: become the user that the repository belongs to"),
         _ => error,
     }
@@ -423,7 +425,11 @@ mod tests {
         let mut entries: Vec<Entry> = offsets
             .iter()
             .enumerate()
-            .map(|(n, offset)| Entry { id: GitId::of(ObjectFormat::Sha1, ObjectKind::Blob, &[n as u8]), crc: n as u32, offset: *offset })
+            .map(|(n, offset)| Entry {
+                id: GitId::of(ObjectFormat::Sha1, ObjectKind::Blob, &[n as u8]),
+                crc: n as u32,
+                offset: *offset,
+            })
             .collect();
         entries.sort_by_key(|entry| entry.id);
         let folder = tempfile::tempdir().unwrap();

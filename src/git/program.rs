@@ -66,10 +66,7 @@ impl Environment {
 
     /// Makes an environment of exactly these variables.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Environment(Arc::new(Inherited {
-            variables: variables.into_iter().collect(),
-            transport: OnceLock::new(),
-        }))
+        Environment(Arc::new(Inherited { variables: variables.into_iter().collect(), transport: OnceLock::new() }))
     }
 
     /// Says whether a variable is set.
@@ -83,11 +80,7 @@ impl Environment {
     /// # Errors
     /// `git` where git is missing or cannot read the configuration.
     pub fn transport_config(&self) -> Result<&[(String, String)]> {
-        self.0
-            .transport
-            .get_or_init(|| self.read_transport_config())
-            .as_deref()
-            .map_err(Error::clone)
+        self.0.transport.get_or_init(|| self.read_transport_config()).as_deref().map_err(Error::clone)
     }
 
     fn read_transport_config(&self) -> Result<Vec<(String, String)>> {
@@ -595,18 +588,28 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let environment = with_home(
             home.path(),
-            &[("GIT_DIR", "/evil"), ("GIT_PROTOCOL", "version=0"), ("GIT_TRACE", "1"), ("GIT_ASKPASS", "ask"), ("TOKEN", "t"), ("LANG", "de_DE")],
+            &[
+                ("GIT_DIR", "/evil"),
+                ("GIT_PROTOCOL", "version=0"),
+                ("GIT_TRACE", "1"),
+                ("GIT_ASKPASS", "ask"),
+                ("TOKEN", "t"),
+                ("LANG", "de_DE"),
+            ],
         );
-        let output = Program::git()
-            .environment(&environment)
-            .config("alias.show-env", "!env")
-            .arg("show-env")
-            .run()?;
+        let output = Program::git().environment(&environment).config("alias.show-env", "!env").arg("show-env").run()?;
         let seen = String::from_utf8_lossy(&output.stdout).into_owned();
         for absent in ["GIT_DIR=/evil", "GIT_PROTOCOL=", "GIT_TRACE=", "LANG="] {
             assert!(!seen.contains(absent), "{absent} in {seen}");
         }
-        for present in ["GIT_ASKPASS=ask", "TOKEN=t", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_CONFIG_GLOBAL=/dev/null"] {
+        for present in [
+            "GIT_ASKPASS=ask",
+            "TOKEN=t",
+            "LC_ALL=C",
+            "GIT_TERMINAL_PROMPT=0",
+            "GIT_NO_REPLACE_OBJECTS=1",
+            "GIT_CONFIG_GLOBAL=/dev/null",
+        ] {
             assert!(seen.contains(present), "{present} not in {seen}");
         }
         Ok(())

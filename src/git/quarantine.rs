@@ -54,10 +54,7 @@ impl Quarantine {
     /// # Errors
     /// Those of [`Quarantine::new`].
     pub fn within(parent: &Path, format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .map_err(|why| io_error(parent, &why))?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(|why| io_error(parent, &why))?;
         // What is kept is synced then; the rest need not be.
         write_skeleton(folder.path(), format, "none")?;
         let mut lines = Vec::new();
@@ -66,7 +63,11 @@ impl Quarantine {
             let path = fs::canonicalize(alternate).map_err(|why| io_error(alternate, &why))?;
             let bytes = path.as_os_str().as_encoded_bytes();
             if bytes.iter().any(|byte| byte.is_ascii_control()) {
-                return Err(fault!(BadRepository, "{}: git cannot read objects from a path with control characters", path.display()));
+                return Err(fault!(
+                    BadRepository,
+                    "{}: git cannot read objects from a path with control characters",
+                    path.display()
+                ));
             }
             lines.extend_from_slice(bytes);
             lines.push(b'\n');
@@ -74,17 +75,10 @@ impl Quarantine {
         }
         if !lines.is_empty() {
             let path = folder.path().join("objects/info/alternates");
-            File::create_new(&path)
-                .and_then(|mut file| file.write_all(&lines))
-                .map_err(|why| io_error(&path, &why))?;
+            File::create_new(&path).and_then(|mut file| file.write_all(&lines)).map_err(|why| io_error(&path, &why))?;
         }
         let store = Store::open(folder.path())?;
-        Ok(Quarantine {
-            _owned: store.lock(Duration::ZERO, "quarantine")?,
-            store,
-            alternates: absolute,
-            folder,
-        })
+        Ok(Quarantine { _owned: store.lock(Duration::ZERO, "quarantine")?, store, alternates: absolute, folder })
     }
 
     /// Deletes the quarantines in a store's folder that killed processes left, and returns how many there were.
@@ -146,7 +140,9 @@ impl Quarantine {
             text.push_str(&format!("{id} {name}\n"));
             let loose = self.path().join(name.as_str());
             match fs::remove_file(&loose) {
-                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Err(io_error(&loose, &why)),
+                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Err(io_error(&loose, &why));
+                }
                 _ => {}
             }
         }
@@ -164,7 +160,12 @@ impl Quarantine {
     /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats differ.
     pub fn keep(&self, into: &Store) -> Result<()> {
         if into.format() != self.store.format() {
-            return Err(fault!(Bug, "objects of a {} quarantine cannot be kept in a {} repository", self.store.format(), into.format()));
+            return Err(fault!(
+                Bug,
+                "objects of a {} quarantine cannot be kept in a {} repository",
+                self.store.format(),
+                into.format()
+            ));
         }
         let mut moves = Vec::new();
         let objects = self.store.objects_path();

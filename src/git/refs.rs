@@ -98,7 +98,9 @@ impl References {
         match File::open(&path).and_then(|file| file.take(LOOSE_MAX).read_to_end(&mut bytes)) {
             Ok(_) => {}
             // A folder in its place holds other references, or nothing.
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) => {
+            Err(why)
+                if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) =>
+            {
                 return Ok(None);
             }
             Err(why) => return Err(io_error(&path, &why)),
@@ -127,13 +129,12 @@ impl References {
             return Ok(None);
         }
         let kind = super::store::gix_kind(self.format);
-        gix::refs::packed::Buffer::open(path.clone(), PACKED_MAP_MIN, kind)
-            .map(Some)
-            .map_err(|why| self.packed_broken(&why))
+        gix::refs::packed::Buffer::open(path.clone(), PACKED_MAP_MIN, kind).map(Some).map_err(|why| self.packed_broken(&why))
     }
 
     fn packed_broken(&self, why: &dyn std::fmt::Display) -> crate::model::error::Error {
-        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string())).hint("git fsck says more")
+        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string()))
+            .hint("git fsck says more")
     }
 
     fn find_packed(&self, packed: &gix::refs::packed::Buffer, name: &str) -> Result<Option<GitId>> {
@@ -228,7 +229,8 @@ impl References {
         for (edit, _) in &locked {
             self.compare(edit, packed.as_ref())?;
         }
-        let removed: BTreeSet<&str> = locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
+        let removed: BTreeSet<&str> =
+            locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
         let mut in_packed = false;
         if let Some(packed) = &packed {
             for name in &removed {
@@ -237,10 +239,8 @@ impl References {
         }
         drop(packed);
 
-        let files: Vec<(&mut Lock, String)> = locked
-            .iter_mut()
-            .filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n"))))
-            .collect();
+        let files: Vec<(&mut Lock, String)> =
+            locked.iter_mut().filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n")))).collect();
         write_all_synced(files)?;
 
         let without_removed = if in_packed { Some(self.packed_without(&removed)?) } else { None };
@@ -318,9 +318,7 @@ impl References {
                 return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", &text[..slash]));
             }
         }
-        let mut below = packed
-            .iter_prefixed(format!("{text}/").into())
-            .map_err(|why| self.packed_broken(&why))?;
+        let mut below = packed.iter_prefixed(format!("{text}/").into()).map_err(|why| self.packed_broken(&why))?;
         match below.next() {
             Some(Ok(other)) => Err(fault!(Conflict, "{name} cannot exist beside a reference {}", other.name.as_bstr())),
             Some(Err(why)) => Err(self.packed_broken(&why)),
@@ -341,7 +339,8 @@ impl References {
             // A line that begins with `^` belongs to the one before it.
             if !line.starts_with(b"^") {
                 let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());
-                dropped = !line.starts_with(b"#") && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
+                dropped = !line.starts_with(b"#")
+                    && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
             }
             if !dropped {
                 out.write_all(&line).map_err(at)?;
@@ -415,7 +414,9 @@ impl Lock {
     pub(crate) fn commit(mut self) -> Result<()> {
         let renamed = match fs::rename(&self.path, &self.resource) {
             // Empty folders are what deleted references leave.
-            Err(_) if self.resource.is_dir() => remove_empty_folders(&self.resource, 0).and_then(|()| fs::rename(&self.path, &self.resource)),
+            Err(_) if self.resource.is_dir() => {
+                remove_empty_folders(&self.resource, 0).and_then(|()| fs::rename(&self.path, &self.resource))
+            }
             other => other,
         };
         renamed.map_err(|why| io_error(&self.resource, &why))?;
@@ -461,17 +462,13 @@ fn write_all_synced(files: Vec<(&mut Lock, String)>) -> Result<()> {
 pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
     /// More at once does not help.
     const AT_ONCE: usize = 8;
-    let sync = |files: &[(&Path, &File)]| {
-        files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))
-    };
+    let sync =
+        |files: &[(&Path, &File)]| files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)));
     if files.len() < 3 {
         return sync(files);
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = files
-            .chunks(files.len().div_ceil(AT_ONCE))
-            .map(|chunk| scope.spawn(move || sync(chunk)))
-            .collect();
+        let threads: Vec<_> = files.chunks(files.len().div_ceil(AT_ONCE)).map(|chunk| scope.spawn(move || sync(chunk))).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
@@ -506,11 +503,7 @@ mod tests {
     }
 
     fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
-        RefEdit {
-            name: name(text),
-            expected: expected.into(),
-            new,
-        }
+        RefEdit { name: name(text), expected: expected.into(), new }
     }
 
     /// A repository with four commits and no reference.
@@ -579,10 +572,7 @@ mod tests {
             for part in both.iter().map(String::as_str).chain([wrong.name.as_str()]) {
                 assert!(error.message().contains(part), "{part} not in {error}");
             }
-            assert_eq!(
-                store.references("refs/")?,
-                [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]
-            );
+            assert_eq!(store.references("refs/")?, [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]);
             assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 2);
         }
         let locks = fs::read_dir(store.path().join("refs/packages/a")).unwrap().count();
@@ -674,7 +664,8 @@ mod tests {
     #[test]
     fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
         let (_folder, store, ids) = four(ObjectFormat::Sha1);
-        let mut edits: Vec<RefEdit> = (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
+        let mut edits: Vec<RefEdit> =
+            (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
         store.update(&edits)?;
         git(store.path(), &["tag", "-a", "-m", "t", "v1", &ids[0].to_string()]);
         git(store.path(), &["pack-refs", "--all", "--prune"]);

@@ -31,7 +31,8 @@ const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
-const HARMLESS_EXTENSIONS: &[&str] = &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
+const HARMLESS_EXTENSIONS: &[&str] =
+    &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The most of a lock's note that is read.
@@ -55,12 +56,7 @@ impl Store {
         let root = find_root(path)?;
         let format = read_format(&root)?;
         let objects = open_objects(&root, format)?;
-        Ok(Store {
-            references: References::new(root.clone(), format),
-            root,
-            format,
-            objects: RwLock::new(objects),
-        })
+        Ok(Store { references: References::new(root.clone(), format), root, format, objects: RwLock::new(objects) })
     }
 
     /// Makes a bare repository without anything in it; the folder may exist if it is empty.
@@ -97,7 +93,9 @@ impl Store {
         sync_folders(&written)?;
         match fs::rename(scratch.path(), &absolute) {
             Ok(()) => {}
-            Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Err(exists()),
+            Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                return Err(exists());
+            }
             Err(why) => return Err(at(&why)),
         }
         // Nothing is left to clean up under the scratch name.
@@ -126,10 +124,7 @@ impl Store {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let mut objects = objects.to_cache_arc();
         objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
-        Reader {
-            objects,
-            format: self.format,
-        }
+        Reader { objects, format: self.format }
     }
 
     /// Opens the objects anew. Readers that are there already go on with what they know.
@@ -316,10 +311,7 @@ impl Store {
                 .map_err(|_| wrong(key))?;
         }
         let bytes = config.to_bstring();
-        lock.file
-            .write_all(&bytes)
-            .and_then(|()| lock.file.sync_all())
-            .map_err(|why| io_error(&path, &why))?;
+        lock.file.write_all(&bytes).and_then(|()| lock.file.sync_all()).map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
     }
@@ -332,13 +324,8 @@ impl Store {
     pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
         let path = self.root.join(LOCK_FILE);
         let at = |why: &io::Error| io_error(&path, why);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|why| at(&why))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|why| at(&why))?;
         let until = Instant::now() + wait;
         let mut pause = Duration::from_millis(2);
         loop {
@@ -420,7 +407,8 @@ impl ReadObjects for Reader {
 
     fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
         let missing = || fault!(NotFound, "there is no object {id}");
-        let is_not = |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
+        let is_not =
+            |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
         let (found, size) = self.header(id)?.ok_or_else(missing)?;
         if found != kind {
             return Err(is_not(found));
@@ -436,7 +424,8 @@ impl ReadObjects for Reader {
         }
         let found = GitId::of(self.format, kind, &bytes);
         if found != id {
-            return Err(fault!(CorruptObject, "object {id} has the bytes of {found}").hint("git fsck says more; a mirror may have the right bytes"));
+            return Err(fault!(CorruptObject, "object {id} has the bytes of {found}")
+                .hint("git fsck says more; a mirror may have the right bytes"));
         }
         Ok(bytes)
     }
@@ -526,17 +515,20 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
     }
     let format = match text("extensions.objectFormat") {
         None => ObjectFormat::Sha1,
-        Some(_) if version == 0 => return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned())),
-        Some(name) => name
-            .parse()
-            .map_err(|_| bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it"))?,
+        Some(_) if version == 0 => {
+            return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned()));
+        }
+        Some(name) => name.parse().map_err(|_| {
+            bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it")
+        })?,
     };
     if version > 0 {
         for section in config.sections_by_name("extensions").into_iter().flatten() {
             for name in section.body().value_names() {
                 let name = name.to_ascii_lowercase();
                 if !["objectformat", "refstorage"].contains(&name.as_str()) && !HARMLESS_EXTENSIONS.contains(&name.as_str()) {
-                    return Err(bad(format!("it has the extension {name:?}, which is not known")).hint("a newer version of quipu may know it"));
+                    return Err(bad(format!("it has the extension {name:?}, which is not known"))
+                        .hint("a newer version of quipu may know it"));
                 }
             }
         }
@@ -570,12 +562,12 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
         ObjectFormat::Sha1 => (0, ""),
         ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
     };
-    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}");
+    let config = format!(
+        "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}"
+    );
     for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
         let path = root.join(name);
-        File::create_new(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|why| io_error(&path, &why))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|why| io_error(&path, &why))?;
         written.insert(path);
     }
     Ok(written)
@@ -616,7 +608,10 @@ mod tests {
     fn a_new_repository_is_one_to_git_and_opens_again() -> Result<()> {
         for format in FORMATS {
             let (folder, store) = empty(format);
-            assert_eq!(git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]), format!("{format}\ntrue\n"));
+            assert_eq!(
+                git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]),
+                format!("{format}\ntrue\n")
+            );
             assert_sound(store.path());
             assert_eq!(Store::open(&folder.path().join("registry.git"))?.format(), format);
             let again = Store::init(&folder.path().join("registry.git"), format).unwrap_err();
@@ -659,7 +654,11 @@ mod tests {
             fs::write(at(name).join("config"), config).unwrap();
             assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
         }
-        fs::write(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n").unwrap();
+        fs::write(
+            at("work/.git/config"),
+            "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n",
+        )
+        .unwrap();
         Store::open(&at("work"))?;
         Ok(())
     }
@@ -755,7 +754,10 @@ mod tests {
             overwrite(&loose_path(&store, commits[0]), |bytes| *bytes = other);
             let error = read(&store, 0).unwrap_err();
             assert_eq!(error.code(), ErrorCode::CorruptObject);
-            assert!(error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()), "{error}");
+            assert!(
+                error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()),
+                "{error}"
+            );
             for damage in [0usize, 5, 40] {
                 let path = loose_path(&store, commits[1]);
                 let whole = fs::read(&path).unwrap();

@@ -183,13 +183,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            files: 10_000,
-            file_bytes: 100 * 1024 * 1024,
-            release_bytes: 512 * 1024 * 1024,
-            path_bytes: 512,
-            depth: 32,
-        }
+        Limits { files: 10_000, file_bytes: 100 * 1024 * 1024, release_bytes: 512 * 1024 * 1024, path_bytes: 512, depth: 32 }
     }
 }
 
@@ -207,11 +201,7 @@ impl Limits {
         self.admit_count(files + 1)?;
         self.admit_path(path.as_str(), path.depth())?;
         if size > self.file_bytes {
-            return Err(fault!(
-                Limit,
-                "{path:?}: the file has {size} bytes, at most {} are allowed",
-                self.file_bytes
-            ));
+            return Err(fault!(Limit, "{path:?}: the file has {size} bytes, at most {} are allowed", self.file_bytes));
         }
         if size > self.room(held) {
             return Err(fault!(
@@ -233,19 +223,10 @@ impl Limits {
 
     fn admit_path(&self, path: &str, depth: usize) -> Result<()> {
         if path.len() as u64 > self.path_bytes {
-            return Err(fault!(
-                Limit,
-                "path {path:?} has {} bytes, at most {} are allowed",
-                path.len(),
-                self.path_bytes
-            ));
+            return Err(fault!(Limit, "path {path:?} has {} bytes, at most {} are allowed", path.len(), self.path_bytes));
         }
         if depth as u64 > self.depth {
-            return Err(fault!(
-                Limit,
-                "path {path:?} is {depth} levels deep, at most {} are allowed",
-                self.depth
-            ));
+            return Err(fault!(Limit, "path {path:?} is {depth} levels deep, at most {} are allowed", self.depth));
         }
         Ok(())
     }
@@ -323,11 +304,7 @@ pub struct ContentsBuilder {
 impl ContentsBuilder {
     /// Begins a release without files.
     pub fn new(limits: Limits) -> Self {
-        ContentsBuilder {
-            limits,
-            files: Vec::new(),
-            size: 0,
-        }
+        ContentsBuilder { limits, files: Vec::new(), size: 0 }
     }
 
     /// Returns how many bytes the next file may have: no more than this need ever be read.
@@ -357,12 +334,7 @@ impl ContentsBuilder {
         }
         self.size += size;
         let index = self.files.len();
-        self.files.push(FileEntry {
-            path,
-            exec,
-            size,
-            digest: FileDigest::of_bytes(bytes),
-        });
+        self.files.push(FileEntry { path, exec, size, digest: FileDigest::of_bytes(bytes) });
         Ok(&self.files[index])
     }
 
@@ -374,10 +346,7 @@ impl ContentsBuilder {
     pub fn finish(mut self) -> Result<Contents> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         check_together(self.files.iter().map(|file| &file.path))?;
-        Ok(Contents {
-            files: self.files,
-            size: self.size,
-        })
+        Ok(Contents { files: self.files, size: self.size })
     }
 }
 
@@ -473,11 +442,7 @@ impl<'a> Names<'a> {
             if !has(number, "head") || !(has(number, "commondir") || has(number, "objects") && has(number, "refs")) {
                 continue;
             }
-            let place = if path.is_empty() {
-                "the root".to_owned()
-            } else {
-                format!("folder {path:?}")
-            };
+            let place = if path.is_empty() { "the root".to_owned() } else { format!("folder {path:?}") };
             faults.push(
                 fault!(
                     BadContents,
@@ -540,19 +505,11 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
     for (file, id) in files {
         let mut above: Vec<&str> = file.path.components().collect();
         let name = above.pop().unwrap_or_default();
-        let shared = open[1..]
-            .iter()
-            .zip(&above)
-            .take_while(|((name, _), component)| name == *component)
-            .count();
+        let shared = open[1..].iter().zip(&above).take_while(|((name, _), component)| name == *component).count();
         close_folders(objects, &mut open, shared + 1)?;
         open.extend(above[shared..].iter().map(|component| (*component, Vec::new())));
         if let Some((_, entries)) = open.last_mut() {
-            entries.push(Entry {
-                name: name.to_owned(),
-                mode: if file.exec { Mode::Exec } else { Mode::File },
-                id: *id,
-            });
+            entries.push(Entry { name: name.to_owned(), mode: if file.exec { Mode::Exec } else { Mode::File }, id: *id });
         }
     }
     close_folders(objects, &mut open, 1)?;
@@ -564,15 +521,9 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
 fn close_folders(objects: &mut impl WriteObjects, open: &mut Vec<(&str, Vec<Entry>)>, keep: usize) -> Result<()> {
     while open.len() > keep {
         let Some((name, entries)) = open.pop() else { break };
-        let id = Tree::new(entries)
-            .map_err(|error| error.at(format!("folder {name:?}")))?
-            .write(objects)?;
+        let id = Tree::new(entries).map_err(|error| error.at(format!("folder {name:?}")))?.write(objects)?;
         if let Some((_, parent)) = open.last_mut() {
-            parent.push(Entry {
-                name: name.to_owned(),
-                mode: Mode::Tree,
-                id,
-            });
+            parent.push(Entry { name: name.to_owned(), mode: Mode::Tree, id });
         }
     }
     Ok(())
@@ -617,11 +568,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
             match entry.mode {
                 Mode::File | Mode::Exec => {
                     limits.admit_path(&path, depth + 1)?;
-                    files.push(TreeFile {
-                        path: path.parse()?,
-                        exec: entry.mode == Mode::Exec,
-                        blob: entry.id,
-                    });
+                    files.push(TreeFile { path: path.parse()?, exec: entry.mode == Mode::Exec, blob: entry.id });
                 }
                 Mode::Tree => {
                     // At least one character of a file's name comes after the slash, and it lies one level deeper.
@@ -629,10 +576,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
                     folders.push_back((path + "/", depth + 1, entry.id));
                 }
                 Mode::Gitlink => {
-                    return Err(fault!(
-                        BadContents,
-                        "path {path:?} is a submodule (mode 160000), expected a file or a folder"
-                    ));
+                    return Err(fault!(BadContents, "path {path:?} is a submodule (mode 160000), expected a file or a folder"));
                 }
             }
         }
@@ -657,9 +601,7 @@ pub fn read_tree(
 ) -> Result<Contents> {
     let mut builder = ContentsBuilder::new(*limits);
     for TreeFile { path, exec, blob } in list_tree(objects, tree, limits)? {
-        let bytes = objects
-            .read(ObjectKind::Blob, blob, builder.room())
-            .map_err(|error| error.at(format!("{path:?}")))?;
+        let bytes = objects.read(ObjectKind::Blob, blob, builder.room()).map_err(|error| error.at(format!("{path:?}")))?;
         on_file(builder.add(path, exec, &bytes)?, &bytes)?;
     }
     builder.finish()

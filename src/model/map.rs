@@ -91,11 +91,9 @@ impl Slot {
         match self {
             Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
             Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
-            Slot::Attestation(domain, package) => [
-                (domain.as_str(), b'/'),
-                (package.namespace().as_str(), b'.'),
-                (package.name().as_str(), 0),
-            ],
+            Slot::Attestation(domain, package) => {
+                [(domain.as_str(), b'/'), (package.namespace().as_str(), b'.'), (package.name().as_str(), 0)]
+            }
             Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
             Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
             Slot::Skip => [END; 3],
@@ -117,9 +115,7 @@ impl Ord for Slot {
     fn cmp(&self, other: &Self) -> Ordering {
         self.rank().cmp(&other.rank()).then_with(|| {
             let pairs = self.words().into_iter().zip(other.words());
-            pairs.fold(Ordering::Equal, |order, (one, next)| {
-                order.then_with(|| compare_words(one, next))
-            })
+            pairs.fold(Ordering::Equal, |order, (one, next)| order.then_with(|| compare_words(one, next)))
         })
     }
 }
@@ -134,9 +130,7 @@ impl PartialOrd for Slot {
 fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
     let common = one.len().min(other.len());
     let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
-    one.as_bytes()[..common]
-        .cmp(&other.as_bytes()[..common])
-        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
+    one.as_bytes()[..common].cmp(&other.as_bytes()[..common]).then_with(|| next(one, after_one).cmp(&next(other, after_other)))
 }
 
 impl fmt::Display for Slot {
@@ -182,17 +176,12 @@ fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
         None => (entry, false),
     };
     let package = PackageName::new(namespace.clone(), name.parse()?);
-    Ok(if decisions {
-        Slot::Decisions(package)
-    } else {
-        Slot::Package(package)
-    })
+    Ok(if decisions { Slot::Decisions(package) } else { Slot::Package(package) })
 }
 
 fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
-    let (namespace, name) = entry
-        .split_once('.')
-        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
+    let (namespace, name) =
+        entry.split_once('.').ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
     let package = PackageName::new(namespace.parse()?, name.parse()?);
     Ok(Slot::Attestation(domain.clone(), package))
 }
@@ -237,9 +226,7 @@ impl Map {
 
     /// Returns the map without entries. Its tree need not be among the objects to be read.
     pub fn empty(format: ObjectFormat) -> Self {
-        Map {
-            root: format.empty_tree(),
-        }
+        Map { root: format.empty_tree() }
     }
 
     /// Returns the id of the root tree.
@@ -479,11 +466,7 @@ pub struct SubMap {
 
 impl SubMap {
     fn new(folder: Folder, tree: GitId) -> Self {
-        SubMap {
-            folder,
-            prefix: Vec::new(),
-            tree,
-        }
+        SubMap { folder, prefix: Vec::new(), tree }
     }
 
     /// Returns the id of the tree at its top.
@@ -513,11 +496,8 @@ impl SubMap {
                 if let Some(few) = count_if_few(objects, &self.folder, &self.prefix, 0, ids)? {
                     return Err(split_too_early(&self.folder, &self.prefix, few));
                 }
-                let part = |(byte, tree)| SubMap {
-                    folder: self.folder.clone(),
-                    prefix: [&self.prefix[..], &[byte]].concat(),
-                    tree,
-                };
+                let part =
+                    |(byte, tree)| SubMap { folder: self.folder.clone(), prefix: [&self.prefix[..], &[byte]].concat(), tree };
                 Ok(Some(parts.into_iter().map(part).collect()))
             }
             Shape::Flat(entries) => {
@@ -653,15 +633,11 @@ fn load(objects: &impl ReadObjects, tree: GitId) -> Result<Option<Vec<u8>>> {
 }
 
 fn load_top(objects: &impl ReadObjects, tree: GitId) -> Result<Vec<u8>> {
-    load(objects, tree)
-        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
-        .map_err(|error| error.at("the map"))
+    load(objects, tree).and_then(|bytes| bytes.ok_or_else(|| missing(tree))).map_err(|error| error.at("the map"))
 }
 
 fn load_folder(objects: &impl ReadObjects, folder: &Folder, prefix: &[u8], tree: GitId) -> Result<Vec<u8>> {
-    load(objects, tree)
-        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
-        .map_err(|error| error.at(folder.path(prefix)))
+    load(objects, tree).and_then(|bytes| bytes.ok_or_else(|| missing(tree))).map_err(|error| error.at(folder.path(prefix)))
 }
 
 fn parse<'a>(format: ObjectFormat, bytes: &'a [u8]) -> Result<Vec<EntryRef<'a>>> {
@@ -739,10 +715,7 @@ impl<'a> Shape<'a> {
             }
         }
         if names > FOLDER_NAMES {
-            return Err(fault!(
-                BadMap,
-                "the folder holds {names} names, expected folders _00 to _ff beyond {FOLDER_NAMES}"
-            ));
+            return Err(fault!(BadMap, "the folder holds {names} names, expected folders _00 to _ff beyond {FOLDER_NAMES}"));
         }
         Ok(Shape::Flat(entries))
     }
@@ -763,23 +736,14 @@ impl<'a> Shape<'a> {
 
 fn expect_mode(entry: &EntryRef<'_>, expected: Mode) -> Result<()> {
     if entry.mode != expected {
-        return Err(fault!(
-            BadMap,
-            "{:?} has mode {}, expected {}",
-            entry.name,
-            entry.mode.as_str(),
-            expected.as_str()
-        ));
+        return Err(fault!(BadMap, "{:?} has mode {}, expected {}", entry.name, entry.mode.as_str(), expected.as_str()));
     }
     Ok(())
 }
 
 fn split_too_early(folder: &Folder, prefix: &[u8], names: usize) -> Error {
-    fault!(
-        BadMap,
-        "{names} names stand in folders _00 to _ff, expected them as they are up to {FOLDER_NAMES}"
-    )
-    .at(folder.path(prefix))
+    fault!(BadMap, "{names} names stand in folders _00 to _ff, expected them as they are up to {FOLDER_NAMES}")
+        .at(folder.path(prefix))
 }
 
 /// Visits the entries of a folder and returns the number of its names.
@@ -848,12 +812,7 @@ struct Top {
 
 impl Top {
     fn parse(format: ObjectFormat, bytes: &[u8]) -> Result<Self> {
-        let mut top = Top {
-            attestations: None,
-            mirrors: None,
-            packages: None,
-            skip: None,
-        };
+        let mut top = Top { attestations: None, mirrors: None, packages: None, skip: None };
         for entry in parse(format, bytes).map_err(|error| error.at("the map"))? {
             let (place, mode) = match entry.name {
                 ATTESTATIONS => (&mut top.attestations, Mode::Tree),
@@ -889,13 +848,9 @@ impl Top {
     }
 
     fn parts(&self) -> impl Iterator<Item = SubMap> + use<> {
-        [
-            (Folder::Domains, self.attestations),
-            (Folder::Mirrors, self.mirrors),
-            (Folder::Namespaces, self.packages),
-        ]
-        .into_iter()
-        .filter_map(|(folder, tree)| Some(SubMap::new(folder, tree?)))
+        [(Folder::Domains, self.attestations), (Folder::Mirrors, self.mirrors), (Folder::Namespaces, self.packages)]
+            .into_iter()
+            .filter_map(|(folder, tree)| Some(SubMap::new(folder, tree?)))
     }
 }
 
@@ -967,12 +922,7 @@ impl Edit {
             What::Entries(entries) | What::Mirror(_, entries) => entries.iter().any(|(_, id)| id.is_none()),
             What::Folder(_, edits) => edits.iter().any(|edit| edit.removes),
         };
-        Edit {
-            name,
-            hash,
-            what,
-            removes,
-        }
+        Edit { name, hash, what, removes }
     }
 }
 
@@ -984,11 +934,7 @@ impl Plan {
         let mut mirrors: BTreeMap<&RegistryName, Entries> = BTreeMap::new();
         for (slot, id) in changes {
             if let Some(id) = id.filter(|id| id.format() != format) {
-                return Err(fault!(
-                    BadMap,
-                    "map entry {slot}: {id} is a {} id, expected {format}",
-                    id.format()
-                ));
+                return Err(fault!(BadMap, "map entry {slot}: {id} is a {} id, expected {format}", id.format()));
             }
             match slot {
                 Slot::Package(package) | Slot::Decisions(package) => {
@@ -1012,9 +958,7 @@ impl Plan {
             }
         }
         for (namespace, names) in packages {
-            let edits = names
-                .into_iter()
-                .map(|(name, entries)| Edit::new(name.to_owned(), What::Entries(entries)));
+            let edits = names.into_iter().map(|(name, entries)| Edit::new(name.to_owned(), What::Entries(entries)));
             let what = What::Folder(Folder::Packages(namespace.clone()), edits.collect());
             plan.packages.push(Edit::new(namespace.as_str().to_owned(), what));
         }
@@ -1043,10 +987,7 @@ impl From<Vec<EntryRef<'_>>> for Names {
 impl Names {
     /// Counts the names; a package's decisions do not count.
     fn count(&self, folder: &Folder) -> usize {
-        self.0
-            .keys()
-            .filter(|entry| folder.name_of(entry).len() == entry.len())
-            .count()
+        self.0.keys().filter(|entry| folder.name_of(entry).len() == entry.len()).count()
     }
 
     fn set(&mut self, entry: &str, id: Option<GitId>) {
@@ -1240,12 +1181,9 @@ fn take_in(
     }
     for (byte, tree) in untouched {
         let prefix = [prefix, &[*byte]].concat();
-        if let Shape::Flat(entries) = Shape::parse(
-            objects.format(),
-            folder,
-            &prefix,
-            &load_folder(objects, folder, &prefix, *tree)?,
-        )? {
+        if let Shape::Flat(entries) =
+            Shape::parse(objects.format(), folder, &prefix, &load_folder(objects, folder, &prefix, *tree)?)?
+        {
             all.0.append(&mut Names::from(entries).0);
         }
     }
@@ -1485,9 +1423,7 @@ mod tests {
     }
 
     fn packages(count: usize) -> Model {
-        (0..count)
-            .map(|n| (package("wasi", &format!("p{n}")), id(n as u64)))
-            .collect()
+        (0..count).map(|n| (package("wasi", &format!("p{n}")), id(n as u64))).collect()
     }
 
     /// Names whose hashes begin with the byte 7a, so that a folder of them splits again.
@@ -1524,12 +1460,7 @@ mod tests {
 
     impl<'a> Watched<'a> {
         fn new(objects: &'a MemoryObjects) -> Self {
-            Watched {
-                objects,
-                reads: Cell::new(0),
-                bytes: Cell::new(0),
-                lacks: None,
-            }
+            Watched { objects, reads: Cell::new(0), bytes: Cell::new(0), lacks: None }
         }
     }
 
@@ -1654,11 +1585,7 @@ mod tests {
         let more = BTreeMap::from([(package("wasi", "one-more"), Some(id(0)))]);
         let split = flat.update(&mut objects, &more)?;
         let tree = wasi(split, &objects)?;
-        assert!(
-            tree.entries()
-                .iter()
-                .all(|entry| entry.mode == Mode::Tree && part_byte(&entry.name).is_some())
-        );
+        assert!(tree.entries().iter().all(|entry| entry.mode == Mode::Tree && part_byte(&entry.name).is_some()));
         let p7 = Tree::read(&objects, tree.get(&part_name(hash("p7")[0])).expect("its folder").id)?;
         assert!(p7.get("p7").is_some() && p7.get("p7.decisions").is_some());
         split.check(&objects)?;
@@ -1712,10 +1639,7 @@ mod tests {
         assert_eq!(objects_read.reads.get(), 5);
         let keep = 100;
         let changes: BTreeMap<Slot, Option<GitId>> = COLLIDING[keep..].iter().map(|name| (package("wasi", name), None)).collect();
-        let few = all
-            .iter()
-            .filter(|(slot, _)| !changes.contains_key(*slot))
-            .map(|(slot, id)| (slot.clone(), *id));
+        let few = all.iter().filter(|(slot, _)| !changes.contains_key(*slot)).map(|(slot, id)| (slot.clone(), *id));
         let few: Model = few.collect();
         assert_eq!(map.update(&mut objects, &changes)?, Map::build(&mut objects, &few)?);
         Ok(())
@@ -1729,11 +1653,7 @@ mod tests {
         assert_eq!(map.count_packages(&objects)?, 70_000);
         // About five of six folders have outgrown 256; take a name from one of them.
         let deep = |name: &&String| (0..70_000).filter(|n| hash(&format!("p{n}"))[0] == hash(name)[0]).count() > FOLDER_NAMES;
-        let name = names(20)
-            .iter()
-            .find(deep)
-            .map(|name| package("wasi", name))
-            .expect("a full folder");
+        let name = names(20).iter().find(deep).map(|name| package("wasi", name)).expect("a full folder");
         let before = objects.iter().count();
         let changed = map.update(&mut objects, &BTreeMap::from([(name.clone(), Some(id(70_001)))]))?;
         assert_eq!(objects.iter().count() - before, 5);
@@ -1758,10 +1678,7 @@ mod tests {
         };
         refused(&mut objects, &[(decisions("wasi", "x"), Some(id(1)))]);
         refused(&mut objects, &[(Slot::MirrorHeld(domain), Some(id(1)))]);
-        refused(
-            &mut objects,
-            &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)],
-        );
+        refused(&mut objects, &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)]);
         let sha256 = GitId::of(ObjectFormat::Sha256, ObjectKind::Blob, b"");
         refused(&mut objects, &[(package("wasi", "p1"), Some(sha256))]);
         Ok(())
@@ -1773,10 +1690,7 @@ mod tests {
         let mut all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
         all.insert(Slot::MirrorLog("acme.example".parse()?), id(2));
         let map = Map::build(&mut objects, &all)?;
-        for (slot, trees) in [
-            (package("wasi", &COLLIDING[3]), 5),
-            (Slot::MirrorLog("acme.example".parse()?), 3),
-        ] {
+        for (slot, trees) in [(package("wasi", &COLLIDING[3]), 5), (Slot::MirrorLog("acme.example".parse()?), 3)] {
             let found = Lookup::Found(all[&slot]);
             let mut had = MemoryObjects::new(ObjectFormat::Sha1);
             for _ in 0..trees {
@@ -1793,10 +1707,7 @@ mod tests {
         }
         let mut watched = Watched::new(&objects);
         watched.lacks = Some(map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace").tree());
-        assert_eq!(
-            map.lookup(&watched, &package("wasi", "c1"))?,
-            Lookup::Missing(watched.lacks.expect("set"))
-        );
+        assert_eq!(map.lookup(&watched, &package("wasi", "c1"))?, Lookup::Missing(watched.lacks.expect("set")));
         assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
         assert_eq!(map.check(&watched).unwrap_err().code(), ErrorCode::CorruptObject);
         Ok(())
@@ -1823,10 +1734,7 @@ mod tests {
         for name in names {
             parts.entry(hash(name)[depth]).or_default().push(link(name));
         }
-        parts
-            .into_iter()
-            .map(|(byte, names)| folder(&part_name(byte), names))
-            .collect()
+        parts.into_iter().map(|(byte, names)| folder(&part_name(byte), names)).collect()
     }
 
     fn draw(objects: &mut MemoryObjects, entries: Vec<(String, Drawn)>) -> GitId {
@@ -1860,10 +1768,7 @@ mod tests {
             wasi(links(256)),
             wasi(by_hash(0, &names(257))),
             wasi(vec![folder("_7a", by_hash(1, &COLLIDING[..257]))]),
-            vec![folder(
-                "mirrors",
-                vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])],
-            )],
+            vec![folder("mirrors", vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])])],
             vec![folder("attestations", vec![folder("acme.example", vec![link("wasi.http")])])],
         ] {
             let mut objects = objects();
@@ -1892,46 +1797,23 @@ mod tests {
             ("a stranger at the top", vec![link("other")], Some(Slot::Skip)),
             ("a folder skip", vec![folder("skip", vec![link("a")])], Some(Slot::Skip)),
             ("a gitlink packages", vec![link("packages")], Some(package("wasi", "http"))),
-            (
-                "an empty packages",
-                vec![folder("packages", vec![])],
-                Some(package("wasi", "http")),
-            ),
+            ("an empty packages", vec![folder("packages", vec![])], Some(package("wasi", "http"))),
             ("an empty namespace", wasi(vec![]), Some(package("wasi", "http"))),
-            (
-                "a gitlink namespace",
-                vec![folder("packages", vec![link("wasi")])],
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a folder package",
-                wasi(vec![folder("http", vec![link("a")])]),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a blob package",
-                wasi(vec![("http".into(), Drawn::Blob)]),
-                Some(package("wasi", "http")),
-            ),
+            ("a gitlink namespace", vec![folder("packages", vec![link("wasi")])], Some(package("wasi", "http"))),
+            ("a folder package", wasi(vec![folder("http", vec![link("a")])]), Some(package("wasi", "http"))),
+            ("a blob package", wasi(vec![("http".into(), Drawn::Blob)]), Some(package("wasi", "http"))),
             ("a capital", wasi(vec![link("Http")]), Some(package("wasi", "http"))),
             (
                 "a namespace that is no label",
                 vec![folder("packages", vec![folder("a.b", vec![link("a")])])],
                 Some(package("wasi", "a")),
             ),
-            (
-                "decisions of nothing",
-                wasi(vec![link("http.decisions")]),
-                Some(package("wasi", "http")),
-            ),
+            ("decisions of nothing", wasi(vec![link("http.decisions")]), Some(package("wasi", "http"))),
             ("257 names unsplit", wasi(links(257)), Some(package("wasi", "http"))),
             ("256 names split", wasi(by_hash(0, &names(256))), None),
             (
                 "256 colliding names split twice",
-                wasi(with(
-                    vec![folder("_7a", by_hash(1, &COLLIDING[..256]))],
-                    folder(&p0, vec![link("p0")]),
-                )),
+                wasi(with(vec![folder("_7a", by_hash(1, &COLLIDING[..256]))], folder(&p0, vec![link("p0")]))),
                 None,
             ),
             (
@@ -1939,16 +1821,8 @@ mod tests {
                 wasi(vec![folder("_7a", COLLIDING[..257].iter().map(|name| link(name)).collect())]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "a name beside folders",
-                wasi(with(by_hash(0, &names(257)), link("http"))),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a gitlink for a folder",
-                wasi(vec![link("_00")]),
-                Some(package("wasi", "http")),
-            ),
+            ("a name beside folders", wasi(with(by_hash(0, &names(257)), link("http"))), Some(package("wasi", "http"))),
+            ("a gitlink for a folder", wasi(vec![link("_00")]), Some(package("wasi", "http"))),
             (
                 "a folder in capitals",
                 wasi(vec![folder("_7A", by_hash(1, &COLLIDING[..257]))]),
@@ -1959,67 +1833,33 @@ mod tests {
                 wasi(vec![folder("_7", by_hash(1, &COLLIDING[..257]))]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "an empty folder",
-                wasi(vec![folder(&p0, vec![])]),
-                Some(package("wasi", "p0")),
-            ),
-            (
-                "a name in another's folder",
-                wasi(vec![folder(&elsewhere, vec![link("p0")])]),
-                None,
-            ),
-            (
-                "another's name in the folder",
-                wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]),
-                Some(package("wasi", "p0")),
-            ),
+            ("an empty folder", wasi(vec![folder(&p0, vec![])]), Some(package("wasi", "p0"))),
+            ("a name in another's folder", wasi(vec![folder(&elsewhere, vec![link("p0")])]), None),
+            ("another's name in the folder", wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]), Some(package("wasi", "p0"))),
             (
                 "an attestation without namespace",
                 attested(vec![link("http")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
             (
                 "decisions of an attestation",
                 attested(vec![link("wasi.http"), link("wasi.http.decisions")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
-            (
-                "a domain without a dot",
-                vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])],
-                None,
-            ),
+            ("a domain without a dot", vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])], None),
             (
                 "a mirror without log",
                 mirrored(vec![("held".into(), Drawn::Blob)]),
                 Some(Slot::MirrorHeld("acme.example".parse().unwrap())),
             ),
-            (
-                "a gitlink held",
-                mirrored(vec![link("log"), link("held")]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
-            (
-                "a blob log",
-                mirrored(vec![("log".into(), Drawn::Blob)]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("a gitlink held", mirrored(vec![link("log"), link("held")]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
+            ("a blob log", mirrored(vec![("log".into(), Drawn::Blob)]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
             (
                 "a stranger in a mirror",
                 mirrored(vec![link("log"), link("other")]),
                 Some(Slot::MirrorLog("acme.example".parse().unwrap())),
             ),
-            (
-                "an empty mirror",
-                mirrored(vec![]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("an empty mirror", mirrored(vec![]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
         ];
         for (what, drawn, slot) in cases {
             let mut objects = objects();
@@ -2029,9 +1869,7 @@ mod tests {
             if let Some(slot) = slot {
                 let error = map.get(&objects, &slot).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
-                let error = map
-                    .update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))]))
-                    .expect_err(what);
+                let error = map.update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))])).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
             }
             let parts = map.subtrees(&objects, 1_000);
@@ -2107,10 +1945,7 @@ mod tests {
         assert_eq!(changes_digest(&lines), expected);
         lines.insert(Slot::Skip, ChangeLine::Gone);
         assert_eq!(changes_digest(&lines), expected);
-        assert_eq!(
-            changes_digest(&BTreeMap::new()),
-            ChangesDigest::of_bytes(b"quipu-changes 1\n")
-        );
+        assert_eq!(changes_digest(&BTreeMap::new()), ChangesDigest::of_bytes(b"quipu-changes 1\n"));
         Ok(())
     }
 
@@ -2146,10 +1981,7 @@ mod tests {
             all.insert(package("was", "a"), link(2));
             all.insert(Slot::Attestation("acme.example".parse()?, "a:b".parse()?), link(3));
             all.insert(Slot::MirrorLog("acme.example".parse()?), link(4));
-            all.insert(
-                Slot::MirrorHeld("acme.example".parse()?),
-                GitId::of(format, ObjectKind::Blob, held),
-            );
+            all.insert(Slot::MirrorHeld("acme.example".parse()?), GitId::of(format, ObjectKind::Blob, held));
             all.insert(Slot::Skip, link(5));
             let mut objects = MemoryObjects::new(format);
             let map = Map::build(&mut objects, &all)?;
@@ -2165,11 +1997,7 @@ mod tests {
             let root = map.root().to_string();
             let author = "author quipu <quipu> 0 +0000\ncommitter quipu <quipu> 0 +0000\n";
             let commit = format!("tree {root}\n{author}\nmap\n");
-            let commit = git(
-                folder.path(),
-                &["hash-object", "-w", "-t", "commit", "--stdin"],
-                commit.as_bytes(),
-            );
+            let commit = git(folder.path(), &["hash-object", "-w", "-t", "commit", "--stdin"], commit.as_bytes());
             git(folder.path(), &["update-ref", "refs/heads/main", commit.trim()], b"");
             git(folder.path(), &["fsck", "--strict", "--full"], b"");
 
@@ -2228,10 +2056,7 @@ mod tests {
     }
 
     fn any_batch() -> impl Strategy<Value = BTreeMap<Slot, Option<GitId>>> {
-        let (size, removals) = (
-            prop_oneof![1..8usize, 100..900usize],
-            prop_oneof![Just(5u64), Just(50), Just(95)],
-        );
+        let (size, removals) = (prop_oneof![1..8usize, 100..900usize], prop_oneof![Just(5u64), Just(50), Just(95)]);
         (size, removals).prop_flat_map(|(size, removals)| {
             let change = (any_slot(), 0..100u64).prop_map(move |(slot, n)| (slot, (n >= removals).then(|| id(n % 7))));
             prop::collection::vec(change, size).prop_map(|changes| changes.into_iter().collect())
