@@ -58,11 +58,13 @@ pub mod disk {
 pub mod git {
     #[cfg(test)]
     pub(crate) mod fixture;
+    pub mod journal;
     pub mod layout;
     pub mod pack;
     pub mod program;
     pub mod quarantine;
     pub mod refs;
+    pub mod staging;
     pub mod store;
 }
 
@@ -70,4 +72,6 @@ pub mod git {
 pub mod replica {
     pub mod author;
     pub mod chains;
+    pub mod standing;
+    pub mod accept;
 }
