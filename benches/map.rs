@@ -6,8 +6,9 @@
 
 use quipu::model::digest::{GitId, ObjectFormat, ObjectKind};
 use quipu::model::error::Result;
-use quipu::model::map::{Map, Slot};
+use quipu::model::map::Map;
 use quipu::model::object::{MemoryObjects, ReadObjects};
+use quipu::model::slot::Slot;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

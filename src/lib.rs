@@ -6,11 +6,13 @@
 /// Nouns: names, digests, keys, records and their exact bytes, the files of a release, the map of a registry. Pure, and without
 /// knowledge of any other room.
 pub mod model {
+    pub mod changes;
     pub mod digest;
     pub mod error;
     pub mod map;
     pub mod name;
     pub mod object;
     pub mod skip;
+    pub mod slot;
     pub mod tree;
 }

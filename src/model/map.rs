@@ -30,177 +30,21 @@
 //! 17,018 trees instead of 251,252. In one namespace of 1,000,000 packages it has 2.6 KB instead of 16.1 KB, for two more trees
 //! on the path.
 
-use super::digest::{ChangesDigest, FileDigest, GitId, LogId, ObjectFormat, ObjectKind, RecordDigest};
+use super::digest::{GitId, ObjectFormat, ObjectKind};
 use super::error::{Error, ErrorCode, Result, fault};
-use super::name::{Label, PackageName, RegistryName};
+use super::name::{Label, RegistryName};
 use super::object::{ReadObjects, WriteObjects};
+use super::slot::{ATTESTATIONS, DECISIONS, HELD, LOG, MIRRORS, PACKAGES, SKIP, Slot, attestation_slot, package_slot};
 use super::tree::{EntryRef, Mode, git_order, parse_entries, write_entry};
 use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 
 /// The number of names that a folder holds before they move into folders by their hashes.
 pub const FOLDER_NAMES: usize = 128;
 
 /// The largest tree that can belong to a map, in bytes. The fullest is a folder of 128 domains of 253 bytes each.
 const TREE_MAX: u64 = 40 * 1024;
-
-const DECISIONS: &str = ".decisions";
-const HELD: &str = "held";
-const LOG: &str = "log";
-const SKIP: &str = "skip";
-const PACKAGES: &str = "packages";
-const ATTESTATIONS: &str = "attestations";
-const MIRRORS: &str = "mirrors";
-
-/// A place in a map that an id can stand in.
-///
-/// It prints as its path without the folders `_0` to `_f`, and sorts by the bytes of that path.
-///
-/// ```
-/// # use quipu::model::map::Slot;
-/// let slot: Slot = "packages/wasi/http.decisions".parse()?;
-/// assert_eq!(slot, Slot::Decisions("wasi:http".parse()?));
-/// # Ok::<(), quipu::model::error::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Slot {
-    /// The head of a package log.
-    Package(PackageName),
-    /// The head of the decision log beside a package log.
-    Decisions(PackageName),
-    /// The head of an attestation log about a package of the named registry.
-    Attestation(RegistryName, PackageName),
-    /// The head of the registry log of a mirrored registry.
-    MirrorLog(RegistryName),
-    /// The blob that says what is kept of a mirrored registry.
-    MirrorHeld(RegistryName),
-    /// The checkpoint that the skip link names.
-    Skip,
-}
-
-impl Slot {
-    /// Returns the mode of the entry: a gitlink, but for [`Slot::MirrorHeld`] a file.
-    pub fn mode(&self) -> Mode {
-        match self {
-            Slot::MirrorHeld(_) => Mode::File,
-            _ => Mode::Gitlink,
-        }
-    }
-
-    /// Returns the words of the path below the top, each with the byte that follows it (0: the end).
-    fn words(&self) -> [(&str, u8); 3] {
-        const END: (&str, u8) = ("", 0);
-        match self {
-            Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
-            Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
-            Slot::Attestation(domain, package) => [
-                (domain.as_str(), b'/'),
-                (package.namespace().as_str(), b'.'),
-                (package.name().as_str(), 0),
-            ],
-            Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
-            Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
-            Slot::Skip => [END; 3],
-        }
-    }
-
-    /// Returns the place of this slot's kind among the folders at the top.
-    fn rank(&self) -> u8 {
-        match self {
-            Slot::Attestation(..) => 0,
-            Slot::MirrorHeld(_) | Slot::MirrorLog(_) => 1,
-            Slot::Package(_) | Slot::Decisions(_) => 2,
-            Slot::Skip => 3,
-        }
-    }
-}
-
-impl Ord for Slot {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank()).then_with(|| {
-            let pairs = self.words().into_iter().zip(other.words());
-            pairs.fold(Ordering::Equal, |order, (one, next)| {
-                order.then_with(|| compare_words(one, next))
-            })
-        })
-    }
-}
-
-impl PartialOrd for Slot {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Compares words as part of a path. No word holds a byte that can follow it.
-fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
-    let common = one.len().min(other.len());
-    let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
-    one.as_bytes()[..common]
-        .cmp(&other.as_bytes()[..common])
-        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Slot::Package(package) => write!(f, "{PACKAGES}/{}/{}", package.namespace(), package.name()),
-            Slot::Decisions(package) => write!(f, "{PACKAGES}/{}/{}{DECISIONS}", package.namespace(), package.name()),
-            Slot::Attestation(domain, package) => {
-                write!(f, "{ATTESTATIONS}/{domain}/{}.{}", package.namespace(), package.name())
-            }
-            Slot::MirrorLog(domain) => write!(f, "{MIRRORS}/{domain}/{LOG}"),
-            Slot::MirrorHeld(domain) => write!(f, "{MIRRORS}/{domain}/{HELD}"),
-            Slot::Skip => f.write_str(SKIP),
-        }
-    }
-}
-
-impl FromStr for Slot {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || fault!(BadReference, "{text:?} is not a place in a map");
-        if text == SKIP {
-            return Ok(Slot::Skip);
-        }
-        let mut words = text.split('/');
-        let (Some(top), Some(folder), Some(entry), None) = (words.next(), words.next(), words.next(), words.next()) else {
-            return Err(wrong());
-        };
-        match (top, entry) {
-            (PACKAGES, _) => package_slot(&folder.parse()?, entry),
-            (ATTESTATIONS, _) => attestation_slot(&folder.parse()?, entry),
-            (MIRRORS, LOG) => Ok(Slot::MirrorLog(folder.parse()?)),
-            (MIRRORS, HELD) => Ok(Slot::MirrorHeld(folder.parse()?)),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
-    let (name, decisions) = match entry.strip_suffix(DECISIONS) {
-        Some(name) => (name, true),
-        None => (entry, false),
-    };
-    let package = PackageName::new(namespace.clone(), name.parse()?);
-    Ok(if decisions {
-        Slot::Decisions(package)
-    } else {
-        Slot::Package(package)
-    })
-}
-
-fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
-    let (namespace, name) = entry
-        .split_once('.')
-        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
-    let package = PackageName::new(namespace.parse()?, name.parse()?);
-    Ok(Slot::Attestation(domain.clone(), package))
-}
 
 /// What a look into a map that may lack trees came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -1420,51 +1264,6 @@ fn diff_names(
     }
 }
 
-/// What a checkpoint says of one place that it changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeLine {
-    /// A log that now ends in another record.
-    Head {
-        /// The log.
-        log: LogId,
-        /// The number of its last record.
-        seq: u64,
-        /// The digest of its last record.
-        head: RecordDigest,
-    },
-    /// The bytes of a blob.
-    Held(FileDigest),
-    /// The entry went.
-    Gone,
-}
-
-/// Computes the digest of what a checkpoint changed: a checkpoint signs it, so that a full audit holds at the strength of
-/// SHA-256 where the map's own ids are SHA-1.
-///
-/// It is the SHA-256 of `quipu-changes 1\n` and one line for each place that changed, sorted by their bytes:
-///
-/// ```text
-/// <slot> <log id> <seq> <head record digest>
-/// <slot> <digest of the blob>
-/// <slot> gone
-/// ```
-///
-/// with one space between, each line ended by `\n`, digests as they print (`sha256:…`). [`Slot::Skip`] is left out: the checkpoint states
-/// that one itself.
-pub fn changes_digest(lines: &BTreeMap<Slot, ChangeLine>) -> ChangesDigest {
-    let mut hasher = Sha256::new();
-    hasher.update(b"quipu-changes 1\n");
-    for (slot, line) in lines.iter().filter(|(slot, _)| **slot != Slot::Skip) {
-        let line = match line {
-            ChangeLine::Head { log, seq, head } => format!("{slot} {log} {seq} {head}\n"),
-            ChangeLine::Held(digest) => format!("{slot} {digest}\n"),
-            ChangeLine::Gone => format!("{slot} gone\n"),
-        };
-        hasher.update(line.as_bytes());
-    }
-    ChangesDigest::from_sha256(hasher.finalize().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::object::MemoryObjects;
@@ -1555,37 +1354,6 @@ mod tests {
             self.reads.set(self.reads.get() + 1);
             self.bytes.set(self.bytes.get() + bytes.len());
             Ok(bytes)
-        }
-    }
-
-    #[test]
-    fn slots_print_as_they_are_read() {
-        for text in [
-            "packages/wasi/http",
-            "packages/wasi/http.decisions",
-            "attestations/acme.example/wasi.http",
-            "attestations/acme.decisions/wasi.decisions",
-            "mirrors/acme.example/log",
-            "mirrors/acme.example/held",
-            "skip",
-        ] {
-            assert_eq!(text.parse::<Slot>().map(|slot| slot.to_string()), Ok(text.to_owned()));
-        }
-        for bad in [
-            "",
-            "packages",
-            "packages/wasi",
-            "packages/wasi/http.x",
-            "packages/wasi/.decisions",
-            "packages/wasi/_0/http",
-            "packages/Wasi/http",
-            "attestations/acme.example/wasi",
-            "attestations/acme/wasi.http",
-            "mirrors/acme.example/other",
-            "skip/x",
-            "other/wasi/http",
-        ] {
-            assert!(bad.parse::<Slot>().is_err(), "{bad}");
         }
     }
 
@@ -2094,33 +1862,6 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn the_digest_of_changes_is_over_sorted_lines() -> Result<()> {
-        let log = LogId::from(RecordDigest::of_bytes(b"first"));
-        let head = RecordDigest::of_bytes(b"head");
-        let held = FileDigest::of_bytes(b"held");
-        let mut lines = BTreeMap::from([
-            (package("wasi", "http"), ChangeLine::Head { log, seq: 7, head }),
-            (package("wasi-x", "http"), ChangeLine::Gone),
-            (Slot::MirrorHeld("acme.example".parse()?), ChangeLine::Held(held)),
-        ]);
-        let mut text = [
-            format!("packages/wasi/http {log} 7 {head}\n"),
-            "packages/wasi-x/http gone\n".to_owned(),
-            format!("mirrors/acme.example/held {held}\n"),
-        ];
-        text.sort();
-        let expected = ChangesDigest::of_bytes(format!("quipu-changes 1\n{}", text.concat()).as_bytes());
-        assert_eq!(changes_digest(&lines), expected);
-        lines.insert(Slot::Skip, ChangeLine::Gone);
-        assert_eq!(changes_digest(&lines), expected);
-        assert_eq!(
-            changes_digest(&BTreeMap::new()),
-            ChangesDigest::of_bytes(b"quipu-changes 1\n")
-        );
-        Ok(())
-    }
-
     /// Runs git in a repository and returns what it prints.
     #[allow(clippy::disallowed_methods)]
     fn git(folder: &std::path::Path, arguments: &[&str], input: &[u8]) -> String {
@@ -2247,14 +1988,6 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn slots_sort_by_the_bytes_of_their_paths(mut slots in prop::collection::vec(any_slot(), 0..200)) {
-            let mut paths: Vec<String> = slots.iter().map(Slot::to_string).collect();
-            paths.sort();
-            slots.sort();
-            prop_assert_eq!(slots.iter().map(Slot::to_string).collect::<Vec<_>>(), paths);
-        }
 
         #[test]
         fn updates_lead_to_the_map_that_is_built_at_once(batches in prop::collection::vec(any_batch(), 1..8)) {
