@@ -7,6 +7,7 @@
 /// knowledge of any other room.
 pub mod model {
     pub mod canonical;
+    pub mod changes;
     pub mod commit;
     pub mod contents;
     pub mod digest;
@@ -20,6 +21,7 @@ pub mod model {
     pub mod openssh;
     pub mod record;
     pub mod skip;
+    pub mod slot;
     mod ssh_wire;
     pub mod sshsig;
     pub mod time;
