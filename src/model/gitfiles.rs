@@ -230,7 +230,7 @@ fn check_submodule_url(url: &str) -> Result<(), &'static str> {
     // What a URL hides behind percent signs comes out again when git, curl or a server decodes it.
     for escape in url.split('%').skip(1) {
         let decoded = escape.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        if !decoded.is_some_and(|b| b > b' ' && b != 0x7f && !b"./\\:@%".contains(&b)) {
+        if !decoded.is_some_and(|b| b >= b' ' && b != 0x7f && !b"./\\:@%".contains(&b)) {
             return Err("has a percent sign that hides a control character or a separator");
         }
     }
@@ -298,7 +298,6 @@ pub(crate) mod stock_git {
     use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
     use std::ffi::OsStr;
     use std::io::Write as _;
-    use std::path::Path;
     use std::process::{Command, Stdio};
     use tempfile::TempDir;
 
@@ -383,10 +382,6 @@ pub(crate) mod stock_git {
                 .filter(|line| !line.starts_with("notice:"))
                 .map(|line| format!("{line}\n"))
                 .collect()
-        }
-
-        pub(crate) fn folder(&self) -> &Path {
-            self.folder.path()
         }
     }
 }
@@ -628,9 +623,7 @@ mod tests {
             "own-key = 1",
             "path = a b",
         ] {
-            // `%20` decodes to a space, which no rule needs, and is refused.
-            let refused = line.contains("%20");
-            assert_eq!(GitFile::Modules.check(modules(line).as_bytes()).is_err(), refused, "{line}");
+            assert_eq!(GitFile::Modules.check(modules(line).as_bytes()), Ok(()), "{line}");
         }
         for line in [
             "url = -oProxyCommand=x",
@@ -738,10 +731,10 @@ mod tests {
         let section = (name, end, prop::collection::vec(line, 0..3))
             .prop_map(|(name, end, lines)| format!("[submodule \"{name}\"]{end}{}", lines.concat()));
         let file = prop::collection::vec(section, 1..3).prop_map(|sections| sections.concat());
-        let (accepted, refused): (Vec<String>, Vec<String>) = sample(&file, 6000)
+        let (accepted, refused): (Vec<String>, Vec<String>) = sample(&file, 3000)
             .into_iter()
             .partition(|text| GitFile::Modules.check(text.as_bytes()).is_ok());
-        assert!(accepted.len() > 600, "{}", accepted.len());
+        assert!(accepted.len() > 300, "{}", accepted.len());
         let named = |texts: Vec<String>| {
             texts
                 .into_iter()
