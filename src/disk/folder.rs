@@ -416,10 +416,7 @@ mod tests {
 
     fn patterns(include: &[&str], exclude: &[&str]) -> Patterns {
         let own = |list: &[&str]| list.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Patterns {
-            include: own(include),
-            exclude: own(exclude),
-        }
+        Patterns { include: own(include), exclude: own(exclude) }
     }
 
     fn collected(root: &Path, patterns: &Patterns, limits: &Limits) -> Result<(Collected, MemoryObjects)> {
@@ -444,31 +441,12 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let walk = WalkDir::new(folder).min_depth(1).sort_by_file_name();
-        walk.into_iter()
-            .map(|entry| {
-                entry
-                    .unwrap()
-                    .path()
-                    .strip_prefix(folder)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned()
-            })
-            .collect()
+        walk.into_iter().map(|entry| entry.unwrap().path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn a_folder_comes_back_as_it_was() {
-        let root = folder(&[
-            "README.md",
-            "src/a.rs",
-            "src/b/c.rs",
-            "src-x",
-            "caf\u{e9}/d",
-            "bin/run",
-            ".gitignore",
-        ]);
+        let root = folder(&["README.md", "src/a.rs", "src/b/c.rs", "src-x", "caf\u{e9}/d", "bin/run", ".gitignore"]);
         fs::set_permissions(root.path().join("bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
         // Whether others can execute it does not count.
         fs::set_permissions(root.path().join("src-x"), fs::Permissions::from_mode(0o655)).unwrap();
@@ -478,31 +456,16 @@ mod tests {
         let elsewhere = TempDir::new().unwrap();
         let target = elsewhere.path().join("deep/1.0.0");
         let mut writer = FolderWriter::new(&target).unwrap();
-        let read = read_tree(&objects, collected.tree, &Limits::default(), |file, bytes| {
-            writer.add(file, bytes)
-        })
-        .unwrap();
+        let read = read_tree(&objects, collected.tree, &Limits::default(), |file, bytes| writer.add(file, bytes)).unwrap();
         assert_eq!(read, collected.contents);
         assert!(!target.exists(), "nothing is there before all is");
         writer.finish().unwrap();
 
         let (again, _) = self::collected(&target, &Patterns::default(), &Limits::default()).unwrap();
         assert_eq!(again, collected);
-        let exec: Vec<&str> = again
-            .contents
-            .files()
-            .iter()
-            .filter(|file| file.exec)
-            .map(|file| file.path.as_str())
-            .collect();
+        let exec: Vec<&str> = again.contents.files().iter().filter(|file| file.exec).map(|file| file.path.as_str()).collect();
         assert_eq!(exec, ["bin/run"]);
-        assert_eq!(
-            names(&elsewhere.path().join("deep"))
-                .iter()
-                .filter(|name| !name.contains('/'))
-                .count(),
-            1
-        );
+        assert_eq!(names(&elsewhere.path().join("deep")).iter().filter(|name| !name.contains('/')).count(), 1);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let usual = folder(&["d/f"]);
         assert_eq!(mode(&target.join("src/a.rs")), mode(&usual.path().join("d/f")));
@@ -513,34 +476,11 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_they_mean_to_git() {
-        let root = folder(&[
-            "a.log",
-            "a.txt",
-            "doc/a.log",
-            "doc/b.txt",
-            "src/doc/c.txt",
-            "src/x/y.txt",
-            "target/t",
-            "src/target",
-        ]);
+        let root =
+            folder(&["a.log", "a.txt", "doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/x/y.txt", "target/t", "src/target"]);
         for (include, exclude, expected) in [
-            (
-                &[][..],
-                &["*.log"][..],
-                &["a.txt", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"][..],
-            ),
-            (
-                &[],
-                &["/a.*"],
-                &[
-                    "doc/a.log",
-                    "doc/b.txt",
-                    "src/doc/c.txt",
-                    "src/target",
-                    "src/x/y.txt",
-                    "target/t",
-                ],
-            ),
+            (&[][..], &["*.log"][..], &["a.txt", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"][..]),
+            (&[], &["/a.*"], &["doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"]),
             (&[], &["doc", "target/"], &["a.log", "a.txt", "src/target", "src/x/y.txt"]),
             (&[], &["/doc", "target", "./src/x/"], &["a.log", "a.txt", "src/doc/c.txt"]),
             (&["src"], &[], &["src/doc/c.txt", "src/target", "src/x/y.txt"]),
@@ -581,10 +521,7 @@ mod tests {
             "b/c",
             ".gitignore",
         ]);
-        assert_eq!(
-            paths_of(root.path(), &Patterns::default()),
-            Ok(vec![".gitignore".into(), "a".into(), "b/c".into()])
-        );
+        assert_eq!(paths_of(root.path(), &Patterns::default()), Ok(vec![".gitignore".into(), "a".into(), "b/c".into()]));
     }
 
     #[test]
@@ -607,10 +544,7 @@ mod tests {
         }
         assert!(error.hints().iter().all(|hint| hint.contains("exclude")));
         assert_eq!(paths_of(root.path(), &patterns(&["a"], &[])), Ok(vec!["a".into()]));
-        assert_eq!(
-            paths_of(root.path(), &patterns(&[], &["*link", "socket", "not-*"])),
-            Ok(vec!["a".into()])
-        );
+        assert_eq!(paths_of(root.path(), &patterns(&[], &["*link", "socket", "not-*"])), Ok(vec!["a".into()]));
     }
 
     #[test]
@@ -629,19 +563,13 @@ mod tests {
         paths.push("src/b");
         let error = refusal(folder(&paths).path());
         assert!(error.message().starts_with("26 faults: "), "{error}");
-        assert!(
-            error.message().contains("\"19:\"") && !error.message().contains("\"20:\""),
-            "{error}"
-        );
+        assert!(error.message().contains("\"19:\"") && !error.message().contains("\"20:\""), "{error}");
         assert!(error.message().ends_with("; and 6 more"), "{error}");
         let error = refusal(folder(&["a:", "Src/a", "src/b", "x/HEAD", "x/objects/a", "x/refs/b"]).path());
         assert!(error.message().starts_with("3 faults: "), "{error}");
         let git = folder(&["a", "b/.gitmodules", "c/.gitmodules"]);
         let error = refusal(git.path());
-        assert!(
-            error.message().contains("\"b/.gitmodules\"") && error.message().contains("\"c/.gitmodules\""),
-            "{error}"
-        );
+        assert!(error.message().contains("\"b/.gitmodules\"") && error.message().contains("\"c/.gitmodules\""), "{error}");
     }
 
     #[test]
@@ -652,34 +580,10 @@ mod tests {
         assert_eq!(refusal(root.path()).code(), ErrorCode::Limit);
         fs::remove_file(root.path().join("d")).unwrap();
         for (limits, expected) in [
-            (
-                Limits {
-                    files: 3,
-                    ..Limits::default()
-                },
-                None,
-            ),
-            (
-                Limits {
-                    files: 2,
-                    ..Limits::default()
-                },
-                Some(ErrorCode::Limit),
-            ),
-            (
-                Limits {
-                    release_bytes: 3,
-                    ..Limits::default()
-                },
-                None,
-            ),
-            (
-                Limits {
-                    release_bytes: 2,
-                    ..Limits::default()
-                },
-                Some(ErrorCode::Limit),
-            ),
+            (Limits { files: 3, ..Limits::default() }, None),
+            (Limits { files: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
+            (Limits { release_bytes: 3, ..Limits::default() }, None),
+            (Limits { release_bytes: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
         ] {
             let outcome = collected(root.path(), &Patterns::default(), &limits);
             assert_eq!(outcome.err().map(|error| error.code()), expected, "{limits:?}");
@@ -692,19 +596,9 @@ mod tests {
         let selection = Selection::compile(&Patterns::default()).unwrap();
         let found = survey(root.path(), &selection, &Limits::default()).unwrap();
         assert_eq!(read_whole(&found[0]), Ok(b"a".to_vec()));
-        OpenOptions::new()
-            .append(true)
-            .open(&found[0].place)
-            .unwrap()
-            .write_all(b"more")
-            .unwrap();
+        OpenOptions::new().append(true).open(&found[0].place).unwrap().write_all(b"more").unwrap();
         let later = std::time::UNIX_EPOCH;
-        File::options()
-            .write(true)
-            .open(&found[1].place)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
+        File::options().write(true).open(&found[1].place).unwrap().set_modified(later).unwrap();
         fs::remove_file(&found[2].place).unwrap();
         symlink("a", &found[2].place).unwrap();
         for file in &found {

@@ -149,10 +149,8 @@ mod tests {
     use tempfile::TempDir;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -245,11 +243,7 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let error = io_fault(&full, "write", Path::new("state.toml"));
         assert_eq!(error.code(), ErrorCode::Io);
-        assert!(
-            error
-                .message()
-                .contains("state.toml: the disk is full; what was there before is unchanged")
-        );
+        assert!(error.message().contains("state.toml: the disk is full; what was there before is unchanged"));
         assert_eq!(error.hints().len(), 1);
     }
 }

@@ -75,10 +75,7 @@ mod tests {
         assert_eq!(changes_digest(&lines), expected);
         lines.insert(Slot::Skip, ChangeLine::Gone);
         assert_eq!(changes_digest(&lines), expected);
-        assert_eq!(
-            changes_digest(&BTreeMap::new()),
-            ChangesDigest::of_bytes(b"quipu-changes 1\n")
-        );
+        assert_eq!(changes_digest(&BTreeMap::new()), ChangesDigest::of_bytes(b"quipu-changes 1\n"));
         Ok(())
     }
 }

@@ -708,10 +708,7 @@ mod tests {
             assert!(error.message().contains(why), "{refused:?}: {error}");
             assert!(error.message().contains(&format!("{refused:?}")), "{refused:?}: {error}");
             assert_eq!(error.hints().len(), 1);
-            assert_eq!(
-                accepted.parse::<ContentPath>().map(|path| path.to_string()),
-                Ok(accepted.to_owned())
-            );
+            assert_eq!(accepted.parse::<ContentPath>().map(|path| path.to_string()), Ok(accepted.to_owned()));
         }
     }
 
@@ -751,10 +748,7 @@ mod tests {
         for (refused, accepted) in [
             (["x/HEAD", "x/objects/a", "x/refs/b"], ["x/HEAD", "x/objects/a", "y/refs/b"]),
             (["HEAD", "objects/a", "refs/b"], ["HEAD", "objects/a", "x/refs/b"]),
-            (
-                ["x/y/head", "x/y/Objects/a", "x/y/REFS/b"],
-                ["x/y/head", "x/y/Objects/a", "x/REFS/b"],
-            ),
+            (["x/y/head", "x/y/Objects/a", "x/y/REFS/b"], ["x/y/head", "x/y/Objects/a", "x/REFS/b"]),
             (["x/HEAD", "x/objects", "x/refs"], ["x/HEAD", "x/object", "x/refs"]),
             (["x/HEAD", "x/commondir", "y/objects"], ["x/HEAD", "y/commondir", "y/objects"]),
         ] {
@@ -773,13 +767,7 @@ mod tests {
 
     #[test]
     fn limits_are_kept_to_the_last_byte() {
-        let limits = Limits {
-            files: 2,
-            file_bytes: 4,
-            release_bytes: 6,
-            path_bytes: 5,
-            depth: 3,
-        };
+        let limits = Limits { files: 2, file_bytes: 4, release_bytes: 6, path_bytes: 5, depth: 3 };
         let add = |files: &[(&str, &[u8])]| {
             let mut builder = ContentsBuilder::new(limits);
             for (text, bytes) in files {
@@ -835,19 +823,10 @@ mod tests {
         let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
         let blobs = sample(&mut builder, &mut objects);
         let contents = builder.finish().unwrap();
-        assert_eq!(
-            contents.manifest_text(),
-            include_str!("../../tests/fixtures/contents/manifest.txt")
-        );
-        assert_eq!(
-            format!("{}\n", contents.digest()),
-            include_str!("../../tests/fixtures/contents/digest.txt")
-        );
+        assert_eq!(contents.manifest_text(), include_str!("../../tests/fixtures/contents/manifest.txt"));
+        assert_eq!(format!("{}\n", contents.digest()), include_str!("../../tests/fixtures/contents/digest.txt"));
         let tree = write_tree(&mut objects, &blobs).unwrap();
-        assert_eq!(
-            format!("{tree}\n"),
-            include_str!("../../tests/fixtures/contents/tree.sha1.txt")
-        );
+        assert_eq!(format!("{tree}\n"), include_str!("../../tests/fixtures/contents/tree.sha1.txt"));
         assert_eq!((contents.len(), contents.size()), (8, 102));
         assert!(contents.get(&path("bin/run")).unwrap().exec);
         assert!(contents.get(&path("bin")).is_none());
@@ -875,11 +854,7 @@ mod tests {
     }
 
     fn in_tree(objects: &mut MemoryObjects, name: &str, mode: Mode, id: GitId) -> GitId {
-        let entry = Entry {
-            name: name.into(),
-            mode,
-            id,
-        };
+        let entry = Entry { name: name.into(), mode, id };
         Tree::new(vec![entry]).unwrap().write(objects).unwrap()
     }
 
@@ -903,17 +878,11 @@ mod tests {
         objects.write(ObjectKind::Tree, b"").unwrap();
         let holds_empty = in_tree(&mut objects, "d", Mode::Tree, empty);
         for tree in [empty, holds_empty] {
-            assert_eq!(
-                code(list_tree(&objects, tree, &Limits::default())),
-                Some(ErrorCode::BadContents)
-            );
+            assert_eq!(code(list_tree(&objects, tree, &Limits::default())), Some(ErrorCode::BadContents));
         }
         // A file where a folder is named, and the other way round.
         let file_as_folder = in_tree(&mut objects, "d", Mode::Tree, blob);
-        assert_eq!(
-            code(list_tree(&objects, file_as_folder, &Limits::default())),
-            Some(ErrorCode::CorruptObject)
-        );
+        assert_eq!(code(list_tree(&objects, file_as_folder, &Limits::default())), Some(ErrorCode::CorruptObject));
         let folder_as_file = in_tree(&mut objects, "d", Mode::File, good);
         let read = read_tree(&objects, folder_as_file, &Limits::default(), |_, _| Ok(()));
         assert_eq!(code(read), Some(ErrorCode::CorruptObject));
@@ -939,16 +908,9 @@ mod tests {
             });
             assert_eq!((code(read), seen), (expected, usize::from(expected.is_none())), "{name}");
         }
-        let twins = ["A", "a"].map(|name| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id: blob,
-        });
+        let twins = ["A", "a"].map(|name| Entry { name: name.into(), mode: Mode::File, id: blob });
         let twins = Tree::new(twins.to_vec()).unwrap().write(&mut objects).unwrap();
-        assert_eq!(
-            code(list_tree(&objects, twins, &Limits::default())),
-            Some(ErrorCode::BadContents)
-        );
+        assert_eq!(code(list_tree(&objects, twins, &Limits::default())), Some(ErrorCode::BadContents));
     }
 
     /// Objects that count what is asked of them, and have an answer to everything: the same tree, and 300 MB of zeros.
@@ -991,11 +953,7 @@ mod tests {
     fn trees_that_name_themselves_are_not_followed() {
         let id = ObjectFormat::Sha1.empty_tree();
         for width in [1, 2, 10, 3000] {
-            let names = (0..width).map(|number| Entry {
-                name: number.to_string(),
-                mode: Mode::Tree,
-                id,
-            });
+            let names = (0..width).map(|number| Entry { name: number.to_string(), mode: Mode::Tree, id });
             let objects = Endless::new(names.collect());
             assert_eq!(code(list_tree(&objects, id, &Limits::default())), Some(ErrorCode::Limit));
             assert!(*objects.trees_read.borrow() <= 10_000, "{width}: {:?}", objects.trees_read);
@@ -1031,11 +989,7 @@ mod tests {
     #[test]
     fn no_more_is_asked_for_than_the_limits_leave() {
         let id = ObjectFormat::Sha1.empty_tree();
-        let file = |name: &str| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id,
-        };
+        let file = |name: &str| Entry { name: name.into(), mode: Mode::File, id };
         let objects = Endless::new(vec![file("zeros")]);
         let read = read_tree(&objects, id, &Limits::default(), |_, _| Ok(()));
         assert_eq!(code(read), Some(ErrorCode::Limit));
@@ -1043,18 +997,10 @@ mod tests {
 
         let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
         let four = objects.write(ObjectKind::Blob, b"1234").unwrap();
-        let entries = ["a", "b", "c"].map(|name| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id: four,
-        });
+        let entries = ["a", "b", "c"].map(|name| Entry { name: name.into(), mode: Mode::File, id: four });
         let tree = Tree::new(entries.to_vec()).unwrap().write(&mut objects).unwrap();
         for (release_bytes, expected) in [(12, None), (11, Some(ErrorCode::Limit))] {
-            let limits = Limits {
-                file_bytes: 4,
-                release_bytes,
-                ..Limits::default()
-            };
+            let limits = Limits { file_bytes: 4, release_bytes, ..Limits::default() };
             assert_eq!(code(read_tree(&objects, tree, &limits, |_, _| Ok(()))), expected);
         }
     }

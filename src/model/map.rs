@@ -86,9 +86,7 @@ impl Map {
 
     /// Returns the map without entries. Its tree need not be among the objects to be read.
     pub fn empty(format: ObjectFormat) -> Self {
-        Map {
-            root: format.empty_tree(),
-        }
+        Map { root: format.empty_tree() }
     }
 
     /// Returns the id of the root tree.
@@ -328,11 +326,7 @@ pub struct SubMap {
 
 impl SubMap {
     fn new(folder: Folder, tree: GitId) -> Self {
-        SubMap {
-            folder,
-            prefix: Vec::new(),
-            tree,
-        }
+        SubMap { folder, prefix: Vec::new(), tree }
     }
 
     /// Returns the id of the tree at its top.
@@ -362,11 +356,8 @@ impl SubMap {
                 if let Some(few) = count_if_few(objects, &self.folder, &self.prefix, 0, ids)? {
                     return Err(split_too_early(&self.folder, &self.prefix, few));
                 }
-                let part = |(half, tree)| SubMap {
-                    folder: self.folder.clone(),
-                    prefix: [&self.prefix[..], &[half]].concat(),
-                    tree,
-                };
+                let part =
+                    |(half, tree)| SubMap { folder: self.folder.clone(), prefix: [&self.prefix[..], &[half]].concat(), tree };
                 Ok(Some(parts.into_iter().map(part).collect()))
             }
             Shape::Flat(entries) => {
@@ -507,15 +498,11 @@ fn load(objects: &impl ReadObjects, tree: GitId) -> Result<Option<Vec<u8>>> {
 }
 
 fn load_top(objects: &impl ReadObjects, tree: GitId) -> Result<Vec<u8>> {
-    load(objects, tree)
-        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
-        .map_err(|error| error.at("the map"))
+    load(objects, tree).and_then(|bytes| bytes.ok_or_else(|| missing(tree))).map_err(|error| error.at("the map"))
 }
 
 fn load_folder(objects: &impl ReadObjects, folder: &Folder, prefix: &[u8], tree: GitId) -> Result<Vec<u8>> {
-    load(objects, tree)
-        .and_then(|bytes| bytes.ok_or_else(|| missing(tree)))
-        .map_err(|error| error.at(folder.path(prefix)))
+    load(objects, tree).and_then(|bytes| bytes.ok_or_else(|| missing(tree))).map_err(|error| error.at(folder.path(prefix)))
 }
 
 fn parse<'a>(format: ObjectFormat, bytes: &'a [u8]) -> Result<Vec<EntryRef<'a>>> {
@@ -593,10 +580,7 @@ impl<'a> Shape<'a> {
             }
         }
         if names > FOLDER_NAMES {
-            return Err(fault!(
-                BadMap,
-                "the folder holds {names} names, expected folders _0 to _f beyond {FOLDER_NAMES}"
-            ));
+            return Err(fault!(BadMap, "the folder holds {names} names, expected folders _0 to _f beyond {FOLDER_NAMES}"));
         }
         Ok(Shape::Flat(entries))
     }
@@ -616,23 +600,14 @@ impl<'a> Shape<'a> {
 
 fn expect_mode(entry: &EntryRef<'_>, expected: Mode) -> Result<()> {
     if entry.mode != expected {
-        return Err(fault!(
-            BadMap,
-            "{:?} has mode {}, expected {}",
-            entry.name,
-            entry.mode.as_str(),
-            expected.as_str()
-        ));
+        return Err(fault!(BadMap, "{:?} has mode {}, expected {}", entry.name, entry.mode.as_str(), expected.as_str()));
     }
     Ok(())
 }
 
 fn split_too_early(folder: &Folder, prefix: &[u8], names: usize) -> Error {
-    fault!(
-        BadMap,
-        "{names} names stand in folders _0 to _f, expected them as they are up to {FOLDER_NAMES}"
-    )
-    .at(folder.path(prefix))
+    fault!(BadMap, "{names} names stand in folders _0 to _f, expected them as they are up to {FOLDER_NAMES}")
+        .at(folder.path(prefix))
 }
 
 /// Visits the entries of a folder and returns the number of its names.
@@ -701,12 +676,7 @@ struct Top {
 
 impl Top {
     fn parse(format: ObjectFormat, bytes: &[u8]) -> Result<Self> {
-        let mut top = Top {
-            attestations: None,
-            mirrors: None,
-            packages: None,
-            skip: None,
-        };
+        let mut top = Top { attestations: None, mirrors: None, packages: None, skip: None };
         for entry in parse(format, bytes).map_err(|error| error.at("the map"))? {
             let (place, mode) = match entry.name {
                 ATTESTATIONS => (&mut top.attestations, Mode::Tree),
@@ -742,13 +712,9 @@ impl Top {
     }
 
     fn parts(&self) -> impl Iterator<Item = SubMap> + use<> {
-        [
-            (Folder::Domains, self.attestations),
-            (Folder::Mirrors, self.mirrors),
-            (Folder::Namespaces, self.packages),
-        ]
-        .into_iter()
-        .filter_map(|(folder, tree)| Some(SubMap::new(folder, tree?)))
+        [(Folder::Domains, self.attestations), (Folder::Mirrors, self.mirrors), (Folder::Namespaces, self.packages)]
+            .into_iter()
+            .filter_map(|(folder, tree)| Some(SubMap::new(folder, tree?)))
     }
 }
 
@@ -820,12 +786,7 @@ impl Edit {
             What::Entries(entries) | What::Mirror(_, entries) => entries.iter().any(|(_, id)| id.is_none()),
             What::Folder(_, edits) => edits.iter().any(|edit| edit.removes),
         };
-        Edit {
-            name,
-            hash,
-            what,
-            removes,
-        }
+        Edit { name, hash, what, removes }
     }
 }
 
@@ -837,11 +798,7 @@ impl Plan {
         let mut mirrors: BTreeMap<&RegistryName, Entries> = BTreeMap::new();
         for (slot, id) in changes {
             if let Some(id) = id.filter(|id| id.format() != format) {
-                return Err(fault!(
-                    BadMap,
-                    "map entry {slot}: {id} is a {} id, expected {format}",
-                    id.format()
-                ));
+                return Err(fault!(BadMap, "map entry {slot}: {id} is a {} id, expected {format}", id.format()));
             }
             match slot {
                 Slot::Package(package) | Slot::Decisions(package) => {
@@ -865,9 +822,7 @@ impl Plan {
             }
         }
         for (namespace, names) in packages {
-            let edits = names
-                .into_iter()
-                .map(|(name, entries)| Edit::new(name.to_owned(), What::Entries(entries)));
+            let edits = names.into_iter().map(|(name, entries)| Edit::new(name.to_owned(), What::Entries(entries)));
             let what = What::Folder(Folder::Packages(namespace.clone()), edits.collect());
             plan.packages.push(Edit::new(namespace.as_str().to_owned(), what));
         }
@@ -896,10 +851,7 @@ impl From<Vec<EntryRef<'_>>> for Names {
 impl Names {
     /// Counts the names; a package's decisions do not count.
     fn count(&self, folder: &Folder) -> usize {
-        self.0
-            .keys()
-            .filter(|entry| folder.name_of(entry).len() == entry.len())
-            .count()
+        self.0.keys().filter(|entry| folder.name_of(entry).len() == entry.len()).count()
     }
 
     fn set(&mut self, entry: &str, id: Option<GitId>) {
@@ -1093,12 +1045,9 @@ fn take_in(
     }
     for (half, tree) in untouched {
         let prefix = [prefix, &[*half]].concat();
-        if let Shape::Flat(entries) = Shape::parse(
-            objects.format(),
-            folder,
-            &prefix,
-            &load_folder(objects, folder, &prefix, *tree)?,
-        )? {
+        if let Shape::Flat(entries) =
+            Shape::parse(objects.format(), folder, &prefix, &load_folder(objects, folder, &prefix, *tree)?)?
+        {
             all.0.append(&mut Names::from(entries).0);
         }
     }
@@ -1293,9 +1242,7 @@ mod tests {
     }
 
     fn packages(count: usize) -> Model {
-        (0..count)
-            .map(|n| (package("wasi", &format!("p{n}")), id(n as u64)))
-            .collect()
+        (0..count).map(|n| (package("wasi", &format!("p{n}")), id(n as u64))).collect()
     }
 
     /// Names whose hashes begin with 7a, so that a folder of them splits again and again.
@@ -1332,12 +1279,7 @@ mod tests {
 
     impl<'a> Watched<'a> {
         fn new(objects: &'a MemoryObjects) -> Self {
-            Watched {
-                objects,
-                reads: Cell::new(0),
-                bytes: Cell::new(0),
-                lacks: None,
-            }
+            Watched { objects, reads: Cell::new(0), bytes: Cell::new(0), lacks: None }
         }
     }
 
@@ -1431,11 +1373,7 @@ mod tests {
         let more = BTreeMap::from([(package("wasi", "one-more"), Some(id(0)))]);
         let split = flat.update(&mut objects, &more)?;
         let tree = wasi(split, &objects)?;
-        assert!(
-            tree.entries()
-                .iter()
-                .all(|entry| entry.mode == Mode::Tree && part_half(&entry.name).is_some())
-        );
+        assert!(tree.entries().iter().all(|entry| entry.mode == Mode::Tree && part_half(&entry.name).is_some()));
         // The SHA-256 of p0 begins with 16.
         let p0 = Tree::read(&objects, tree.get("_1").expect("its folder").id)?;
         assert!(p0.get("p0").is_some());
@@ -1492,10 +1430,7 @@ mod tests {
         assert_eq!(objects_read.reads.get(), 6);
         let keep = 100;
         let changes: BTreeMap<Slot, Option<GitId>> = COLLIDING[keep..].iter().map(|name| (package("wasi", name), None)).collect();
-        let few = all
-            .iter()
-            .filter(|(slot, _)| !changes.contains_key(*slot))
-            .map(|(slot, id)| (slot.clone(), *id));
+        let few = all.iter().filter(|(slot, _)| !changes.contains_key(*slot)).map(|(slot, id)| (slot.clone(), *id));
         let few: Model = few.collect();
         assert_eq!(map.update(&mut objects, &changes)?, Map::build(&mut objects, &few)?);
         Ok(())
@@ -1533,10 +1468,7 @@ mod tests {
         };
         refused(&mut objects, &[(decisions("wasi", "x"), Some(id(1)))]);
         refused(&mut objects, &[(Slot::MirrorHeld(domain), Some(id(1)))]);
-        refused(
-            &mut objects,
-            &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)],
-        );
+        refused(&mut objects, &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)]);
         let sha256 = GitId::of(ObjectFormat::Sha256, ObjectKind::Blob, b"");
         refused(&mut objects, &[(package("wasi", "p1"), Some(sha256))]);
         Ok(())
@@ -1548,10 +1480,7 @@ mod tests {
         let mut all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
         all.insert(Slot::MirrorLog("acme.example".parse()?), id(2));
         let map = Map::build(&mut objects, &all)?;
-        for (slot, trees) in [
-            (package("wasi", &COLLIDING[3]), 6),
-            (Slot::MirrorLog("acme.example".parse()?), 3),
-        ] {
+        for (slot, trees) in [(package("wasi", &COLLIDING[3]), 6), (Slot::MirrorLog("acme.example".parse()?), 3)] {
             let found = Lookup::Found(all[&slot]);
             let mut had = MemoryObjects::new(ObjectFormat::Sha1);
             for _ in 0..trees {
@@ -1568,10 +1497,7 @@ mod tests {
         }
         let mut watched = Watched::new(&objects);
         watched.lacks = Some(map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace").tree());
-        assert_eq!(
-            map.lookup(&watched, &package("wasi", "c1"))?,
-            Lookup::Missing(watched.lacks.expect("set"))
-        );
+        assert_eq!(map.lookup(&watched, &package("wasi", "c1"))?, Lookup::Missing(watched.lacks.expect("set")));
         assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
         assert_eq!(map.check(&watched).unwrap_err().code(), ErrorCode::CorruptObject);
         Ok(())
@@ -1598,10 +1524,7 @@ mod tests {
         for name in names {
             parts.entry(hash(name)[depth]).or_default().push(link(name));
         }
-        parts
-            .into_iter()
-            .map(|(half, names)| folder(&part_name(half), names))
-            .collect()
+        parts.into_iter().map(|(half, names)| folder(&part_name(half), names)).collect()
     }
 
     fn draw(objects: &mut MemoryObjects, entries: Vec<(String, Drawn)>) -> GitId {
@@ -1635,10 +1558,7 @@ mod tests {
             wasi(links(128)),
             wasi(by_hash(0, &names(129))),
             wasi(vec![folder("_7", vec![folder("_a", by_hash(2, &COLLIDING[..129]))])]),
-            vec![folder(
-                "mirrors",
-                vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])],
-            )],
+            vec![folder("mirrors", vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])])],
             vec![folder("attestations", vec![folder("acme.example", vec![link("wasi.http")])])],
         ] {
             let mut objects = objects();
@@ -1667,46 +1587,23 @@ mod tests {
             ("a stranger at the top", vec![link("other")], Some(Slot::Skip)),
             ("a folder skip", vec![folder("skip", vec![link("a")])], Some(Slot::Skip)),
             ("a gitlink packages", vec![link("packages")], Some(package("wasi", "http"))),
-            (
-                "an empty packages",
-                vec![folder("packages", vec![])],
-                Some(package("wasi", "http")),
-            ),
+            ("an empty packages", vec![folder("packages", vec![])], Some(package("wasi", "http"))),
             ("an empty namespace", wasi(vec![]), Some(package("wasi", "http"))),
-            (
-                "a gitlink namespace",
-                vec![folder("packages", vec![link("wasi")])],
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a folder package",
-                wasi(vec![folder("http", vec![link("a")])]),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a blob package",
-                wasi(vec![("http".into(), Drawn::Blob)]),
-                Some(package("wasi", "http")),
-            ),
+            ("a gitlink namespace", vec![folder("packages", vec![link("wasi")])], Some(package("wasi", "http"))),
+            ("a folder package", wasi(vec![folder("http", vec![link("a")])]), Some(package("wasi", "http"))),
+            ("a blob package", wasi(vec![("http".into(), Drawn::Blob)]), Some(package("wasi", "http"))),
             ("a capital", wasi(vec![link("Http")]), Some(package("wasi", "http"))),
             (
                 "a namespace that is no label",
                 vec![folder("packages", vec![folder("a.b", vec![link("a")])])],
                 Some(package("wasi", "a")),
             ),
-            (
-                "decisions of nothing",
-                wasi(vec![link("http.decisions")]),
-                Some(package("wasi", "http")),
-            ),
+            ("decisions of nothing", wasi(vec![link("http.decisions")]), Some(package("wasi", "http"))),
             ("129 names unsplit", wasi(links(129)), Some(package("wasi", "http"))),
             ("128 names split", wasi(by_hash(0, &names(128))), None),
             (
                 "128 colliding names split twice",
-                wasi(with(
-                    vec![folder("_7", by_hash(1, &COLLIDING[..128]))],
-                    folder(&p0, vec![link("p0")]),
-                )),
+                wasi(with(vec![folder("_7", by_hash(1, &COLLIDING[..128]))], folder(&p0, vec![link("p0")]))),
                 None,
             ),
             (
@@ -1714,16 +1611,8 @@ mod tests {
                 wasi(vec![folder("_7", COLLIDING[..129].iter().map(|name| link(name)).collect())]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "a name beside folders",
-                wasi(with(by_hash(0, &names(129)), link("http"))),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a gitlink for a folder",
-                wasi(vec![link("_0")]),
-                Some(package("wasi", "http")),
-            ),
+            ("a name beside folders", wasi(with(by_hash(0, &names(129)), link("http"))), Some(package("wasi", "http"))),
+            ("a gitlink for a folder", wasi(vec![link("_0")]), Some(package("wasi", "http"))),
             (
                 "a folder in capitals",
                 wasi(vec![folder("_7", vec![folder("_A", by_hash(2, &COLLIDING[..129]))])]),
@@ -1734,67 +1623,33 @@ mod tests {
                 wasi(vec![folder("_7a", by_hash(2, &COLLIDING[..129]))]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "an empty folder",
-                wasi(vec![folder(&p0, vec![])]),
-                Some(package("wasi", "p0")),
-            ),
-            (
-                "a name in another's folder",
-                wasi(vec![folder(&elsewhere, vec![link("p0")])]),
-                None,
-            ),
-            (
-                "another's name in the folder",
-                wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]),
-                Some(package("wasi", "p0")),
-            ),
+            ("an empty folder", wasi(vec![folder(&p0, vec![])]), Some(package("wasi", "p0"))),
+            ("a name in another's folder", wasi(vec![folder(&elsewhere, vec![link("p0")])]), None),
+            ("another's name in the folder", wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]), Some(package("wasi", "p0"))),
             (
                 "an attestation without namespace",
                 attested(vec![link("http")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
             (
                 "decisions of an attestation",
                 attested(vec![link("wasi.http"), link("wasi.http.decisions")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
-            (
-                "a domain without a dot",
-                vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])],
-                None,
-            ),
+            ("a domain without a dot", vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])], None),
             (
                 "a mirror without log",
                 mirrored(vec![("held".into(), Drawn::Blob)]),
                 Some(Slot::MirrorHeld("acme.example".parse().unwrap())),
             ),
-            (
-                "a gitlink held",
-                mirrored(vec![link("log"), link("held")]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
-            (
-                "a blob log",
-                mirrored(vec![("log".into(), Drawn::Blob)]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("a gitlink held", mirrored(vec![link("log"), link("held")]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
+            ("a blob log", mirrored(vec![("log".into(), Drawn::Blob)]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
             (
                 "a stranger in a mirror",
                 mirrored(vec![link("log"), link("other")]),
                 Some(Slot::MirrorLog("acme.example".parse().unwrap())),
             ),
-            (
-                "an empty mirror",
-                mirrored(vec![]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("an empty mirror", mirrored(vec![]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
         ];
         for (what, drawn, slot) in cases {
             let mut objects = objects();
@@ -1804,9 +1659,7 @@ mod tests {
             if let Some(slot) = slot {
                 let error = map.get(&objects, &slot).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
-                let error = map
-                    .update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))]))
-                    .expect_err(what);
+                let error = map.update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))])).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
             }
             let parts = map.subtrees(&objects, 1_000);
@@ -1894,10 +1747,7 @@ mod tests {
             all.insert(package("was", "a"), link(2));
             all.insert(Slot::Attestation("acme.example".parse()?, "a:b".parse()?), link(3));
             all.insert(Slot::MirrorLog("acme.example".parse()?), link(4));
-            all.insert(
-                Slot::MirrorHeld("acme.example".parse()?),
-                GitId::of(format, ObjectKind::Blob, held),
-            );
+            all.insert(Slot::MirrorHeld("acme.example".parse()?), GitId::of(format, ObjectKind::Blob, held));
             all.insert(Slot::Skip, link(5));
             let mut objects = MemoryObjects::new(format);
             let map = Map::build(&mut objects, &all)?;
@@ -1913,11 +1763,7 @@ mod tests {
             let root = map.root().to_string();
             let author = "author quipu <quipu> 0 +0000\ncommitter quipu <quipu> 0 +0000\n";
             let commit = format!("tree {root}\n{author}\nmap\n");
-            let commit = git(
-                folder.path(),
-                &["hash-object", "-w", "-t", "commit", "--stdin"],
-                commit.as_bytes(),
-            );
+            let commit = git(folder.path(), &["hash-object", "-w", "-t", "commit", "--stdin"], commit.as_bytes());
             git(folder.path(), &["update-ref", "refs/heads/main", commit.trim()], b"");
             git(folder.path(), &["fsck", "--strict", "--full"], b"");
 
@@ -1976,10 +1822,7 @@ mod tests {
     }
 
     fn any_batch() -> impl Strategy<Value = BTreeMap<Slot, Option<GitId>>> {
-        let (size, removals) = (
-            prop_oneof![1..8usize, 100..900usize],
-            prop_oneof![Just(5u64), Just(50), Just(95)],
-        );
+        let (size, removals) = (prop_oneof![1..8usize, 100..900usize], prop_oneof![Just(5u64), Just(50), Just(95)]);
         (size, removals).prop_flat_map(|(size, removals)| {
             let change = (any_slot(), 0..100u64).prop_map(move |(slot, n)| (slot, (n >= removals).then(|| id(n % 7))));
             prop::collection::vec(change, size).prop_map(|changes| changes.into_iter().collect())

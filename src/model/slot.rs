@@ -56,11 +56,9 @@ impl Slot {
         match self {
             Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
             Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
-            Slot::Attestation(domain, package) => [
-                (domain.as_str(), b'/'),
-                (package.namespace().as_str(), b'.'),
-                (package.name().as_str(), 0),
-            ],
+            Slot::Attestation(domain, package) => {
+                [(domain.as_str(), b'/'), (package.namespace().as_str(), b'.'), (package.name().as_str(), 0)]
+            }
             Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
             Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
             Slot::Skip => [END; 3],
@@ -82,9 +80,7 @@ impl Ord for Slot {
     fn cmp(&self, other: &Self) -> Ordering {
         self.rank().cmp(&other.rank()).then_with(|| {
             let pairs = self.words().into_iter().zip(other.words());
-            pairs.fold(Ordering::Equal, |order, (one, next)| {
-                order.then_with(|| compare_words(one, next))
-            })
+            pairs.fold(Ordering::Equal, |order, (one, next)| order.then_with(|| compare_words(one, next)))
         })
     }
 }
@@ -99,9 +95,7 @@ impl PartialOrd for Slot {
 fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
     let common = one.len().min(other.len());
     let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
-    one.as_bytes()[..common]
-        .cmp(&other.as_bytes()[..common])
-        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
+    one.as_bytes()[..common].cmp(&other.as_bytes()[..common]).then_with(|| next(one, after_one).cmp(&next(other, after_other)))
 }
 
 impl fmt::Display for Slot {
@@ -147,17 +141,12 @@ pub(super) fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
         None => (entry, false),
     };
     let package = PackageName::new(namespace.clone(), name.parse()?);
-    Ok(if decisions {
-        Slot::Decisions(package)
-    } else {
-        Slot::Package(package)
-    })
+    Ok(if decisions { Slot::Decisions(package) } else { Slot::Package(package) })
 }
 
 pub(super) fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
-    let (namespace, name) = entry
-        .split_once('.')
-        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
+    let (namespace, name) =
+        entry.split_once('.').ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
     let package = PackageName::new(namespace.parse()?, name.parse()?);
     Ok(Slot::Attestation(domain.clone(), package))
 }

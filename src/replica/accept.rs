@@ -104,14 +104,8 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>) -> Resu
         Ok(())
     })?;
 
-    let mut batch = Batch {
-        store,
-        standing: &standing,
-        objects: Staging::new(store),
-        keys,
-        now: author.now,
-        packages: BTreeMap::new(),
-    };
+    let mut batch =
+        Batch { store, standing: &standing, objects: Staging::new(store), keys, now: author.now, packages: BTreeMap::new() };
     for candidate in candidates {
         let verdict = match batch.judge(&candidate) {
             Ok(Some(records)) => Verdict::Accepted(records),
@@ -193,7 +187,9 @@ impl<'a> Batch<'a> {
         if let Some(id) = self.contents_of(package, contents_was)? {
             let old = Tree::read(&self.objects, id)?;
             let held = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.log.release_of(&version).is_some());
-            entries.extend(old.entries().iter().filter(held).filter(|entry| folders.iter().all(|new| new.name != entry.name)).cloned());
+            entries.extend(
+                old.entries().iter().filter(held).filter(|entry| folders.iter().all(|new| new.name != entry.name)).cloned(),
+            );
         }
         entries.extend(folders);
         let contents = Tree::new(entries)?;
@@ -261,7 +257,9 @@ impl<'a> Batch<'a> {
             check_release(&reader, release, folder.id, &limits)?;
             folders.push(folder.clone());
         }
-        if exact && let Some(extra) = proposed.entries().iter().find(|entry| folders.iter().all(|folder| folder.name != entry.name)) {
+        if exact
+            && let Some(extra) = proposed.entries().iter().find(|entry| folders.iter().all(|folder| folder.name != entry.name))
+        {
             return Err(fault!(BadContents, "the proposal holds {:?}, which none of its new releases is", extra.name));
         }
         Ok(folders)
@@ -355,7 +353,12 @@ pub fn check_release(objects: &impl ReadObjects, release: &Release, tree: GitId,
     let found = contents::read_tree(objects, tree, limits, |_, _| Ok(()))?;
     check_digest(release, &found)?;
     if tree != release.tree {
-        return Err(fault!(ContentMismatch, "the contents of {} are the tree {tree}, the record says {}", release.version, release.tree));
+        return Err(fault!(
+            ContentMismatch,
+            "the contents of {} are the tree {tree}, the record says {}",
+            release.version,
+            release.tree
+        ));
     }
     Ok(())
 }

@@ -91,7 +91,8 @@ pub fn advance(
     author: &Author<'_>,
     step: Step,
 ) -> Result<SignedRecord> {
-    let Some(known) = operators.now().keys.get(author.key()).filter(|key| key.privileges.contains(&OperatorPrivilege::Checkpoint))
+    let Some(known) =
+        operators.now().keys.get(author.key()).filter(|key| key.privileges.contains(&OperatorPrivilege::Checkpoint))
     else {
         return Err(fault!(
             Unauthorized,
@@ -157,13 +158,8 @@ pub fn advance(
 
 /// Returns the simple names of the operators that hold a privilege.
 pub fn names_of(operators: &OperatorLog, privilege: OperatorPrivilege) -> String {
-    let names: Vec<&str> = operators
-        .now()
-        .keys
-        .iter()
-        .filter(|key| key.privileges.contains(&privilege))
-        .map(|key| key.name.as_str())
-        .collect();
+    let names: Vec<&str> =
+        operators.now().keys.iter().filter(|key| key.privileges.contains(&privilege)).map(|key| key.name.as_str()).collect();
     names.join(", ")
 }
 
@@ -313,16 +309,12 @@ pub fn change_operators(
     let mut objects = Staging::new(store);
     objects.write(ObjectKind::Tree, b"")?;
     objects.write(ObjectKind::Commit, record.bytes())?;
-    let refs = vec![RefEdit {
-        name: layout::operators(),
-        expected: Expected::At(log.chain().git_head()),
-        new: Some(record.git_id()),
-    }];
+    let refs =
+        vec![RefEdit { name: layout::operators(), expected: Expected::At(log.chain().git_head()), new: Some(record.git_id()) }];
     let step = Step { refs, ..Step::default() };
     let checkpoint = advance(lock, store, &standing, &changed, objects, author, step).map_err(|error| match error.code() {
-        ErrorCode::Unauthorized if !changed.now().keys.holds(author.key(), OperatorPrivilege::Checkpoint) => {
-            error.hint("whoever changes operators also makes the next checkpoint, so the change must come from a key that still may")
-        }
+        ErrorCode::Unauthorized if !changed.now().keys.holds(author.key(), OperatorPrivilege::Checkpoint) => error
+            .hint("whoever changes operators also makes the next checkpoint, so the change must come from a key that still may"),
         _ => error,
     })?;
     Ok((record, checkpoint))
