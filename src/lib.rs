@@ -59,6 +59,8 @@ pub mod disk {
 /// gix and the `git` program. Imports `model`.
 pub mod git {
     #[cfg(test)]
+    pub(crate) mod daemon;
+    #[cfg(test)]
     pub(crate) mod fixture;
     pub mod journal;
     pub mod layout;
@@ -68,6 +70,8 @@ pub mod git {
     pub mod refs;
     pub mod staging;
     pub mod store;
+    pub mod transport;
+    pub mod url;
 }
 
 /// Where law meets hands: reading a registry from wherever it is, and moving one on. Imports `git`, `trust`, `log`, `model`.

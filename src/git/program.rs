@@ -2,13 +2,13 @@
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
-//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program asks for it.
+//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program
+//! asks for it.
 
 use crate::model::error::{Error, Result, fault};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-#[allow(clippy::disallowed_methods)]
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -108,8 +108,8 @@ impl Environment {
             .collect())
     }
 
-    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs stay, because
-    /// a credential helper may need any of them.
+    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs
+    /// stay, because a credential helper may need any of them.
     fn variables(&self, kept: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
         let inherits = |name: &OsStr| {
             let Some(name) = name.to_str() else { return false };
@@ -331,7 +331,7 @@ impl<'a> Program<'a> {
         let status = match self.supervise(&mut child, &stdout, &events) {
             Ok(status) => status,
             Err(error) => {
-                self.kill(&mut child);
+                end(&mut child, !self.terminal);
                 return Err(error);
             }
         };
@@ -422,7 +422,8 @@ impl<'a> Program<'a> {
         let started = Instant::now();
         let mut pause = Duration::from_micros(100);
         loop {
-            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end itself.
+            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end
+            // itself.
             if let Err(RecvTimeoutError::Disconnected) = events.recv_timeout(TICK) {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(TICK);
@@ -441,18 +442,18 @@ impl<'a> Program<'a> {
             }
         }
     }
+}
 
-    fn kill(&self, child: &mut Child) {
-        #[cfg(unix)]
-        if !self.terminal
-            && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // The group lives as long as its leader is not waited for; a group that ended by itself is as good.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = child.kill();
-        let _ = child.wait();
+/// Ends a program, with all of its group where it leads one.
+pub(crate) fn end(child: &mut Child, leads_group: bool) {
+    #[cfg(unix)]
+    if leads_group && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // The group's number is taken until its leader is waited for, so that no other one is meant; one that ended by itself
+        // is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 enum Keep {
@@ -535,6 +536,7 @@ impl Captured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::fixture::put;
     use crate::model::error::ErrorCode;
 
     fn with_home(home: &Path, more: &[(&str, &str)]) -> Environment {
@@ -550,7 +552,7 @@ mod tests {
                     [core]\n sshCommand = ssh -4\n hooksPath = /evil\n fsmonitor = /evil\n[url \"/evil\"]\n insteadOf = /good\n\
                     [alias]\n fetch = !evil\n[transfer]\n fsckObjects = false\n[fetch]\n prune = true\n[protocol]\n allow = always\n\
                     [safe]\n directory = /srv/a\n";
-        std::fs::write(home.path().join(".gitconfig"), text).unwrap();
+        put(home.path().join(".gitconfig"), text);
         let environment = with_home(home.path(), &[("GIT_DIR", "/evil"), ("GIT_CONFIG_NOSYSTEM", "1")]);
         let wanted = [
             ("credential.helper", ""),
@@ -575,7 +577,7 @@ mod tests {
     #[test]
     fn nothing_is_read_of_the_users_configuration_unless_it_is_wanted() -> Result<()> {
         let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join(".gitconfig"), "[credential]\n helper = store\n").unwrap();
+        put(home.path().join(".gitconfig"), "[credential]\n helper = store\n");
         let environment = with_home(home.path(), &[]);
         let output = Program::git().environment(&environment).in_folder(home.path()).args(["config", "--list"]).run()?;
         assert_eq!(output.stdout, b"");

@@ -1,7 +1,8 @@
 //! Where fetched objects wait until they are verified: a scratch git directory beside a store, not part of it.
 //!
-//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch makes. So nothing unverified
-//! is ever served, and git, which looks at every local reference when it fetches, has few to look at.
+//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch
+//! makes. So nothing unverified is ever served, and git, which looks at every local reference when it fetches, has few to
+//! look at.
 
 use super::layout::RefName;
 use super::pack::io_error;
@@ -32,11 +33,12 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads besides its own; see
-    /// [`Store::objects_path`].
+    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads
+    /// besides its own; see [`Store::objects_path`].
     ///
     /// # Errors
-    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written down.
+    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written
+    /// down.
     pub fn new(format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
         Quarantine::within(&std::env::temp_dir(), format, alternates)
     }
@@ -153,11 +155,24 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to be left out is written
-    /// with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards, but for what it reads through alternates.
+    /// Says that the history below these commits is not here, and is not to be asked for.
     ///
     /// # Errors
-    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats differ.
+    /// `io` where it cannot be written.
+    pub fn set_shallow(&self, commits: &[GitId]) -> Result<()> {
+        let path = self.path().join("shallow");
+        let text: String = commits.iter().map(|id| format!("{id}\n")).collect();
+        let written = File::create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|why| io_error(&path, &why))
+    }
+
+    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to
+    /// be left out is written with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards,
+    /// but for what it reads through alternates.
+    ///
+    /// # Errors
+    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats
+    /// differ.
     pub fn keep(&self, into: &Store) -> Result<()> {
         if into.format() != self.store.format() {
             return Err(fault!(
@@ -213,9 +228,9 @@ impl Quarantine {
     }
 
     /// Returns how many bytes the quarantine's own objects have on disk, half-fetched ones included.
-    pub(crate) fn size(path: &Path) -> u64 {
+    pub fn size(&self) -> u64 {
         // What vanishes while it is looked at has no size.
-        walkdir::WalkDir::new(path.join("objects"))
+        walkdir::WalkDir::new(self.store.objects_path())
             .into_iter()
             .filter_map(|entry| entry.ok()?.metadata().ok())
             .filter(fs::Metadata::is_file)
