@@ -77,6 +77,7 @@ pub mod git {
 /// Where law meets hands: reading a registry from wherever it is, and moving one on. Imports `git`, `trust`, `log`, `model`.
 pub mod replica {
     pub mod accept;
+    pub mod audit;
     pub mod author;
     pub mod chains;
     pub mod standing;
