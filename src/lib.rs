@@ -17,6 +17,8 @@ pub mod model {
 /// gix and the `git` program.
 pub mod git {
     #[cfg(test)]
+    pub(crate) mod daemon;
+    #[cfg(test)]
     pub(crate) mod fixture;
     pub mod layout;
     pub mod pack;
@@ -24,5 +26,6 @@ pub mod git {
     pub mod quarantine;
     pub mod refs;
     pub mod store;
-    //TMP     pub mod transport;
+    pub mod transport;
+    pub mod url;
 }

@@ -2,13 +2,13 @@
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
-//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program asks for it.
+//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program
+//! asks for it.
 
 use crate::model::error::{Error, Result, fault};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-#[allow(clippy::disallowed_methods)]
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -115,8 +115,8 @@ impl Environment {
             .collect())
     }
 
-    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs stay, because
-    /// a credential helper may need any of them.
+    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs
+    /// stay, because a credential helper may need any of them.
     fn variables(&self, kept: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
         let inherits = |name: &OsStr| {
             let Some(name) = name.to_str() else { return false };
@@ -189,7 +189,11 @@ impl Output {
 
 /// Joins lines, escapes what a terminal would obey, and cuts at some 600 characters.
 pub fn in_one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let mut line = String::new();
     for (count, c) in lines.join("; ").chars().enumerate() {
         if count == WORDS_MAX {
@@ -338,7 +342,7 @@ impl<'a> Program<'a> {
         let status = match self.supervise(&mut child, &stdout, &events) {
             Ok(status) => status,
             Err(error) => {
-                self.kill(&mut child);
+                end(&mut child, !self.terminal);
                 return Err(error);
             }
         };
@@ -379,7 +383,11 @@ impl<'a> Program<'a> {
             }
             command.current_dir(folder);
         }
-        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdin(if self.input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own can be ended as a whole; but only the terminal's own group may ask the person at it.
         #[cfg(unix)]
@@ -429,37 +437,46 @@ impl<'a> Program<'a> {
         let started = Instant::now();
         let mut pause = Duration::from_micros(100);
         loop {
-            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end itself.
+            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end
+            // itself.
             if let Err(RecvTimeoutError::Disconnected) = events.recv_timeout(TICK) {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(TICK);
             }
-            if let Some(status) = child.try_wait().map_err(|why| fault!(Git, "waiting for {}: {why}", self.name))? {
+            if let Some(status) = child
+                .try_wait()
+                .map_err(|why| fault!(Git, "waiting for {}: {why}", self.name))?
+            {
                 return Ok(status);
             }
             stdout.check(self.name)?;
             if let Some(deadline) = self.deadline
                 && started.elapsed() >= deadline
             {
-                return Err(fault!(Network, "{} did not end within {} seconds", self.name, deadline.as_secs_f32()));
+                return Err(fault!(
+                    Network,
+                    "{} did not end within {} seconds",
+                    self.name,
+                    deadline.as_secs_f32()
+                ));
             }
             if let Some(guard) = &mut self.guard {
                 guard()?;
             }
         }
     }
+}
 
-    fn kill(&self, child: &mut Child) {
-        #[cfg(unix)]
-        if !self.terminal
-            && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // The group lives as long as its leader is not waited for; a group that ended by itself is as good.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = child.kill();
-        let _ = child.wait();
+/// Ends a program, with all of its group where it leads one.
+pub(crate) fn end(child: &mut Child, leads_group: bool) {
+    #[cfg(unix)]
+    if leads_group && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // The group's number is taken until its leader is waited for, so that no other one is meant; one that ended by itself
+        // is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 enum Keep {
@@ -481,7 +498,10 @@ struct Captured {
 
 impl Capture {
     fn start(pipe: Option<impl Read + Send + 'static>, max: usize, keep: Keep, closed: mpsc::Sender<()>) -> Self {
-        let capture = Capture(Arc::new(Mutex::new(Captured { max, ..Captured::default() })));
+        let capture = Capture(Arc::new(Mutex::new(Captured {
+            max,
+            ..Captured::default()
+        })));
         let written = capture.clone();
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
@@ -542,6 +562,7 @@ impl Captured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::fixture::put;
     use crate::model::error::ErrorCode;
 
     fn with_home(home: &Path, more: &[(&str, &str)]) -> Environment {
@@ -557,7 +578,7 @@ mod tests {
                     [core]\n sshCommand = ssh -4\n hooksPath = /evil\n fsmonitor = /evil\n[url \"/evil\"]\n insteadOf = /good\n\
                     [alias]\n fetch = !evil\n[transfer]\n fsckObjects = false\n[fetch]\n prune = true\n[protocol]\n allow = always\n\
                     [safe]\n directory = /srv/a\n";
-        std::fs::write(home.path().join(".gitconfig"), text).unwrap();
+        put(home.path().join(".gitconfig"), text);
         let environment = with_home(home.path(), &[("GIT_DIR", "/evil"), ("GIT_CONFIG_NOSYSTEM", "1")]);
         let wanted = [
             ("credential.helper", ""),
@@ -569,9 +590,15 @@ mod tests {
             ("safe.directory", "/srv/a"),
         ];
         let found = environment.transport_config()?;
-        assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), wanted);
+        assert_eq!(
+            found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(),
+            wanted
+        );
         // And a git that is run sees exactly this.
-        let seen = Program::git().environment(&environment).with_transport_config(true).in_folder(home.path());
+        let seen = Program::git()
+            .environment(&environment)
+            .with_transport_config(true)
+            .in_folder(home.path());
         let seen = seen.args(["config", "--null", "--list"]).run()?;
         let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
         let wanted: String = wanted.iter().map(|(key, value)| format!("{key}\n{value}\0")).collect();
@@ -582,9 +609,13 @@ mod tests {
     #[test]
     fn nothing_is_read_of_the_users_configuration_unless_it_is_wanted() -> Result<()> {
         let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join(".gitconfig"), "[credential]\n helper = store\n").unwrap();
+        put(home.path().join(".gitconfig"), "[credential]\n helper = store\n");
         let environment = with_home(home.path(), &[]);
-        let output = Program::git().environment(&environment).in_folder(home.path()).args(["config", "--list"]).run()?;
+        let output = Program::git()
+            .environment(&environment)
+            .in_folder(home.path())
+            .args(["config", "--list"])
+            .run()?;
         assert_eq!(output.stdout, b"");
         assert!(environment.0.transport.get().is_none());
         Ok(())
@@ -595,7 +626,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let environment = with_home(
             home.path(),
-            &[("GIT_DIR", "/evil"), ("GIT_PROTOCOL", "version=0"), ("GIT_TRACE", "1"), ("GIT_ASKPASS", "ask"), ("TOKEN", "t"), ("LANG", "de_DE")],
+            &[
+                ("GIT_DIR", "/evil"),
+                ("GIT_PROTOCOL", "version=0"),
+                ("GIT_TRACE", "1"),
+                ("GIT_ASKPASS", "ask"),
+                ("TOKEN", "t"),
+                ("LANG", "de_DE"),
+            ],
         );
         let output = Program::git()
             .environment(&environment)
@@ -606,7 +644,14 @@ mod tests {
         for absent in ["GIT_DIR=/evil", "GIT_PROTOCOL=", "GIT_TRACE=", "LANG="] {
             assert!(!seen.contains(absent), "{absent} in {seen}");
         }
-        for present in ["GIT_ASKPASS=ask", "TOKEN=t", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_CONFIG_GLOBAL=/dev/null"] {
+        for present in [
+            "GIT_ASKPASS=ask",
+            "TOKEN=t",
+            "LC_ALL=C",
+            "GIT_TERMINAL_PROMPT=0",
+            "GIT_NO_REPLACE_OBJECTS=1",
+            "GIT_CONFIG_GLOBAL=/dev/null",
+        ] {
             assert!(seen.contains(present), "{present} not in {seen}");
         }
         Ok(())
@@ -627,7 +672,11 @@ mod tests {
 
     #[test]
     fn too_much_output_ends_the_program() {
-        let run = Program::git().config("alias.endless", "!yes").arg("endless").output_max(100_000).run();
+        let run = Program::git()
+            .config("alias.endless", "!yes")
+            .arg("endless")
+            .output_max(100_000)
+            .run();
         assert_eq!(run.unwrap_err().code(), ErrorCode::Limit);
     }
 
@@ -665,7 +714,10 @@ mod tests {
 
     #[test]
     fn words_of_others_are_one_bounded_line_without_commands_to_the_terminal() {
-        assert_eq!(in_one_line("fatal: a\n\n  b\u{1b}[31m\u{202e}\n"), "fatal: a; b\\u{1b}[31m\\u{202e}");
+        assert_eq!(
+            in_one_line("fatal: a\n\n  b\u{1b}[31m\u{202e}\n"),
+            "fatal: a; b\\u{1b}[31m\\u{202e}"
+        );
         assert!(in_one_line(&"x".repeat(5000)).chars().count() <= WORDS_MAX + 1);
     }
 }

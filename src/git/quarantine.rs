@@ -1,7 +1,8 @@
 //! Where fetched objects wait until they are verified: a scratch git directory beside a store, not part of it.
 //!
-//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch makes. So nothing unverified
-//! is ever served, and git, which looks at every local reference when it fetches, has few to look at.
+//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch
+//! makes. So nothing unverified is ever served, and git, which looks at every local reference when it fetches, has few to
+//! look at.
 
 use super::layout::RefName;
 use super::pack::io_error;
@@ -32,11 +33,12 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads besides its own; see
-    /// [`Store::objects_path`].
+    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads
+    /// besides its own; see [`Store::objects_path`].
     ///
     /// # Errors
-    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written down.
+    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written
+    /// down.
     pub fn new(format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
         Quarantine::within(&std::env::temp_dir(), format, alternates)
     }
@@ -66,7 +68,11 @@ impl Quarantine {
             let path = fs::canonicalize(alternate).map_err(|why| io_error(alternate, &why))?;
             let bytes = path.as_os_str().as_encoded_bytes();
             if bytes.iter().any(|byte| byte.is_ascii_control()) {
-                return Err(fault!(BadRepository, "{}: git cannot read objects from a path with control characters", path.display()));
+                return Err(fault!(
+                    BadRepository,
+                    "{}: git cannot read objects from a path with control characters",
+                    path.display()
+                ));
             }
             lines.extend_from_slice(bytes);
             lines.push(b'\n');
@@ -146,7 +152,9 @@ impl Quarantine {
             text.push_str(&format!("{id} {name}\n"));
             let loose = self.path().join(name.as_str());
             match fs::remove_file(&loose) {
-                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Err(io_error(&loose, &why)),
+                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Err(io_error(&loose, &why));
+                }
                 _ => {}
             }
         }
@@ -157,14 +165,21 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to be left out is written
-    /// with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards, but for what it reads through alternates.
+    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to
+    /// be left out is written with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards,
+    /// but for what it reads through alternates.
     ///
     /// # Errors
-    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats differ.
+    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats
+    /// differ.
     pub fn keep(&self, into: &Store) -> Result<()> {
         if into.format() != self.store.format() {
-            return Err(fault!(Bug, "objects of a {} quarantine cannot be kept in a {} repository", self.store.format(), into.format()));
+            return Err(fault!(
+                Bug,
+                "objects of a {} quarantine cannot be kept in a {} repository",
+                self.store.format(),
+                into.format()
+            ));
         }
         let mut moves = Vec::new();
         let objects = self.store.objects_path();
@@ -174,7 +189,11 @@ impl Quarantine {
                 continue;
             }
             for name in names(&objects.join(&folder))? {
-                let rank = if is_fan_out && name.len() == self.store.format().id_len() * 2 - 2 { Some(0) } else { rank(&name) };
+                let rank = if is_fan_out && name.len() == self.store.format().id_len() * 2 - 2 {
+                    Some(0)
+                } else {
+                    rank(&name)
+                };
                 // Half of a pack that a failed fetch left stays behind.
                 if let Some(rank) = rank {
                     moves.push((rank, folder.clone(), name));
@@ -187,7 +206,9 @@ impl Quarantine {
             .iter()
             .map(|(_, folder, name)| {
                 let path = objects.join(folder).join(name);
-                File::open(&path).map(|file| (path.clone(), file)).map_err(|why| io_error(&path, &why))
+                File::open(&path)
+                    .map(|file| (path.clone(), file))
+                    .map_err(|why| io_error(&path, &why))
             })
             .collect::<Result<Vec<_>>>()?;
         let to_sync: Vec<(&Path, &File)> = files.iter().map(|(path, file)| (path.as_path(), file)).collect();
@@ -212,9 +233,9 @@ impl Quarantine {
     }
 
     /// Returns how many bytes the quarantine's own objects have on disk, half-fetched ones included.
-    pub(crate) fn size(path: &Path) -> u64 {
+    pub fn size(&self) -> u64 {
         // What vanishes while it is looked at has no size.
-        walkdir::WalkDir::new(path.join("objects"))
+        walkdir::WalkDir::new(self.store.objects_path())
             .into_iter()
             .filter_map(|entry| entry.ok()?.metadata().ok())
             .filter(fs::Metadata::is_file)
@@ -302,7 +323,11 @@ mod tests {
             for (id, kind, bytes) in new.iter() {
                 assert_eq!(store.reader().read(kind, id, 1 << 20)?, bytes);
             }
-            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            store.update(&[RefEdit {
+                name: front_page(),
+                expected: Expected::Absent,
+                new: commits.last().copied(),
+            }])?;
             assert_sound(store.path());
             // Nothing is left, and keeping it again is no error.
             quarantine.keep(&store)?;
@@ -324,11 +349,18 @@ mod tests {
         let name = |n: usize| format!("refs/held/n{n}").parse::<RefName>().unwrap();
         let refs: Vec<(RefName, GitId)> = (0..300).map(|n| (name(n), commits[n % 2])).collect();
         quarantine.set_refs(&refs)?;
-        quarantine.store().update(&[RefEdit { name: name(7), expected: Expected::At(commits[1]), new: Some(commits[0]) }])?;
+        quarantine.store().update(&[RefEdit {
+            name: name(7),
+            expected: Expected::At(commits[1]),
+            new: Some(commits[0]),
+        }])?;
         quarantine.set_ref(&name(8), commits[2])?;
         quarantine.set_ref(&name(7), commits[2])?;
         assert_eq!(git(quarantine.path(), &["for-each-ref"]).lines().count(), 300);
-        assert_eq!(git(quarantine.path(), &["rev-parse", name(7).as_str(), name(8).as_str()]), format!("{0}\n{0}\n", commits[2]));
+        assert_eq!(
+            git(quarantine.path(), &["rev-parse", name(7).as_str(), name(8).as_str()]),
+            format!("{0}\n{0}\n", commits[2])
+        );
         assert_eq!(quarantine.store().reference(&name(9))?, Some(commits[1]));
         Ok(())
     }
