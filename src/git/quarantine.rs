@@ -56,10 +56,12 @@ impl Quarantine {
     /// # Errors
     /// Those of [`Quarantine::new`].
     pub fn within(parent: &Path, format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .map_err(|why| io_error(parent, &why))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        // What was not accepted yet is nobody else's business.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.tempdir_in(parent).map_err(|why| io_error(parent, &why))?;
         // What is kept is synced then; the rest need not be.
         write_skeleton(folder.path(), format, "none")?;
         let mut lines = Vec::new();

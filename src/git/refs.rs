@@ -785,6 +785,46 @@ mod tests {
     }
 
     #[test]
+    fn packed_references_are_read_in_every_form_that_git_leaves() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let path = store.path().join("packed-refs");
+        let log = layout::registry_log();
+        for (text, found) in [
+            (String::new(), None),
+            ("# pack-refs with: peeled fully-peeled sorted \n".to_owned(), None),
+            (format!("{} refs/registry/log\n", ids[0]), Some(ids[0])),
+            (
+                format!("{} refs/registry/z\n{} refs/registry/log\n", ids[1], ids[2]),
+                Some(ids[2]),
+            ),
+            (
+                format!(
+                    "# pack-refs with: peeled fully-peeled sorted \n{} refs/registry/log\n^{}\n",
+                    ids[3], ids[0]
+                ),
+                Some(ids[3]),
+            ),
+        ] {
+            put(&path, &text);
+            assert_eq!(store.reference(&log)?, found, "{text:?}");
+            assert_eq!(
+                store.references("refs/registry/l")?.first().map(|(_, id)| *id),
+                found,
+                "{text:?}"
+            );
+        }
+        for broken in ["x refs/registry/log\n", "# pack-refs with: sorted \nnonsense\n"] {
+            put(&path, broken);
+            assert_eq!(
+                store.reference(&log).unwrap_err().code(),
+                ErrorCode::BadRepository,
+                "{broken:?}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
     fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
         let (_folder, store, ids) = four(ObjectFormat::Sha1);
         let mut edits: Vec<RefEdit> = (0..50)

@@ -20,6 +20,8 @@ const IDS_AT_ONCE: usize = 10_000;
 const NAMES_AT_ONCE: usize = 500;
 /// The most references of one push: they are arguments of a program.
 const PUSH_MAX: usize = 4_000;
+/// The most commits that the other side is told of as arguments of a program; references have no such limit.
+const TIPS_MAX: usize = 1_000;
 /// What one fetch may bring where nothing else is said, in bytes on disk.
 const FETCH_MAX: u64 = 4 << 30;
 /// The largest single piece of memory that git may take while it fetches, so that no object can exhaust it.
@@ -221,7 +223,10 @@ fn fetch_program<'a>(into: &'a Quarantine, url: &Url, wants: &[&Want], options: 
         None => "--no-filter".to_owned(),
     });
     if let Negotiate::Commits(tips) = &options.negotiate {
-        program = program.args(tips.iter().map(|tip| format!("--negotiation-tip={tip}")));
+        // git refuses tips that it does not have; a tip that is left out costs no more than bytes.
+        let reader = into.store().reader();
+        let held = tips.iter().filter(|tip| reader.contains(**tip)).take(TIPS_MAX);
+        program = program.args(held.map(|tip| format!("--negotiation-tip={tip}")));
     }
     let refspecs: String = wants.iter().map(|want| want.refspec()).collect();
     Ok(program.args(["--stdin", "--", url.as_str()]).input(refspecs.into_bytes()))
@@ -778,7 +783,7 @@ mod tests {
         let held = registry.commits[2];
         for (negotiate, objects) in [
             (Negotiate::Nothing, "15"),
-            (Negotiate::Commits(vec![held]), "6"),
+            (Negotiate::Commits(vec![registry.commits[4], held]), "6"),
             (Negotiate::References, "6"),
         ] {
             let quarantine = Quarantine::new(ObjectFormat::Sha1, &[store.objects_path()])?;
