@@ -68,6 +68,7 @@ pub mod git {
     pub mod program;
     pub mod quarantine;
     pub mod refs;
+    pub mod signer;
     pub mod staging;
     pub mod store;
     pub mod transport;
@@ -80,5 +81,7 @@ pub mod replica {
     pub mod audit;
     pub mod author;
     pub mod chains;
+    pub mod snapshot;
+    pub(crate) mod source;
     pub mod standing;
 }

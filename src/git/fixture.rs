@@ -46,6 +46,12 @@ pub(crate) fn assert_sound(repository: &Path) {
     );
 }
 
+/// Writes a file.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// Makes an empty repository in a folder of its own.
 pub(crate) fn empty(format: ObjectFormat) -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -59,8 +65,14 @@ pub(crate) fn history(format: ObjectFormat, length: usize) -> (MemoryObjects, Ve
     let mut entries = Vec::new();
     let mut commits: Vec<GitId> = Vec::new();
     for number in 0..length {
-        let id = objects.write(ObjectKind::Blob, format!("file {number}\n").as_bytes()).unwrap();
-        entries.push(Entry { name: format!("f{number}"), mode: Mode::File, id });
+        let id = objects
+            .write(ObjectKind::Blob, format!("file {number}\n").as_bytes())
+            .unwrap();
+        entries.push(Entry {
+            name: format!("f{number}"),
+            mode: Mode::File,
+            id,
+        });
         let tree = Tree::new(entries.clone()).unwrap().write(&mut objects).unwrap();
         let parent = commits.last().map(|id| format!("parent {id}\n")).unwrap_or_default();
         let who = format!("Alice <alice@example.org> {} +0000", 1_700_000_000 + number);

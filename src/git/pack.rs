@@ -1,7 +1,7 @@
 //! Writes packs: any number of objects in one file, with its index, as git reads them.
 //!
-//! Objects are compressed and not deltified: a pack is written in one pass and at the speed of the compression. `git gc` finds the deltas later.
-//! Nothing is visible under its final name before it is on disk.
+//! Objects are compressed and not deltified: a pack is written in one pass and at the speed of the compression. `git gc`
+//! finds the deltas later. Nothing is visible under its final name before it is on disk.
 
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
@@ -101,7 +101,11 @@ impl PackWriter {
         });
         self.deflate = deflate;
         done?;
-        self.entries.push(Entry { id, crc: crc.finalize(), offset });
+        self.entries.push(Entry {
+            id,
+            crc: crc.finalize(),
+            offset,
+        });
         Ok(())
     }
 
@@ -121,8 +125,8 @@ impl PackWriter {
         self.file.write_all(bytes)
     }
 
-    /// Ends the pack: writes pack and index to disk, then gives them their names. Returns the path of the index; `None` where nothing was
-    /// added, and then nothing is left.
+    /// Ends the pack: writes pack and index to disk, then gives them their names. Returns the path of the index; `None` where
+    /// nothing was added, and then nothing is left.
     ///
     /// # Errors
     /// `io` where something could not be written; the pack is not visible then.
@@ -163,7 +167,8 @@ impl PackWriter {
         index.as_file().sync_all()?;
         let stem = format!("pack-{}", crate::model::digest::hex(&trailer));
         // The index makes a pack visible, so it is named last. A pack of the same name has the same bytes.
-        file.persist(self.folder.join(format!("{stem}.pack"))).map_err(|failed| failed.error)?;
+        file.persist(self.folder.join(format!("{stem}.pack")))
+            .map_err(|failed| failed.error)?;
         let path = self.folder.join(format!("{stem}.idx"));
         index.persist(&path).map_err(|failed| failed.error)?;
         sync_folder(&self.folder)?;
@@ -250,7 +255,10 @@ impl Default for Deflate {
 
 impl Deflate {
     pub(crate) fn new(level: i32) -> Self {
-        Deflate { state: zlib_rs::Deflate::new(level.clamp(1, 9), true, 15), buffer: vec![0; 32 * 1024] }
+        Deflate {
+            state: zlib_rs::Deflate::new(level.clamp(1, 9), true, 15),
+            buffer: vec![0; 32 * 1024],
+        }
     }
 
     /// Compresses the parts to one zlib stream, and gives it out in pieces.
@@ -258,7 +266,11 @@ impl Deflate {
         self.state.reset();
         for (number, part) in parts.iter().enumerate() {
             let last = number + 1 == parts.len();
-            let flush = if last { zlib_rs::DeflateFlush::Finish } else { zlib_rs::DeflateFlush::NoFlush };
+            let flush = if last {
+                zlib_rs::DeflateFlush::Finish
+            } else {
+                zlib_rs::DeflateFlush::NoFlush
+            };
             let mut rest = *part;
             loop {
                 let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
@@ -397,12 +409,17 @@ mod tests {
         let mut ids = Vec::new();
         for size in sizes {
             // Bytes that do not compress, so that the compressor's buffer fills too.
-            let bytes: Vec<u8> = (0..size as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let bytes: Vec<u8> = (0..size as u32)
+                .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+                .collect();
             ids.push(pack.add(ObjectKind::Blob, &bytes)?);
         }
         pack.finish()?;
         for (id, size) in ids.iter().zip(sizes) {
-            assert_eq!(git(store.path(), &["cat-file", "-s", &id.to_string()]).trim(), size.to_string());
+            assert_eq!(
+                git(store.path(), &["cat-file", "-s", &id.to_string()]).trim(),
+                size.to_string()
+            );
         }
         assert_sound(store.path());
         Ok(())
@@ -435,8 +452,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pack-x.idx");
         write_index(&mut File::create(&path).unwrap(), ObjectFormat::Sha1, &entries, &[7; 20]).unwrap();
-        let listing = super::super::program::Program::git().arg("show-index").input(std::fs::read(&path).unwrap()).run()?;
-        let wanted: String = entries.iter().map(|entry| format!("{} {} ({:08x})\n", entry.offset, entry.id, entry.crc)).collect();
+        let listing = super::super::program::Program::git()
+            .arg("show-index")
+            .input(std::fs::read(&path).unwrap())
+            .run()?;
+        let wanted: String = entries
+            .iter()
+            .map(|entry| format!("{} {} ({:08x})\n", entry.offset, entry.id, entry.crc))
+            .collect();
         assert_eq!(String::from_utf8_lossy(&listing.stdout), wanted);
         Ok(())
     }

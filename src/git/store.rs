@@ -31,8 +31,14 @@ const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
-const HARMLESS_EXTENSIONS: &[&str] =
-    &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
+const HARMLESS_EXTENSIONS: &[&str] = &[
+    "noop",
+    "noop-v1",
+    "preciousobjects",
+    "partialclone",
+    "worktreeconfig",
+    "relativeworktrees",
+];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The most of a lock's note that is read.
@@ -56,7 +62,12 @@ impl Store {
         let root = find_root(path)?;
         let format = read_format(&root)?;
         let objects = open_objects(&root, format)?;
-        Ok(Store { references: References::new(root.clone(), format), root, format, objects: RwLock::new(objects) })
+        Ok(Store {
+            references: References::new(root.clone(), format),
+            root,
+            format,
+            objects: RwLock::new(objects),
+        })
     }
 
     /// Makes a bare repository without anything in it; the folder may exist if it is empty.
@@ -65,8 +76,12 @@ impl Store {
     /// `exists` where something is there already, `io` where it cannot be made.
     pub fn init(path: &Path, format: ObjectFormat) -> Result<Self> {
         let exists = || {
-            fault!(Exists, "{}: something is there already, expected an empty folder or none", path.display())
-                .hint("choose another folder, or use the repository that is there")
+            fault!(
+                Exists,
+                "{}: something is there already, expected an empty folder or none",
+                path.display()
+            )
+            .hint("choose another folder, or use the repository that is there")
         };
         let at = |why: &io::Error| io_error(path, why);
         match fs::read_dir(path) {
@@ -80,7 +95,9 @@ impl Store {
             Err(why) => return Err(at(&why)),
         }
         let absolute = std::path::absolute(path).map_err(|why| at(&why))?;
-        let Some(parent) = absolute.parent() else { return Err(exists()) };
+        let Some(parent) = absolute.parent() else {
+            return Err(exists());
+        };
         fs::create_dir_all(parent).map_err(|why| at(&why))?;
         // It is complete when it gets its name, so that a process that is killed leaves no half of it.
         let mut builder = tempfile::Builder::new();
@@ -124,7 +141,10 @@ impl Store {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let mut objects = objects.to_cache_arc();
         objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
-        Reader { objects, format: self.format }
+        Reader {
+            objects,
+            format: self.format,
+        }
     }
 
     /// Opens the objects anew. Readers that are there already go on with what they know.
@@ -171,11 +191,12 @@ impl Store {
         self.references.each(prefix, each)
     }
 
-    /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here leaves each
-    /// of them as it was or as it is to be.
+    /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here
+    /// leaves each of them as it was or as it is to be.
     ///
     /// # Errors
-    /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where something could not be written.
+    /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where
+    /// something could not be written.
     pub fn update(&self, edits: &[RefEdit]) -> Result<()> {
         self.references.update(edits)
     }
@@ -197,8 +218,8 @@ impl Store {
         self.references.break_packed_lock()
     }
 
-    /// Stores objects that are not there yet: few as loose objects, many as one pack. Returns how many were new. They are on disk before
-    /// one of them is visible.
+    /// Stores objects that are not there yet: few as loose objects, many as one pack. Returns how many were new. They are on
+    /// disk before one of them is visible.
     ///
     /// # Errors
     /// `io` where something could not be written.
@@ -274,8 +295,8 @@ impl Store {
         sync_folders(&folders)
     }
 
-    /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that a key given twice gets
-    /// two values.
+    /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that
+    /// a key given twice gets two values.
     ///
     /// # Errors
     /// `bad-repository` where the configuration cannot be parsed, `conflict` where it is locked, `io` where it cannot be written.
@@ -311,21 +332,29 @@ impl Store {
                 .map_err(|_| wrong(key))?;
         }
         let bytes = config.to_bstring();
-        lock.file.write_all(&bytes).and_then(|()| lock.file.sync_all()).map_err(|why| io_error(&path, &why))?;
+        lock.file
+            .write_all(&bytes)
+            .and_then(|()| lock.file.sync_all())
+            .map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
     }
 
-    /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says what for, and since when: it is shown
-    /// to whoever waits in vain. The lock ends with this process, however it ends.
+    /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says
+    /// what for, and since when: it is shown to whoever waits in vain. The lock ends with this process, however it ends.
     ///
     /// # Errors
     /// `conflict` with the process that holds it, `io` where the lock file cannot be made.
     pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
         let path = self.root.join(LOCK_FILE);
         let at = |why: &io::Error| io_error(&path, why);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|why| at(&why))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|why| at(&why))?;
         let until = Instant::now() + wait;
         let mut pause = Duration::from_millis(2);
         loop {
@@ -338,7 +367,11 @@ impl Store {
                         // A note that cannot be read leaves the message without it.
                         let _ = file.take(NOTE_MAX).read_to_string(&mut holder);
                         let holder = in_one_line(&holder);
-                        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+                        let holder = if holder.is_empty() {
+                            "another process".to_owned()
+                        } else {
+                            holder
+                        };
                         return Err(fault!(Conflict, "{} is in use by {holder}", self.root.display())
                             .hint("try again when that process is done"));
                     }
@@ -358,7 +391,10 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.root).field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("root", &self.root)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 
@@ -407,8 +443,14 @@ impl ReadObjects for Reader {
 
     fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
         let missing = || fault!(NotFound, "there is no object {id}");
-        let is_not =
-            |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
+        let is_not = |found: ObjectKind| {
+            fault!(
+                CorruptObject,
+                "object {id} is a {}, expected a {}",
+                found.as_str(),
+                kind.as_str()
+            )
+        };
         let (found, size) = self.header(id)?.ok_or_else(missing)?;
         if found != kind {
             return Err(is_not(found));
@@ -417,7 +459,10 @@ impl ReadObjects for Reader {
             return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
         }
         let mut bytes = Vec::new();
-        let data = self.objects.try_find(&to_gix(id), &mut bytes).map_err(|why| unreadable(id, &why))?;
+        let data = self
+            .objects
+            .try_find(&to_gix(id), &mut bytes)
+            .map_err(|why| unreadable(id, &why))?;
         let found = kind_from_gix(data.ok_or_else(missing)?.kind);
         if found != kind {
             return Err(is_not(found));
@@ -469,15 +514,27 @@ fn find_root(path: &Path) -> Result<PathBuf> {
     }
     let inner = path.join(".git");
     if inner.is_file() || path.join("commondir").is_file() {
-        return Err(fault!(BadRepository, "{} is a linked working copy, expected a repository", path.display())
-            .hint("name the repository that it was made from: git rev-parse --git-common-dir"));
+        return Err(fault!(
+            BadRepository,
+            "{} is a linked working copy, expected a repository",
+            path.display()
+        )
+        .hint("name the repository that it was made from: git rev-parse --git-common-dir"));
     }
     let root = if inner.is_dir() { inner } else { path.to_owned() };
     for (name, is_folder) in [("HEAD", false), ("objects", true), ("refs", true)] {
         let part = root.join(name);
         // HEAD may be a symbolic link to a branch that does not exist yet.
-        if !(if is_folder { part.is_dir() } else { part.symlink_metadata().is_ok() }) {
-            return Err(fault!(BadRepository, "{} is not a git repository: it has no {name}", path.display()));
+        if !(if is_folder {
+            part.is_dir()
+        } else {
+            part.symlink_metadata().is_ok()
+        }) {
+            return Err(fault!(
+                BadRepository,
+                "{} is not a git repository: it has no {name}",
+                path.display()
+            ));
         }
     }
     fs::canonicalize(&root).map_err(|why| io_error(&root, &why))
@@ -516,7 +573,9 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
     let format = match text("extensions.objectFormat") {
         None => ObjectFormat::Sha1,
         Some(_) if version == 0 => {
-            return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned()));
+            return Err(bad(
+                "it names an object format, and its repository format version is 0, expected 1".to_owned(),
+            ));
         }
         Some(name) => name.parse().map_err(|_| {
             bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it")
@@ -538,7 +597,10 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
 
 fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
     let options = gix::odb::store::init::Options {
-        slots: gix::odb::store::init::Slots::AsNeededByDiskState { multiplier: 1.25, minimum: NEW_PACKS_MAX },
+        slots: gix::odb::store::init::Slots::AsNeededByDiskState {
+            multiplier: 1.25,
+            minimum: NEW_PACKS_MAX,
+        },
         alloc_limit_bytes: Some(OBJECT_MEMORY_MAX),
         ..Default::default()
     };
@@ -549,8 +611,8 @@ fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store
         .map_err(|why| io_error(&path, &why))
 }
 
-/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is to bring to disk when it writes there.
-/// Returns the files and folders.
+/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is
+/// to bring to disk when it writes there. Returns the files and folders.
 pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> Result<BTreeSet<PathBuf>> {
     let mut written = BTreeSet::new();
     for folder in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
@@ -567,7 +629,9 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
     );
     for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
         let path = root.join(name);
-        File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|why| io_error(&path, &why))?;
+        File::create_new(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|why| io_error(&path, &why))?;
         written.insert(path);
     }
     Ok(written)
@@ -576,7 +640,7 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, try_git};
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, put, try_git};
     use crate::git::layout;
     use crate::git::program::Program;
     use crate::git::refs::Expected;
@@ -588,7 +652,7 @@ mod tests {
         let mut bytes = fs::read(path).unwrap();
         change(&mut bytes);
         fs::remove_file(path).unwrap();
-        fs::write(path, bytes).unwrap();
+        put(path, bytes);
     }
 
     fn loose_path(store: &Store, id: GitId) -> PathBuf {
@@ -617,7 +681,7 @@ mod tests {
             let again = Store::init(&folder.path().join("registry.git"), format).unwrap_err();
             assert_eq!(again.code(), ErrorCode::Exists);
             let file = folder.path().join("file");
-            fs::write(&file, "").unwrap();
+            put(&file, "");
             assert_eq!(Store::init(&file, format).unwrap_err().code(), ErrorCode::Exists);
             // Nothing else was left in the folder, and an empty one will do.
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -642,23 +706,28 @@ mod tests {
         init("reftable", &["--bare", "--ref-format=reftable"]);
         let error = Store::open(&at("reftable")).unwrap_err();
         assert_eq!(error.code(), ErrorCode::BadRepository);
-        assert!(error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"), "{error:?}");
+        assert!(
+            error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"),
+            "{error:?}"
+        );
         for (name, config) in [
             ("md5", "[core]\nrepositoryformatversion=1\n[extensions]\nobjectFormat=md5\n"),
             ("unknown", "[core]\nrepositoryformatversion=1\n[extensions]\nfuture=true\n"),
-            ("old", "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n"),
+            (
+                "old",
+                "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n",
+            ),
             ("new", "[core]\nrepositoryformatversion=2\n"),
             ("broken", "[core\n"),
         ] {
             init(name, &["--bare"]);
-            fs::write(at(name).join("config"), config).unwrap();
+            put(at(name).join("config"), config);
             assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
         }
-        fs::write(
+        put(
             at("work/.git/config"),
             "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n",
-        )
-        .unwrap();
+        );
         Store::open(&at("work"))?;
         Ok(())
     }
@@ -675,9 +744,16 @@ mod tests {
             assert_eq!(store.write_durable(many.iter())?, 168);
             assert_eq!(store.write_durable(many.iter())?, 0);
             let counts = git(store.path(), &["count-objects", "-v"]);
-            assert!(counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"), "{counts}");
+            assert!(
+                counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"),
+                "{counts}"
+            );
             assert!(counts.contains("garbage: 0\n"), "{counts}");
-            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            store.update(&[RefEdit {
+                name: front_page(),
+                expected: Expected::Absent,
+                new: commits.last().copied(),
+            }])?;
             assert_sound(store.path());
             let reader = store.reader();
             for (id, kind, bytes) in many.iter() {
@@ -694,7 +770,11 @@ mod tests {
             let (_folder, store) = empty(format);
             let (objects, commits) = history(format, 60);
             store.write_durable(objects.iter())?;
-            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
+            store.update(&[RefEdit {
+                name: front_page(),
+                expected: Expected::Absent,
+                new: commits.last().copied(),
+            }])?;
             let early = store.reader();
             git(store.path(), &["repack", "-adq", "--depth=50", "--write-midx"]);
             store.refresh()?;
@@ -736,7 +816,10 @@ mod tests {
         let zeros = pack.add(ObjectKind::Blob, &vec![0; 64 << 20])?;
         pack.finish()?;
         let before = Instant::now();
-        assert_eq!(store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(), ErrorCode::Limit);
+        assert_eq!(
+            store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(),
+            ErrorCode::Limit
+        );
         // Not a matter of speed: the point is that it was not inflated, which takes far longer.
         assert!(before.elapsed() < Duration::from_secs(5));
         Ok(())
@@ -803,7 +886,11 @@ mod tests {
             let (_folder, store) = empty(format);
             let (objects, commits) = history(format, 3);
             store.write_durable(objects.iter())?;
-            store.update(&[RefEdit { name: layout::registry_log(), expected: Expected::Absent, new: Some(commits[2]) }])?;
+            store.update(&[RefEdit {
+                name: layout::registry_log(),
+                expected: Expected::Absent,
+                new: Some(commits[2]),
+            }])?;
             let marker = store.path().join("hook-ran");
             let hook = format!("touch {}; cat", marker.display());
             git(store.path(), &["replace", &commits[2].to_string(), &commits[0].to_string()]);
@@ -818,8 +905,8 @@ mod tests {
                 ("url./evil.insteadOf", "/"),
             ])?;
             fs::create_dir_all(store.path().join("info")).unwrap();
-            fs::write(store.path().join("info/grafts"), format!("{}\n", commits[2])).unwrap();
-            fs::write(store.path().join("shallow"), format!("{}\n", commits[2])).unwrap();
+            put(store.path().join("info/grafts"), format!("{}\n", commits[2]));
+            put(store.path().join("shallow"), format!("{}\n", commits[2]));
             let store = Store::open(store.path())?;
             let wanted = objects.read(ObjectKind::Commit, commits[2], STRUCTURE)?;
             assert_eq!(store.reader().read(ObjectKind::Commit, commits[2], STRUCTURE)?, wanted);
@@ -835,7 +922,10 @@ mod tests {
         let (_other_folder, other) = empty(ObjectFormat::Sha1);
         let (objects, commits) = history(ObjectFormat::Sha1, 2);
         store.write_durable(objects.iter())?;
-        fs::write(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display())).unwrap();
+        put(
+            other.objects_path().join("info/alternates"),
+            format!("{}\n", store.objects_path().display()),
+        );
         assert!(other.contains(commits[1]));
         assert_eq!(other.write_durable(objects.iter())?, 0);
         Ok(())
@@ -869,7 +959,12 @@ mod tests {
         let other = Store::open(store.path())?;
         let error = other.lock(Duration::from_millis(20), "gc").unwrap_err();
         assert_eq!(error.code(), ErrorCode::Conflict);
-        assert!(error.message().contains(&format!("process {}: accept since noon", std::process::id())), "{error}");
+        assert!(
+            error
+                .message()
+                .contains(&format!("process {}: accept since noon", std::process::id())),
+            "{error}"
+        );
         assert!(!error.message().contains('\u{1b}'));
         // Whoever waits long enough gets it.
         std::thread::scope(|scope| {
