@@ -829,6 +829,8 @@ mod tests {
         assert_eq!(code(write_tree(&mut objects, &[])), Some(ErrorCode::BadContents));
     }
 
+    type Files = &'static [(&'static str, &'static [u8])];
+
     #[test]
     fn limits_are_kept_to_the_last_byte() {
         let limits = Limits {
@@ -838,14 +840,14 @@ mod tests {
             path_bytes: 5,
             depth: 3,
         };
-        let add = |files: &[(&str, &[u8])]| {
+        let add = |files: Files| {
             let mut builder = ContentsBuilder::new(limits);
             for (text, bytes) in files {
                 builder.add(path(text), false, bytes)?;
             }
             builder.finish()
         };
-        let table: [(&[(&str, &[u8])], &[(&str, &[u8])]); 5] = [
+        let table: [(Files, Files); 5] = [
             (&[("a", b""), ("b", b""), ("c", b"")], &[("a", b""), ("b", b"")]),
             (&[("a", b"12345")], &[("a", b"1234")]),
             (&[("a", b"1234"), ("b", b"123")], &[("a", b"1234"), ("b", b"12")]),
