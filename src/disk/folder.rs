@@ -80,10 +80,7 @@ impl Selection {
             [] => None,
             include => Some(Globs::compile("include", include)?),
         };
-        Ok(Selection {
-            include,
-            exclude: Globs::compile("exclude", &patterns.exclude)?,
-        })
+        Ok(Selection { include, exclude: Globs::compile("exclude", &patterns.exclude)? })
     }
 
     /// Says whether a file, or a folder with all that is in it, is left out; the folders above it are known not to be.
@@ -127,11 +124,7 @@ impl Globs {
             if rest.split('/').any(|component| matches!(component, "" | "." | "..")) {
                 return Err(wrong("has an empty component, `.` or `..`"));
             }
-            let glob = if from_root.is_some() || rest.contains('/') {
-                rest.to_owned()
-            } else {
-                format!("**/{rest}")
-            };
+            let glob = if from_root.is_some() || rest.contains('/') { rest.to_owned() } else { format!("**/{rest}") };
             let glob = GlobBuilder::new(&glob)
                 .literal_separator(true)
                 .backslash_escape(true)
@@ -140,13 +133,9 @@ impl Globs {
             if only_folders { &mut folders } else { &mut anything }.add(glob);
         }
         let build = |set: GlobSetBuilder| {
-            set.build()
-                .map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
+            set.build().map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
         };
-        Ok(Globs {
-            anything: build(anything)?,
-            folders: build(folders)?,
-        })
+        Ok(Globs { anything: build(anything)?, folders: build(folders)? })
     }
 
     fn matches(&self, path: &Path, is_folder: bool) -> bool {
@@ -166,14 +155,10 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
     let mut found: Vec<Found> = Vec::new();
     let mut faults = Vec::new();
     let mut held = 0;
-    let walk = WalkDir::new(root)
-        .min_depth(1)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| {
-            let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
-        });
+    let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().filter_entry(|entry| {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
+    });
     for entry in walk {
         let entry = entry.map_err(|error| {
             let place = error.path().unwrap_or(root).to_owned();
@@ -202,11 +187,7 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
             break;
         }
         held += size;
-        found.push(Found {
-            path,
-            place: place.to_owned(),
-            seen,
-        });
+        found.push(Found { path, place: place.to_owned(), seen });
     }
     if found.is_empty() && faults.is_empty() {
         return Err(fault!(BadContents, "{}: there are no files to release", root.display())
@@ -326,15 +307,8 @@ impl FolderWriter {
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(fs::Permissions::from_mode(0o755));
         }
-        let scratch = builder
-            .tempdir_in(above)
-            .map_err(|error| io_fault(&error, "make a folder in", above))?;
-        Ok(FolderWriter {
-            target,
-            scratch,
-            folders: BTreeSet::new(),
-            files: Vec::new(),
-        })
+        let scratch = builder.tempdir_in(above).map_err(|error| io_fault(&error, "make a folder in", above))?;
+        Ok(FolderWriter { target, scratch, folders: BTreeSet::new(), files: Vec::new() })
     }
 
     /// Writes one file, mode 0644 or 0755 less the umask, and the folders above it. That `bytes` are those of `file` is the caller's word.
@@ -359,10 +333,7 @@ impl FolderWriter {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.exec { 0o755 } else { 0o644 });
-        options
-            .open(&place)
-            .and_then(|mut handle| handle.write_all(bytes))
-            .map_err(|error| self.failed(&error, file))?;
+        options.open(&place).and_then(|mut handle| handle.write_all(bytes)).map_err(|error| self.failed(&error, file))?;
         self.files.push(place);
         Ok(())
     }
@@ -444,10 +415,7 @@ mod tests {
 
     fn patterns(include: &[&str], exclude: &[&str]) -> Patterns {
         let own = |list: &[&str]| list.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Patterns {
-            include: own(include),
-            exclude: own(exclude),
-        }
+        Patterns { include: own(include), exclude: own(exclude) }
     }
 
     fn collected(root: &Path, patterns: &Patterns, limits: &Limits) -> Result<(Collected, MemoryObjects)> {
@@ -472,31 +440,12 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let walk = WalkDir::new(folder).min_depth(1).sort_by_file_name();
-        walk.into_iter()
-            .map(|entry| {
-                entry
-                    .unwrap()
-                    .path()
-                    .strip_prefix(folder)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned()
-            })
-            .collect()
+        walk.into_iter().map(|entry| entry.unwrap().path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn a_folder_comes_back_as_it_was() {
-        let root = folder(&[
-            "README.md",
-            "src/a.rs",
-            "src/b/c.rs",
-            "src-x",
-            "caf\u{e9}/d",
-            "bin/run",
-            ".gitignore",
-        ]);
+        let root = folder(&["README.md", "src/a.rs", "src/b/c.rs", "src-x", "caf\u{e9}/d", "bin/run", ".gitignore"]);
         fs::set_permissions(root.path().join("bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
         // Whether others can execute it does not count.
         fs::set_permissions(root.path().join("src-x"), fs::Permissions::from_mode(0o655)).unwrap();
@@ -506,31 +455,16 @@ mod tests {
         let elsewhere = TempDir::new().unwrap();
         let target = elsewhere.path().join("deep/1.0.0");
         let mut writer = FolderWriter::new(&target).unwrap();
-        let read = read_tree(&objects, collected.tree, &Limits::default(), |file, bytes| {
-            writer.add(file, bytes)
-        })
-        .unwrap();
+        let read = read_tree(&objects, collected.tree, &Limits::default(), |file, bytes| writer.add(file, bytes)).unwrap();
         assert_eq!(read, collected.contents);
         assert!(!target.exists(), "nothing is there before all is");
         writer.finish().unwrap();
 
         let (again, _) = self::collected(&target, &Patterns::default(), &Limits::default()).unwrap();
         assert_eq!(again, collected);
-        let exec: Vec<&str> = again
-            .contents
-            .files()
-            .iter()
-            .filter(|file| file.exec)
-            .map(|file| file.path.as_str())
-            .collect();
+        let exec: Vec<&str> = again.contents.files().iter().filter(|file| file.exec).map(|file| file.path.as_str()).collect();
         assert_eq!(exec, ["bin/run"]);
-        assert_eq!(
-            names(&elsewhere.path().join("deep"))
-                .iter()
-                .filter(|name| !name.contains('/'))
-                .count(),
-            1
-        );
+        assert_eq!(names(&elsewhere.path().join("deep")).iter().filter(|name| !name.contains('/')).count(), 1);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let usual = folder(&["d/f"]);
         assert_eq!(mode(&target.join("src/a.rs")), mode(&usual.path().join("d/f")));
@@ -541,34 +475,11 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_they_mean_to_git() {
-        let root = folder(&[
-            "a.log",
-            "a.txt",
-            "doc/a.log",
-            "doc/b.txt",
-            "src/doc/c.txt",
-            "src/x/y.txt",
-            "target/t",
-            "src/target",
-        ]);
+        let root =
+            folder(&["a.log", "a.txt", "doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/x/y.txt", "target/t", "src/target"]);
         for (include, exclude, expected) in [
-            (
-                &[][..],
-                &["*.log"][..],
-                &["a.txt", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"][..],
-            ),
-            (
-                &[],
-                &["/a.*"],
-                &[
-                    "doc/a.log",
-                    "doc/b.txt",
-                    "src/doc/c.txt",
-                    "src/target",
-                    "src/x/y.txt",
-                    "target/t",
-                ],
-            ),
+            (&[][..], &["*.log"][..], &["a.txt", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"][..]),
+            (&[], &["/a.*"], &["doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"]),
             (&[], &["doc", "target/"], &["a.log", "a.txt", "src/target", "src/x/y.txt"]),
             (&[], &["/doc", "target", "./src/x/"], &["a.log", "a.txt", "src/doc/c.txt"]),
             (&["src"], &[], &["src/doc/c.txt", "src/target", "src/x/y.txt"]),
@@ -609,10 +520,7 @@ mod tests {
             "b/c",
             ".gitignore",
         ]);
-        assert_eq!(
-            paths_of(root.path(), &Patterns::default()),
-            Ok(vec![".gitignore".into(), "a".into(), "b/c".into()])
-        );
+        assert_eq!(paths_of(root.path(), &Patterns::default()), Ok(vec![".gitignore".into(), "a".into(), "b/c".into()]));
     }
 
     #[test]
@@ -635,10 +543,7 @@ mod tests {
         }
         assert!(error.hints().iter().all(|hint| hint.contains("exclude")));
         assert_eq!(paths_of(root.path(), &patterns(&["a"], &[])), Ok(vec!["a".into()]));
-        assert_eq!(
-            paths_of(root.path(), &patterns(&[], &["*link", "socket", "not-*"])),
-            Ok(vec!["a".into()])
-        );
+        assert_eq!(paths_of(root.path(), &patterns(&[], &["*link", "socket", "not-*"])), Ok(vec!["a".into()]));
     }
 
     #[test]
@@ -657,19 +562,13 @@ mod tests {
         paths.push("src/b");
         let error = refusal(folder(&paths).path());
         assert!(error.message().starts_with("26 faults: "), "{error}");
-        assert!(
-            error.message().contains("\"19:\"") && !error.message().contains("\"20:\""),
-            "{error}"
-        );
+        assert!(error.message().contains("\"19:\"") && !error.message().contains("\"20:\""), "{error}");
         assert!(error.message().ends_with("; and 6 more"), "{error}");
         let error = refusal(folder(&["a:", "Src/a", "src/b", "x/HEAD", "x/objects/a", "x/refs/b"]).path());
         assert!(error.message().starts_with("3 faults: "), "{error}");
         let git = folder(&["a", "b/.gitmodules", "c/.gitmodules"]);
         let error = refusal(git.path());
-        assert!(
-            error.message().contains("\"b/.gitmodules\"") && error.message().contains("\"c/.gitmodules\""),
-            "{error}"
-        );
+        assert!(error.message().contains("\"b/.gitmodules\"") && error.message().contains("\"c/.gitmodules\""), "{error}");
     }
 
     #[test]
@@ -680,34 +579,10 @@ mod tests {
         assert_eq!(refusal(root.path()).code(), ErrorCode::Limit);
         fs::remove_file(root.path().join("d")).unwrap();
         for (limits, expected) in [
-            (
-                Limits {
-                    files: 3,
-                    ..Limits::default()
-                },
-                None,
-            ),
-            (
-                Limits {
-                    files: 2,
-                    ..Limits::default()
-                },
-                Some(ErrorCode::Limit),
-            ),
-            (
-                Limits {
-                    release_bytes: 3,
-                    ..Limits::default()
-                },
-                None,
-            ),
-            (
-                Limits {
-                    release_bytes: 2,
-                    ..Limits::default()
-                },
-                Some(ErrorCode::Limit),
-            ),
+            (Limits { files: 3, ..Limits::default() }, None),
+            (Limits { files: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
+            (Limits { release_bytes: 3, ..Limits::default() }, None),
+            (Limits { release_bytes: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
         ] {
             let outcome = collected(root.path(), &Patterns::default(), &limits);
             assert_eq!(outcome.err().map(|error| error.code()), expected, "{limits:?}");
@@ -720,12 +595,7 @@ mod tests {
         let selection = Selection::compile(&Patterns::default()).unwrap();
         let found = survey(root.path(), &selection, &Limits::default()).unwrap();
         assert_eq!(read_whole(&found[0]), Ok(b"a".to_vec()));
-        OpenOptions::new()
-            .append(true)
-            .open(&found[0].place)
-            .unwrap()
-            .write_all(b"more")
-            .unwrap();
+        OpenOptions::new().append(true).open(&found[0].place).unwrap().write_all(b"more").unwrap();
         let set_time = |place: &Path, time| File::options().write(true).open(place).unwrap().set_modified(time).unwrap();
         set_time(&found[1].place, std::time::UNIX_EPOCH);
         // Another file of the same length and time.

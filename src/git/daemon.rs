@@ -21,21 +21,12 @@ impl Daemon {
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut server = Program::git()
-                .args([
-                    "daemon",
-                    "--verbose",
-                    "--export-all",
-                    "--reuseaddr",
-                    "--enable=receive-pack",
-                    "--listen=127.0.0.1",
-                ])
+                .args(["daemon", "--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
                 .arg(format!("--port={port}"))
                 .arg(format!("--base-path={}", folder.display()))
                 .start_server()
                 .unwrap();
-            let mut log = BufReader::new(server.stderr.take().unwrap())
-                .lines()
-                .map_while(std::result::Result::ok);
+            let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(std::result::Result::ok);
             // It says so once it listens, and ends where it cannot.
             let ready = log.any(|line| line.ends_with("Ready to rumble"));
             // Nobody reads on, but a full pipe would stop it.

@@ -65,14 +65,8 @@ pub(crate) fn history(format: ObjectFormat, length: usize) -> (MemoryObjects, Ve
     let mut entries = Vec::new();
     let mut commits: Vec<GitId> = Vec::new();
     for number in 0..length {
-        let id = objects
-            .write(ObjectKind::Blob, format!("file {number}\n").as_bytes())
-            .unwrap();
-        entries.push(Entry {
-            name: format!("f{number}"),
-            mode: Mode::File,
-            id,
-        });
+        let id = objects.write(ObjectKind::Blob, format!("file {number}\n").as_bytes()).unwrap();
+        entries.push(Entry { name: format!("f{number}"), mode: Mode::File, id });
         let tree = Tree::new(entries.clone()).unwrap().write(&mut objects).unwrap();
         let parent = commits.last().map(|id| format!("parent {id}\n")).unwrap_or_default();
         let who = format!("Alice <alice@example.org> {} +0000", 1_700_000_000 + number);

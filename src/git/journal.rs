@@ -32,6 +32,11 @@ impl Store {
         sync_folders(&BTreeSet::from([self.path().to_owned()]))
     }
 
+    /// Says whether a process that moved references was killed, or is at it.
+    pub fn has_journal(&self) -> bool {
+        self.path().join(FILE).exists()
+    }
+
     /// Reads what a killed process was about to move; empty where none was.
     ///
     /// # Errors

@@ -180,12 +180,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_git() {
-        for good in [
-            "refs/x",
-            "refs/heads/main",
-            "refs/attestations/acme.example/wasi/http",
-            "refs/a/@",
-        ] {
+        for good in ["refs/x", "refs/heads/main", "refs/attestations/acme.example/wasi/http", "refs/a/@"] {
             assert!(name(good).is_ok(), "{good}");
         }
         for bad in [
@@ -244,19 +239,10 @@ mod tests {
         }
         assert_eq!(parse_package(&package(&http)), Some(http.clone()));
         assert_eq!(parse_incoming(&incoming(&http, id)), Some((http.clone(), id)));
-        for other in [
-            "refs/packages/wasi/http/x",
-            "refs/packages/wasi",
-            "refs/packages/Wasi/http",
-            "refs/decisions/wasi/http",
-        ] {
+        for other in ["refs/packages/wasi/http/x", "refs/packages/wasi", "refs/packages/Wasi/http", "refs/decisions/wasi/http"] {
             assert_eq!(parse_package(&name(other)?), None, "{other}");
         }
-        for other in [
-            "refs/incoming/wasi/http",
-            "refs/incoming/wasi/http/12",
-            "refs/packages/wasi/http",
-        ] {
+        for other in ["refs/incoming/wasi/http", "refs/incoming/wasi/http/12", "refs/packages/wasi/http"] {
             assert_eq!(parse_incoming(&name(other)?), None, "{other}");
         }
         Ok(())

@@ -101,11 +101,7 @@ impl PackWriter {
         });
         self.deflate = deflate;
         done?;
-        self.entries.push(Entry {
-            id,
-            crc: crc.finalize(),
-            offset,
-        });
+        self.entries.push(Entry { id, crc: crc.finalize(), offset });
         Ok(())
     }
 
@@ -167,8 +163,7 @@ impl PackWriter {
         index.as_file().sync_all()?;
         let stem = format!("pack-{}", crate::model::digest::hex(&trailer));
         // The index makes a pack visible, so it is named last. A pack of the same name has the same bytes.
-        file.persist(self.folder.join(format!("{stem}.pack")))
-            .map_err(|failed| failed.error)?;
+        file.persist(self.folder.join(format!("{stem}.pack"))).map_err(|failed| failed.error)?;
         let path = self.folder.join(format!("{stem}.idx"));
         index.persist(&path).map_err(|failed| failed.error)?;
         sync_folder(&self.folder)?;
@@ -255,10 +250,7 @@ impl Default for Deflate {
 
 impl Deflate {
     pub(crate) fn new(level: i32) -> Self {
-        Deflate {
-            state: zlib_rs::Deflate::new(level.clamp(1, 9), true, 15),
-            buffer: vec![0; 32 * 1024],
-        }
+        Deflate { state: zlib_rs::Deflate::new(level.clamp(1, 9), true, 15), buffer: vec![0; 32 * 1024] }
     }
 
     /// Compresses the parts to one zlib stream, and gives it out in pieces.
@@ -266,11 +258,7 @@ impl Deflate {
         self.state.reset();
         for (number, part) in parts.iter().enumerate() {
             let last = number + 1 == parts.len();
-            let flush = if last {
-                zlib_rs::DeflateFlush::Finish
-            } else {
-                zlib_rs::DeflateFlush::NoFlush
-            };
+            let flush = if last { zlib_rs::DeflateFlush::Finish } else { zlib_rs::DeflateFlush::NoFlush };
             let mut rest = *part;
             loop {
                 let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
@@ -409,17 +397,12 @@ mod tests {
         let mut ids = Vec::new();
         for size in sizes {
             // Bytes that do not compress, so that the compressor's buffer fills too.
-            let bytes: Vec<u8> = (0..size as u32)
-                .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..size as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
             ids.push(pack.add(ObjectKind::Blob, &bytes)?);
         }
         pack.finish()?;
         for (id, size) in ids.iter().zip(sizes) {
-            assert_eq!(
-                git(store.path(), &["cat-file", "-s", &id.to_string()]).trim(),
-                size.to_string()
-            );
+            assert_eq!(git(store.path(), &["cat-file", "-s", &id.to_string()]).trim(), size.to_string());
         }
         assert_sound(store.path());
         Ok(())
@@ -452,14 +435,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pack-x.idx");
         write_index(&mut File::create(&path).unwrap(), ObjectFormat::Sha1, &entries, &[7; 20]).unwrap();
-        let listing = super::super::program::Program::git()
-            .arg("show-index")
-            .input(std::fs::read(&path).unwrap())
-            .run()?;
-        let wanted: String = entries
-            .iter()
-            .map(|entry| format!("{} {} ({:08x})\n", entry.offset, entry.id, entry.crc))
-            .collect();
+        let listing = super::super::program::Program::git().arg("show-index").input(std::fs::read(&path).unwrap()).run()?;
+        let wanted: String = entries.iter().map(|entry| format!("{} {} ({:08x})\n", entry.offset, entry.id, entry.crc)).collect();
         assert_eq!(String::from_utf8_lossy(&listing.stdout), wanted);
         Ok(())
     }

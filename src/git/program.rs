@@ -198,11 +198,7 @@ impl Output {
 
 /// Joins lines, escapes what a terminal would obey, and cuts at some 600 characters.
 pub fn in_one_line(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
     let mut line = String::new();
     for (count, c) in lines.join("; ").chars().enumerate() {
         if count == WORDS_MAX {
@@ -392,11 +388,7 @@ impl<'a> Program<'a> {
             }
             command.current_dir(folder);
         }
-        command.stdin(if self.input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        });
+        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own can be ended as a whole; but only the terminal's own group may ask the person at it.
         #[cfg(unix)]
@@ -452,22 +444,14 @@ impl<'a> Program<'a> {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(TICK);
             }
-            if let Some(status) = child
-                .try_wait()
-                .map_err(|why| fault!(Git, "waiting for {}: {why}", self.name))?
-            {
+            if let Some(status) = child.try_wait().map_err(|why| fault!(Git, "waiting for {}: {why}", self.name))? {
                 return Ok(status);
             }
             stdout.check(self.name)?;
             if let Some(deadline) = self.deadline
                 && started.elapsed() >= deadline
             {
-                return Err(fault!(
-                    Network,
-                    "{} did not end within {} seconds",
-                    self.name,
-                    deadline.as_secs_f32()
-                ));
+                return Err(fault!(Network, "{} did not end within {} seconds", self.name, deadline.as_secs_f32()));
             }
             if let Some(guard) = &mut self.guard {
                 guard()?;
@@ -507,10 +491,7 @@ struct Captured {
 
 impl Capture {
     fn start(pipe: Option<impl Read + Send + 'static>, max: usize, keep: Keep, closed: mpsc::Sender<()>) -> Self {
-        let capture = Capture(Arc::new(Mutex::new(Captured {
-            max,
-            ..Captured::default()
-        })));
+        let capture = Capture(Arc::new(Mutex::new(Captured { max, ..Captured::default() })));
         let written = capture.clone();
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
@@ -599,15 +580,9 @@ mod tests {
             ("safe.directory", "/srv/a"),
         ];
         let found = environment.transport_config()?;
-        assert_eq!(
-            found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(),
-            wanted
-        );
+        assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), wanted);
         // And a git that is run sees exactly this.
-        let seen = Program::git()
-            .environment(&environment)
-            .with_transport_config(true)
-            .in_folder(home.path());
+        let seen = Program::git().environment(&environment).with_transport_config(true).in_folder(home.path());
         let seen = seen.args(["config", "--null", "--list"]).run()?;
         let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
         let wanted: String = wanted.iter().map(|(key, value)| format!("{key}\n{value}\0")).collect();
@@ -620,11 +595,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         put(home.path().join(".gitconfig"), "[credential]\n helper = store\n");
         let environment = with_home(home.path(), &[]);
-        let output = Program::git()
-            .environment(&environment)
-            .in_folder(home.path())
-            .args(["config", "--list"])
-            .run()?;
+        let output = Program::git().environment(&environment).in_folder(home.path()).args(["config", "--list"]).run()?;
         assert_eq!(output.stdout, b"");
         assert!(environment.0.transport.get().is_none());
         Ok(())
@@ -677,11 +648,7 @@ mod tests {
 
     #[test]
     fn too_much_output_ends_the_program() {
-        let run = Program::git()
-            .config("alias.endless", "!yes")
-            .arg("endless")
-            .output_max(100_000)
-            .run();
+        let run = Program::git().config("alias.endless", "!yes").arg("endless").output_max(100_000).run();
         assert_eq!(run.unwrap_err().code(), ErrorCode::Limit);
     }
 
@@ -719,10 +686,7 @@ mod tests {
 
     #[test]
     fn words_of_others_are_one_bounded_line_without_commands_to_the_terminal() {
-        assert_eq!(
-            in_one_line("fatal: a\n\n  b\u{1b}[31m\u{202e}\n"),
-            "fatal: a; b\\u{1b}[31m\\u{202e}"
-        );
+        assert_eq!(in_one_line("fatal: a\n\n  b\u{1b}[31m\u{202e}\n"), "fatal: a; b\\u{1b}[31m\\u{202e}");
         assert!(in_one_line(&"x".repeat(5000)).chars().count() <= WORDS_MAX + 1);
     }
 }

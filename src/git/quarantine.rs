@@ -82,17 +82,10 @@ impl Quarantine {
         }
         if !lines.is_empty() {
             let path = folder.path().join("objects/info/alternates");
-            File::create_new(&path)
-                .and_then(|mut file| file.write_all(&lines))
-                .map_err(|why| io_error(&path, &why))?;
+            File::create_new(&path).and_then(|mut file| file.write_all(&lines)).map_err(|why| io_error(&path, &why))?;
         }
         let store = Store::open(folder.path())?;
-        Ok(Quarantine {
-            _owned: store.lock(Duration::ZERO, "quarantine")?,
-            store,
-            alternates: absolute,
-            folder,
-        })
+        Ok(Quarantine { _owned: store.lock(Duration::ZERO, "quarantine")?, store, alternates: absolute, folder })
     }
 
     /// Deletes the quarantines in a store's folder that killed processes left, and returns how many there were.
@@ -202,11 +195,7 @@ impl Quarantine {
                 continue;
             }
             for name in names(&objects.join(&folder))? {
-                let rank = if is_fan_out && name.len() == self.store.format().id_len() * 2 - 2 {
-                    Some(0)
-                } else {
-                    rank(&name)
-                };
+                let rank = if is_fan_out && name.len() == self.store.format().id_len() * 2 - 2 { Some(0) } else { rank(&name) };
                 // Half of a pack that a failed fetch left stays behind.
                 if let Some(rank) = rank {
                     moves.push((rank, folder.clone(), name));
@@ -219,9 +208,7 @@ impl Quarantine {
             .iter()
             .map(|(_, folder, name)| {
                 let path = objects.join(folder).join(name);
-                File::open(&path)
-                    .map(|file| (path.clone(), file))
-                    .map_err(|why| io_error(&path, &why))
+                File::open(&path).map(|file| (path.clone(), file)).map_err(|why| io_error(&path, &why))
             })
             .collect::<Result<Vec<_>>>()?;
         let to_sync: Vec<(&Path, &File)> = files.iter().map(|(path, file)| (path.as_path(), file)).collect();
@@ -336,11 +323,7 @@ mod tests {
             for (id, kind, bytes) in new.iter() {
                 assert_eq!(store.reader().read(kind, id, 1 << 20)?, bytes);
             }
-            store.update(&[RefEdit {
-                name: front_page(),
-                expected: Expected::Absent,
-                new: commits.last().copied(),
-            }])?;
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
             assert_sound(store.path());
             // Nothing is left, and keeping it again is no error.
             quarantine.keep(&store)?;
@@ -362,18 +345,11 @@ mod tests {
         let name = |n: usize| format!("refs/held/n{n}").parse::<RefName>().unwrap();
         let refs: Vec<(RefName, GitId)> = (0..300).map(|n| (name(n), commits[n % 2])).collect();
         quarantine.set_refs(&refs)?;
-        quarantine.store().update(&[RefEdit {
-            name: name(7),
-            expected: Expected::At(commits[1]),
-            new: Some(commits[0]),
-        }])?;
+        quarantine.store().update(&[RefEdit { name: name(7), expected: Expected::At(commits[1]), new: Some(commits[0]) }])?;
         quarantine.set_ref(&name(8), commits[2])?;
         quarantine.set_ref(&name(7), commits[2])?;
         assert_eq!(git(quarantine.path(), &["for-each-ref"]).lines().count(), 300);
-        assert_eq!(
-            git(quarantine.path(), &["rev-parse", name(7).as_str(), name(8).as_str()]),
-            format!("{0}\n{0}\n", commits[2])
-        );
+        assert_eq!(git(quarantine.path(), &["rev-parse", name(7).as_str(), name(8).as_str()]), format!("{0}\n{0}\n", commits[2]));
         assert_eq!(quarantine.store().reference(&name(9))?, Some(commits[1]));
         Ok(())
     }

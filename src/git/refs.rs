@@ -99,25 +99,17 @@ impl References {
             Ok(_) => {}
             // A folder in its place holds other references, or nothing.
             Err(why)
-                if matches!(
-                    why.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
-                ) =>
+                if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) =>
             {
                 return Ok(None);
             }
             Err(why) => return Err(io_error(&path, &why)),
         }
         if bytes.starts_with(b"ref:") {
-            return Err(fault!(
-                BadRepository,
-                "{name} is a symbolic reference, expected one that names an object"
-            )
-            .hint("a registry has no symbolic references; remove it with: git symbolic-ref --delete"));
+            return Err(fault!(BadRepository, "{name} is a symbolic reference, expected one that names an object")
+                .hint("a registry has no symbolic references; remove it with: git symbolic-ref --delete"));
         }
-        let id = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim_ascii_end().parse::<GitId>().ok());
+        let id = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_ascii_end().parse::<GitId>().ok());
         match id {
             Some(id) if id.format() == self.format => Ok(Some(id)),
             _ => Err(fault!(
@@ -137,19 +129,12 @@ impl References {
             return Ok(None);
         }
         let kind = super::store::gix_kind(self.format);
-        gix::refs::packed::Buffer::open(path, PACKED_MAP_MIN, kind)
-            .map(Some)
-            .map_err(|why| self.packed_broken(&why))
+        gix::refs::packed::Buffer::open(path, PACKED_MAP_MIN, kind).map(Some).map_err(|why| self.packed_broken(&why))
     }
 
     fn packed_broken(&self, why: &dyn std::fmt::Display) -> crate::model::error::Error {
-        fault!(
-            BadRepository,
-            "{} is broken: {}",
-            self.packed_path().display(),
-            in_one_line(&why.to_string())
-        )
-        .hint("git fsck says more")
+        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string()))
+            .hint("git fsck says more")
     }
 
     fn find_packed(&self, packed: &gix::refs::packed::Buffer, name: &str) -> Result<Option<GitId>> {
@@ -198,11 +183,7 @@ impl References {
     fn walk(&self, folder: &str, prefix: &str, depth: usize, found: &mut BTreeSet<RefName>) -> Result<()> {
         let path = self.root.join(folder);
         if depth > DEPTH_MAX {
-            return Err(fault!(
-                BadRepository,
-                "{} is nested deeper than {DEPTH_MAX} folders",
-                path.display()
-            ));
+            return Err(fault!(BadRepository, "{} is nested deeper than {DEPTH_MAX} folders", path.display()));
         }
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -235,12 +216,7 @@ impl References {
         for edit in edits {
             let ids = [edit.new, edit.expected.id()];
             if let Some(foreign) = ids.into_iter().flatten().find(|id| id.format() != self.format) {
-                return Err(fault!(
-                    Bug,
-                    "{} is to name {foreign} in a {} repository",
-                    edit.name,
-                    self.format
-                ));
+                return Err(fault!(Bug, "{} is to name {foreign} in a {} repository", edit.name, self.format));
             }
             if sorted.insert(&edit.name, edit).is_some() {
                 return Err(fault!(Bug, "{} is to be changed twice at once", edit.name));
@@ -257,11 +233,8 @@ impl References {
         for (edit, _) in &locked {
             self.compare(edit, packed.as_ref())?;
         }
-        let removed: BTreeSet<&str> = locked
-            .iter()
-            .filter(|(edit, _)| edit.new.is_none())
-            .map(|(edit, _)| edit.name.as_str())
-            .collect();
+        let removed: BTreeSet<&str> =
+            locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
         let mut in_packed = false;
         if let Some(packed) = &packed {
             for name in &removed {
@@ -270,17 +243,11 @@ impl References {
         }
         drop(packed);
 
-        let files: Vec<(&Lock, String)> = locked
-            .iter()
-            .filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n"))))
-            .collect();
+        let files: Vec<(&Lock, String)> =
+            locked.iter().filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n")))).collect();
         write_all_synced(&files)?;
 
-        let without_removed = if in_packed {
-            Some(self.packed_without(&removed)?)
-        } else {
-            None
-        };
+        let without_removed = if in_packed { Some(self.packed_without(&removed)?) } else { None };
 
         let mut removals = Vec::new();
         for (edit, lock) in locked {
@@ -321,11 +288,7 @@ impl References {
                 Ok(()) => {}
                 Err(why) if why.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
                 Err(why) if matches!(why.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
-                    return Err(fault!(
-                        Conflict,
-                        "{name} cannot exist beside a reference {}",
-                        folder.display()
-                    ));
+                    return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", folder.display()));
                 }
                 Err(why) => return Err(io_error(folder, &why)),
             }
@@ -360,15 +323,9 @@ impl References {
                 return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", &text[..slash]));
             }
         }
-        let mut below = packed
-            .iter_prefixed(format!("{text}/").into())
-            .map_err(|why| self.packed_broken(&why))?;
+        let mut below = packed.iter_prefixed(format!("{text}/").into()).map_err(|why| self.packed_broken(&why))?;
         match below.next() {
-            Some(Ok(other)) => Err(fault!(
-                Conflict,
-                "{name} cannot exist beside a reference {}",
-                other.name.as_bstr()
-            )),
+            Some(Ok(other)) => Err(fault!(Conflict, "{name} cannot exist beside a reference {}", other.name.as_bstr())),
             Some(Err(why)) => Err(self.packed_broken(&why)),
             None => Ok(()),
         }
@@ -386,14 +343,9 @@ impl References {
         while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
             // A line that begins with `^` belongs to the one before it.
             if !line.starts_with(b"^") {
-                let name = line
-                    .iter()
-                    .position(|b| *b == b' ')
-                    .map(|space| line[space + 1..].trim_ascii_end());
+                let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());
                 dropped = !line.starts_with(b"#")
-                    && name
-                        .and_then(|name| std::str::from_utf8(name).ok())
-                        .is_some_and(|name| names.contains(name));
+                    && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
             }
             if !dropped {
                 out.write_all(&line).map_err(at)?;
@@ -449,12 +401,7 @@ impl Lock {
         loop {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    return Ok(Lock {
-                        resource: resource.to_owned(),
-                        path,
-                        file,
-                        held: true,
-                    });
+                    return Ok(Lock { resource: resource.to_owned(), path, file, held: true });
                 }
                 Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
                     if Instant::now() >= until {
@@ -485,11 +432,7 @@ impl Lock {
     /// Removes the file that the lock is for.
     fn remove_resource(self) -> Result<()> {
         // In the place of a packed reference there may be an empty folder.
-        if self.resource.is_dir() {
-            Ok(())
-        } else {
-            remove_if_there(&self.resource)
-        }
+        if self.resource.is_dir() { Ok(()) } else { remove_if_there(&self.resource) }
     }
 }
 
@@ -515,9 +458,7 @@ fn remove_empty_folders(folder: &Path, depth: usize) -> io::Result<()> {
 /// together.
 fn write_all_synced(files: &[(&Lock, String)]) -> Result<()> {
     for (lock, text) in files {
-        (&lock.file)
-            .write_all(text.as_bytes())
-            .map_err(|why| io_error(&lock.path, &why))?;
+        (&lock.file).write_all(text.as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
     }
     let files: Vec<(&Path, &File)> = files.iter().map(|(lock, _)| (lock.path.as_path(), &lock.file)).collect();
     sync_files(&files)
@@ -527,24 +468,16 @@ fn write_all_synced(files: &[(&Lock, String)]) -> Result<()> {
 pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
     /// More at once does not help.
     const AT_ONCE: usize = 8;
-    let sync = |files: &[(&Path, &File)]| {
-        files
-            .iter()
-            .try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))
-    };
+    let sync =
+        |files: &[(&Path, &File)]| files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)));
     if files.len() < 3 {
         return sync(files);
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = files
-            .chunks(files.len().div_ceil(AT_ONCE))
-            .map(|chunk| scope.spawn(move || sync(chunk)))
-            .collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked")))
-        })
+        let threads: Vec<_> = files.chunks(files.len().div_ceil(AT_ONCE)).map(|chunk| scope.spawn(move || sync(chunk))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
     })
 }
 
@@ -576,11 +509,7 @@ mod tests {
     }
 
     fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
-        RefEdit {
-            name: name(text),
-            expected: expected.into(),
-            new,
-        }
+        RefEdit { name: name(text), expected: expected.into(), new }
     }
 
     /// A repository with four commits and no reference.
@@ -602,11 +531,7 @@ mod tests {
             ])?;
             let listed = |store: &Store| git(store.path(), &["for-each-ref", "--format=%(objectname) %(refname)"]);
             let ours = |store: &Store| -> Result<String> {
-                Ok(store
-                    .references("refs/")?
-                    .iter()
-                    .map(|(name, id)| format!("{id} {name}\n"))
-                    .collect())
+                Ok(store.references("refs/")?.iter().map(|(name, id)| format!("{id} {name}\n")).collect())
             };
             assert_eq!(listed(&store), ours(&store)?);
             git(store.path(), &["pack-refs", "--all", "--prune"]);
@@ -618,15 +543,8 @@ mod tests {
             store.update(&[edit("refs/packages/wasi/a", None, Some(ids[3]))])?;
             assert_eq!(store.reference(&name("refs/packages/wasi/http"))?, Some(ids[3]));
             assert_eq!(listed(&store), ours(&store)?);
-            let wasi: Vec<String> = store
-                .references(layout::PACKAGES)?
-                .iter()
-                .map(|(name, _)| name.to_string())
-                .collect();
-            assert_eq!(
-                wasi,
-                ["refs/packages/wasi/a", "refs/packages/wasi/http", "refs/packages/wasi/io"]
-            );
+            let wasi: Vec<String> = store.references(layout::PACKAGES)?.iter().map(|(name, _)| name.to_string()).collect();
+            assert_eq!(wasi, ["refs/packages/wasi/a", "refs/packages/wasi/http", "refs/packages/wasi/io"]);
             assert_eq!(store.references("refs/packages/wasi/h")?.len(), 1);
             assert_eq!(store.references("refs/packages/was/")?, []);
             // And gone, from both places.
@@ -646,44 +564,21 @@ mod tests {
     #[test]
     fn one_reference_that_is_not_what_was_expected_keeps_all_as_they_are() -> Result<()> {
         let (_folder, store, ids) = four(ObjectFormat::Sha1);
-        store.update(&[
-            edit("refs/packages/a/a", None, Some(ids[0])),
-            edit("refs/packages/b/b", None, Some(ids[0])),
-        ])?;
+        store.update(&[edit("refs/packages/a/a", None, Some(ids[0])), edit("refs/packages/b/b", None, Some(ids[0]))])?;
         for (wrong, both) in [
-            (
-                edit("refs/packages/b/b", Some(ids[1]), Some(ids[2])),
-                [ids[0].to_string(), ids[1].to_string()],
-            ),
-            (
-                edit("refs/packages/b/b", None, Some(ids[2])),
-                [ids[0].to_string(), "not to exist".into()],
-            ),
+            (edit("refs/packages/b/b", Some(ids[1]), Some(ids[2])), [ids[0].to_string(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", None, Some(ids[2])), [ids[0].to_string(), "not to exist".into()]),
             // Even where it is what it would become.
-            (
-                edit("refs/packages/b/b", None, Some(ids[0])),
-                [ids[0].to_string(), "not to exist".into()],
-            ),
-            (
-                edit("refs/packages/c/c", Some(ids[1]), Some(ids[2])),
-                ["does not exist".into(), ids[1].to_string()],
-            ),
-            (
-                edit("refs/packages/b/b", Some(ids[1]), None),
-                [ids[0].to_string(), ids[1].to_string()],
-            ),
+            (edit("refs/packages/b/b", None, Some(ids[0])), [ids[0].to_string(), "not to exist".into()]),
+            (edit("refs/packages/c/c", Some(ids[1]), Some(ids[2])), ["does not exist".into(), ids[1].to_string()]),
+            (edit("refs/packages/b/b", Some(ids[1]), None), [ids[0].to_string(), ids[1].to_string()]),
         ] {
-            let error = store
-                .update(&[edit("refs/packages/a/a", Some(ids[0]), Some(ids[1])), wrong.clone()])
-                .unwrap_err();
+            let error = store.update(&[edit("refs/packages/a/a", Some(ids[0]), Some(ids[1])), wrong.clone()]).unwrap_err();
             assert_eq!(error.code(), ErrorCode::Conflict);
             for part in both.iter().map(String::as_str).chain([wrong.name.as_str()]) {
                 assert!(error.message().contains(part), "{part} not in {error}");
             }
-            assert_eq!(
-                store.references("refs/")?,
-                [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]
-            );
+            assert_eq!(store.references("refs/")?, [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]);
             assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 2);
         }
         let locks = fs::read_dir(store.path().join("refs/packages/a")).unwrap().count();
@@ -711,12 +606,7 @@ mod tests {
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
-            assert!(
-                results
-                    .into_iter()
-                    .filter_map(Result::err)
-                    .all(|error| error.code() == ErrorCode::Conflict)
-            );
+            assert!(results.into_iter().filter_map(Result::err).all(|error| error.code() == ErrorCode::Conflict));
             assert_eq!(store.reference(&name(target))?, Some(to));
         }
         Ok(())
@@ -755,10 +645,7 @@ mod tests {
             // A folder that a deleted reference left is no obstacle.
             store.update(&[edit("refs/packages/a/b", Some(ids[0]), None)])?;
             store.update(&[edit("refs/packages/a", None, Some(ids[1]))])?;
-            assert_eq!(
-                git(store.path(), &["for-each-ref", "--format=%(refname)"]),
-                "refs/packages/a\n"
-            );
+            assert_eq!(git(store.path(), &["for-each-ref", "--format=%(refname)"]), "refs/packages/a\n");
         }
         Ok(())
     }
@@ -775,11 +662,7 @@ mod tests {
         assert_eq!(store.reference(&layout::registry_log())?, Some(ids[0]));
         for broken in ["", "\n", "0123\n", &format!("{}\n", ObjectFormat::Sha256.empty_tree())] {
             put(store.path().join(a.as_str()), broken);
-            assert_eq!(
-                store.reference(&a).unwrap_err().code(),
-                ErrorCode::BadRepository,
-                "{broken:?}"
-            );
+            assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
         }
         Ok(())
     }
@@ -793,33 +676,16 @@ mod tests {
             (String::new(), None),
             ("# pack-refs with: peeled fully-peeled sorted \n".to_owned(), None),
             (format!("{} refs/registry/log\n", ids[0]), Some(ids[0])),
-            (
-                format!("{} refs/registry/z\n{} refs/registry/log\n", ids[1], ids[2]),
-                Some(ids[2]),
-            ),
-            (
-                format!(
-                    "# pack-refs with: peeled fully-peeled sorted \n{} refs/registry/log\n^{}\n",
-                    ids[3], ids[0]
-                ),
-                Some(ids[3]),
-            ),
+            (format!("{} refs/registry/z\n{} refs/registry/log\n", ids[1], ids[2]), Some(ids[2])),
+            (format!("# pack-refs with: peeled fully-peeled sorted \n{} refs/registry/log\n^{}\n", ids[3], ids[0]), Some(ids[3])),
         ] {
             put(&path, &text);
             assert_eq!(store.reference(&log)?, found, "{text:?}");
-            assert_eq!(
-                store.references("refs/registry/l")?.first().map(|(_, id)| *id),
-                found,
-                "{text:?}"
-            );
+            assert_eq!(store.references("refs/registry/l")?.first().map(|(_, id)| *id), found, "{text:?}");
         }
         for broken in ["x refs/registry/log\n", "# pack-refs with: sorted \nnonsense\n"] {
             put(&path, broken);
-            assert_eq!(
-                store.reference(&log).unwrap_err().code(),
-                ErrorCode::BadRepository,
-                "{broken:?}"
-            );
+            assert_eq!(store.reference(&log).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
         }
         Ok(())
     }
@@ -827,9 +693,8 @@ mod tests {
     #[test]
     fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
         let (_folder, store, ids) = four(ObjectFormat::Sha1);
-        let mut edits: Vec<RefEdit> = (0..50)
-            .map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4])))
-            .collect();
+        let mut edits: Vec<RefEdit> =
+            (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
         store.update(&edits)?;
         git(store.path(), &["tag", "-a", "-m", "t", "v1", &ids[0].to_string()]);
         git(store.path(), &["pack-refs", "--all", "--prune"]);

@@ -11,12 +11,8 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// `bad-signature` where the answer is not the one form of a signature by this key, `git` where ssh-keygen fails.
 pub fn sign(path: &Path, key: &PublicKey, message: &[u8]) -> Result<SshSig> {
-    let output = Program::ssh_keygen()
-        .args(["-Y", "sign", "-n", "git", "-f"])
-        .arg(path)
-        .input(message.to_vec())
-        .terminal(true)
-        .run()?;
+    let output =
+        Program::ssh_keygen().args(["-Y", "sign", "-n", "git", "-f"]).arg(path).input(message.to_vec()).terminal(true).run()?;
     if !output.success {
         return Err(fault!(Git, "ssh-keygen could not sign with {}: {}", path.display(), output.words())
             .hint("at a terminal it asks for the passphrase; without one, load the key into an agent: ssh-add"));

@@ -31,14 +31,8 @@ const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
-const HARMLESS_EXTENSIONS: &[&str] = &[
-    "noop",
-    "noop-v1",
-    "preciousobjects",
-    "partialclone",
-    "worktreeconfig",
-    "relativeworktrees",
-];
+const HARMLESS_EXTENSIONS: &[&str] =
+    &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The most of a lock's note that is read.
@@ -62,12 +56,7 @@ impl Store {
         let root = find_root(path)?;
         let format = read_format(&root)?;
         let objects = open_objects(&root, format)?;
-        Ok(Store {
-            references: References::new(root.clone(), format),
-            root,
-            format,
-            objects: RwLock::new(objects),
-        })
+        Ok(Store { references: References::new(root.clone(), format), root, format, objects: RwLock::new(objects) })
     }
 
     /// Makes a bare repository without anything in it; the folder may exist if it is empty.
@@ -76,12 +65,8 @@ impl Store {
     /// `exists` where something is there already, `io` where it cannot be made.
     pub fn init(path: &Path, format: ObjectFormat) -> Result<Self> {
         let exists = || {
-            fault!(
-                Exists,
-                "{}: something is there already, expected an empty folder or none",
-                path.display()
-            )
-            .hint("choose another folder, or use the repository that is there")
+            fault!(Exists, "{}: something is there already, expected an empty folder or none", path.display())
+                .hint("choose another folder, or use the repository that is there")
         };
         let at = |why: &io::Error| io_error(path, why);
         match fs::read_dir(path) {
@@ -141,10 +126,7 @@ impl Store {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let mut objects = objects.to_cache_arc();
         objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
-        Reader {
-            objects,
-            format: self.format,
-        }
+        Reader { objects, format: self.format }
     }
 
     /// Opens the objects anew. Readers that are there already go on with what they know.
@@ -332,10 +314,7 @@ impl Store {
                 .map_err(|_| wrong(key))?;
         }
         let bytes = config.to_bstring();
-        lock.file
-            .write_all(&bytes)
-            .and_then(|()| lock.file.sync_all())
-            .map_err(|why| io_error(&path, &why))?;
+        lock.file.write_all(&bytes).and_then(|()| lock.file.sync_all()).map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
     }
@@ -348,13 +327,8 @@ impl Store {
     pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
         let path = self.root.join(LOCK_FILE);
         let at = |why: &io::Error| io_error(&path, why);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|why| at(&why))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|why| at(&why))?;
         let until = Instant::now() + wait;
         let mut pause = Duration::from_millis(2);
         loop {
@@ -367,11 +341,7 @@ impl Store {
                         // A note that cannot be read leaves the message without it.
                         let _ = file.take(NOTE_MAX).read_to_string(&mut holder);
                         let holder = in_one_line(&holder);
-                        let holder = if holder.is_empty() {
-                            "another process".to_owned()
-                        } else {
-                            holder
-                        };
+                        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
                         return Err(fault!(Conflict, "{} is in use by {holder}", self.root.display())
                             .hint("try again when that process is done"));
                     }
@@ -391,10 +361,7 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("root", &self.root)
-            .field("format", &self.format)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("root", &self.root).field("format", &self.format).finish_non_exhaustive()
     }
 }
 
@@ -443,14 +410,8 @@ impl ReadObjects for Reader {
 
     fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
         let missing = || fault!(NotFound, "there is no object {id}");
-        let is_not = |found: ObjectKind| {
-            fault!(
-                CorruptObject,
-                "object {id} is a {}, expected a {}",
-                found.as_str(),
-                kind.as_str()
-            )
-        };
+        let is_not =
+            |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
         let (found, size) = self.header(id)?.ok_or_else(missing)?;
         if found != kind {
             return Err(is_not(found));
@@ -459,10 +420,7 @@ impl ReadObjects for Reader {
             return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
         }
         let mut bytes = Vec::new();
-        let data = self
-            .objects
-            .try_find(&to_gix(id), &mut bytes)
-            .map_err(|why| unreadable(id, &why))?;
+        let data = self.objects.try_find(&to_gix(id), &mut bytes).map_err(|why| unreadable(id, &why))?;
         let found = kind_from_gix(data.ok_or_else(missing)?.kind);
         if found != kind {
             return Err(is_not(found));
@@ -514,27 +472,15 @@ fn find_root(path: &Path) -> Result<PathBuf> {
     }
     let inner = path.join(".git");
     if inner.is_file() || path.join("commondir").is_file() {
-        return Err(fault!(
-            BadRepository,
-            "{} is a linked working copy, expected a repository",
-            path.display()
-        )
-        .hint("name the repository that it was made from: git rev-parse --git-common-dir"));
+        return Err(fault!(BadRepository, "{} is a linked working copy, expected a repository", path.display())
+            .hint("name the repository that it was made from: git rev-parse --git-common-dir"));
     }
     let root = if inner.is_dir() { inner } else { path.to_owned() };
     for (name, is_folder) in [("HEAD", false), ("objects", true), ("refs", true)] {
         let part = root.join(name);
         // HEAD may be a symbolic link to a branch that does not exist yet.
-        if !(if is_folder {
-            part.is_dir()
-        } else {
-            part.symlink_metadata().is_ok()
-        }) {
-            return Err(fault!(
-                BadRepository,
-                "{} is not a git repository: it has no {name}",
-                path.display()
-            ));
+        if !(if is_folder { part.is_dir() } else { part.symlink_metadata().is_ok() }) {
+            return Err(fault!(BadRepository, "{} is not a git repository: it has no {name}", path.display()));
         }
     }
     fs::canonicalize(&root).map_err(|why| io_error(&root, &why))
@@ -573,9 +519,7 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
     let format = match text("extensions.objectFormat") {
         None => ObjectFormat::Sha1,
         Some(_) if version == 0 => {
-            return Err(bad(
-                "it names an object format, and its repository format version is 0, expected 1".to_owned(),
-            ));
+            return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned()));
         }
         Some(name) => name.parse().map_err(|_| {
             bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it")
@@ -597,10 +541,7 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
 
 fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
     let options = gix::odb::store::init::Options {
-        slots: gix::odb::store::init::Slots::AsNeededByDiskState {
-            multiplier: 1.25,
-            minimum: NEW_PACKS_MAX,
-        },
+        slots: gix::odb::store::init::Slots::AsNeededByDiskState { multiplier: 1.25, minimum: NEW_PACKS_MAX },
         alloc_limit_bytes: Some(OBJECT_MEMORY_MAX),
         ..Default::default()
     };
@@ -629,9 +570,7 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
     );
     for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
         let path = root.join(name);
-        File::create_new(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|why| io_error(&path, &why))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|why| io_error(&path, &why))?;
         written.insert(path);
     }
     Ok(written)
@@ -706,17 +645,11 @@ mod tests {
         init("reftable", &["--bare", "--ref-format=reftable"]);
         let error = Store::open(&at("reftable")).unwrap_err();
         assert_eq!(error.code(), ErrorCode::BadRepository);
-        assert!(
-            error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"),
-            "{error:?}"
-        );
+        assert!(error.message().contains("reftable") && error.hints()[0].contains("git refs migrate"), "{error:?}");
         for (name, config) in [
             ("md5", "[core]\nrepositoryformatversion=1\n[extensions]\nobjectFormat=md5\n"),
             ("unknown", "[core]\nrepositoryformatversion=1\n[extensions]\nfuture=true\n"),
-            (
-                "old",
-                "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n",
-            ),
+            ("old", "[core]\nrepositoryformatversion=0\n[extensions]\nobjectformat=sha256\n"),
             ("new", "[core]\nrepositoryformatversion=2\n"),
             ("broken", "[core\n"),
         ] {
@@ -724,10 +657,7 @@ mod tests {
             put(at(name).join("config"), config);
             assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
         }
-        put(
-            at("work/.git/config"),
-            "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n",
-        );
+        put(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n");
         Store::open(&at("work"))?;
         Ok(())
     }
@@ -744,16 +674,9 @@ mod tests {
             assert_eq!(store.write_durable(many.iter())?, 168);
             assert_eq!(store.write_durable(many.iter())?, 0);
             let counts = git(store.path(), &["count-objects", "-v"]);
-            assert!(
-                counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"),
-                "{counts}"
-            );
+            assert!(counts.contains("count: 12\n") && counts.contains("in-pack: 168\npacks: 1\n"), "{counts}");
             assert!(counts.contains("garbage: 0\n"), "{counts}");
-            store.update(&[RefEdit {
-                name: front_page(),
-                expected: Expected::Absent,
-                new: commits.last().copied(),
-            }])?;
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
             assert_sound(store.path());
             let reader = store.reader();
             for (id, kind, bytes) in many.iter() {
@@ -770,11 +693,7 @@ mod tests {
             let (_folder, store) = empty(format);
             let (objects, commits) = history(format, 60);
             store.write_durable(objects.iter())?;
-            store.update(&[RefEdit {
-                name: front_page(),
-                expected: Expected::Absent,
-                new: commits.last().copied(),
-            }])?;
+            store.update(&[RefEdit { name: front_page(), expected: Expected::Absent, new: commits.last().copied() }])?;
             let early = store.reader();
             git(store.path(), &["repack", "-adq", "--depth=50", "--write-midx"]);
             store.refresh()?;
@@ -816,10 +735,7 @@ mod tests {
         let zeros = pack.add(ObjectKind::Blob, &vec![0; 64 << 20])?;
         pack.finish()?;
         let before = Instant::now();
-        assert_eq!(
-            store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(),
-            ErrorCode::Limit
-        );
+        assert_eq!(store.reader().read(ObjectKind::Blob, zeros, STRUCTURE).unwrap_err().code(), ErrorCode::Limit);
         // Not a matter of speed: the point is that it was not inflated, which takes far longer.
         assert!(before.elapsed() < Duration::from_secs(5));
         Ok(())
@@ -886,11 +802,7 @@ mod tests {
             let (_folder, store) = empty(format);
             let (objects, commits) = history(format, 3);
             store.write_durable(objects.iter())?;
-            store.update(&[RefEdit {
-                name: layout::registry_log(),
-                expected: Expected::Absent,
-                new: Some(commits[2]),
-            }])?;
+            store.update(&[RefEdit { name: layout::registry_log(), expected: Expected::Absent, new: Some(commits[2]) }])?;
             let marker = store.path().join("hook-ran");
             let hook = format!("touch {}; cat", marker.display());
             git(store.path(), &["replace", &commits[2].to_string(), &commits[0].to_string()]);
@@ -922,10 +834,7 @@ mod tests {
         let (_other_folder, other) = empty(ObjectFormat::Sha1);
         let (objects, commits) = history(ObjectFormat::Sha1, 2);
         store.write_durable(objects.iter())?;
-        put(
-            other.objects_path().join("info/alternates"),
-            format!("{}\n", store.objects_path().display()),
-        );
+        put(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display()));
         assert!(other.contains(commits[1]));
         assert_eq!(other.write_durable(objects.iter())?, 0);
         Ok(())
@@ -959,12 +868,7 @@ mod tests {
         let other = Store::open(store.path())?;
         let error = other.lock(Duration::from_millis(20), "gc").unwrap_err();
         assert_eq!(error.code(), ErrorCode::Conflict);
-        assert!(
-            error
-                .message()
-                .contains(&format!("process {}: accept since noon", std::process::id())),
-            "{error}"
-        );
+        assert!(error.message().contains(&format!("process {}: accept since noon", std::process::id())), "{error}");
         assert!(!error.message().contains('\u{1b}'));
         // Whoever waits long enough gets it.
         std::thread::scope(|scope| {

@@ -52,26 +52,17 @@ pub struct Want {
 impl Want {
     /// Asks for a reference.
     pub fn reference(name: RefName) -> Self {
-        Want {
-            source: Source::Ref(name),
-            to: None,
-        }
+        Want { source: Source::Ref(name), to: None }
     }
 
     /// Asks for an object by its id.
     pub fn id(id: GitId) -> Self {
-        Want {
-            source: Source::Id(id),
-            to: None,
-        }
+        Want { source: Source::Id(id), to: None }
     }
 
     /// Asks for all references in a folder.
     pub fn below(folder: RefName) -> Self {
-        Want {
-            source: Source::Below(folder),
-            to: None,
-        }
+        Want { source: Source::Below(folder), to: None }
     }
 
     /// Names it in the quarantine.
@@ -235,10 +226,7 @@ fn fetch_program<'a>(into: &'a Quarantine, url: &Url, wants: &[&Want], options: 
 fn check_size(quarantine: &Quarantine, max: u64) -> Result<()> {
     let size = quarantine.size();
     if size > max {
-        return Err(fault!(
-            Limit,
-            "what was fetched takes {size} bytes so far, at most {max} are allowed"
-        ));
+        return Err(fault!(Limit, "what was fetched takes {size} bytes so far, at most {max} are allowed"));
     }
     Ok(())
 }
@@ -267,21 +255,15 @@ fn prepare<'a>(
         .config("core.alternateRefsPrefixes", "refs/none/");
     if is_remote {
         let config = environment.transport_config()?;
-        let has = |wanted: &str| {
-            config
-                .iter()
-                .any(|(key, _)| key == wanted || (key.starts_with("http.") && key.ends_with(wanted)))
-        };
+        let has =
+            |wanted: &str| config.iter().any(|(key, _)| key == wanted || (key.starts_with("http.") && key.ends_with(wanted)));
         if !has("lowspeedlimit") && !has("lowspeedtime") {
             program = program.config("http.lowSpeedLimit", "1000").config("http.lowSpeedTime", "30");
         }
         if url.is_ssh() && !environment.has("GIT_SSH") && !environment.has("GIT_SSH_COMMAND") && !has("core.sshcommand") {
             // Without a terminal nobody can answer a question.
             let batch = if terminal { "" } else { " -o BatchMode=yes" };
-            program = program.env(
-                "GIT_SSH_COMMAND",
-                format!("ssh -o ConnectTimeout={SSH_CONNECT_SECONDS}{batch}"),
-            );
+            program = program.env("GIT_SSH_COMMAND", format!("ssh -o ConnectTimeout={SSH_CONNECT_SECONDS}{batch}"));
         }
     }
     Ok(program)
@@ -316,20 +298,15 @@ fn run<'a>(at: &Quarantine, url: &Url, environment: &Environment, program: impl 
             return Ok(output);
         }
     }
-    Err(fault!(BadRepository, "the repository belongs to another user").hint(format!(
-        "if you trust that user with your programs: git config --global --add safe.directory {}",
-        path.display()
-    )))
+    Err(fault!(BadRepository, "the repository belongs to another user")
+        .hint(format!("if you trust that user with your programs: git config --global --add safe.directory {}", path.display())))
 }
 
 /// Says why git failed. Its words are those of the C locale; those of the other side begin with `remote: ` and are not looked at.
 fn failure(url: &Url, output: &Output) -> Error {
     let stderr = url.scrub(&output.stderr);
     let own: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("remote: ")).collect();
-    let after = |start: &str| {
-        own.iter()
-            .find_map(|line| line.split_once(start).map(|(_, rest)| in_one_line(rest)))
-    };
+    let after = |start: &str| own.iter().find_map(|line| line.split_once(start).map(|(_, rest)| in_one_line(rest)));
     let says = |words: &[&str]| {
         let lower = own.join("\n").to_lowercase();
         words.iter().any(|word| lower.contains(word))
@@ -345,11 +322,7 @@ fn failure(url: &Url, output: &Output) -> Error {
     let stdout = String::from_utf8_lossy(&output.stdout);
     if let Some(line) = stdout.lines().find(|line| line.starts_with("! ")) {
         let name = line.rsplit(' ').next().unwrap_or(line);
-        return fault!(
-            Conflict,
-            "{url}: what it has does not follow on what {} names",
-            in_one_line(name)
-        );
+        return fault!(Conflict, "{url}: what it has does not follow on what {} names", in_one_line(name));
     }
     if says(&[
         "authentication failed",
@@ -397,9 +370,7 @@ fn failure(url: &Url, output: &Output) -> Error {
         "returned error: 404",
         "does not exist",
         "no such file or directory",
-    ]) || own
-        .iter()
-        .any(|line| line.starts_with("fatal: repository '") && line.ends_with("' not found"))
+    ]) || own.iter().any(|line| line.starts_with("fatal: repository '") && line.ends_with("' not found"))
     {
         return fault!(NotFound, "there is no repository at {url}: {words}");
     }
@@ -408,10 +379,7 @@ fn failure(url: &Url, output: &Output) -> Error {
             .hint("a mirror has the object format of its upstream");
     }
     if says(&["attempting to allocate"]) {
-        return fault!(
-            Limit,
-            "{url} sends an object that takes more than {GIT_MEMORY_MAX} of memory: {words}"
-        );
+        return fault!(Limit, "{url} sends an object that takes more than {GIT_MEMORY_MAX} of memory: {words}");
     }
     if says(&[
         "fsck error",
@@ -476,9 +444,7 @@ pub struct PushReport {
 impl PushReport {
     /// Says whether every reference is as it was to be.
     pub fn is_done(&self) -> bool {
-        self.refs
-            .values()
-            .all(|pushed| matches!(pushed, Pushed::Done | Pushed::Unchanged))
+        self.refs.values().all(|pushed| matches!(pushed, Pushed::Done | Pushed::Unchanged))
     }
 }
 
@@ -490,17 +456,10 @@ impl PushReport {
 /// `limit` for more than 4,000 references.
 pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptions) -> Result<PushReport> {
     if edits.is_empty() {
-        return Ok(PushReport {
-            refs: BTreeMap::new(),
-            said: Vec::new(),
-        });
+        return Ok(PushReport { refs: BTreeMap::new(), said: Vec::new() });
     }
     if edits.len() > PUSH_MAX {
-        return Err(fault!(
-            Limit,
-            "{} references are to be pushed at once, at most {PUSH_MAX} are",
-            edits.len()
-        ));
+        return Err(fault!(Limit, "{} references are to be pushed at once, at most {PUSH_MAX} are", edits.len()));
     }
     let output = run(from, url, &options.environment, || {
         let mut program = prepare(from, url, &options.environment, options.terminal, options.deadline)?
@@ -556,9 +515,7 @@ fn parse_report(stdout: &str) -> BTreeMap<RefName, Pushed> {
         let Some(name) = pair.rsplit_once(':').and_then(|(_, name)| name.parse().ok()) else {
             continue;
         };
-        let reason = summary
-            .split_once(" (")
-            .map_or(summary, |(_, reason)| reason.strip_suffix(')').unwrap_or(reason));
+        let reason = summary.split_once(" (").map_or(summary, |(_, reason)| reason.strip_suffix(')').unwrap_or(reason));
         let pushed = match flag {
             " " | "+" | "-" | "*" => Pushed::Done,
             "=" => Pushed::Unchanged,
@@ -599,11 +556,7 @@ mod tests {
     }
 
     fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
-        RefEdit {
-            name: name(text),
-            expected: expected.into(),
-            new,
-        }
+        RefEdit { name: name(text), expected: expected.into(), new }
     }
 
     /// A registry with a history, two package logs and a registry log.
@@ -625,12 +578,7 @@ mod tests {
             edit("refs/registry/log", None, Some(commits[4])),
         ];
         store.update(&set).unwrap();
-        Registry {
-            folder,
-            store,
-            objects,
-            commits,
-        }
+        Registry { folder, store, objects, commits }
     }
 
     impl Registry {
@@ -644,11 +592,7 @@ mod tests {
         /// By path, by file:// and over the network.
         fn urls(&self, daemon: &Daemon) -> [Url; 3] {
             let path = self.store.path().to_str().unwrap();
-            [
-                path.parse().unwrap(),
-                format!("file://{path}").parse().unwrap(),
-                daemon.url("registry.git").unwrap(),
-            ]
+            [path.parse().unwrap(), format!("file://{path}").parse().unwrap(), daemon.url("registry.git").unwrap()]
         }
     }
 
@@ -670,10 +614,7 @@ mod tests {
                 let (_folder, store) = empty(format);
                 let quarantine = Quarantine::of(&store)?;
                 plain(&[Want::reference(registry_log()).to(registry_log())], &url, &quarantine)?;
-                assert_eq!(
-                    quarantine.store().references("refs/")?,
-                    [(registry_log(), registry.commits[4])]
-                );
+                assert_eq!(quarantine.store().references("refs/")?, [(registry_log(), registry.commits[4])]);
                 assert_eq!(store.references("refs/")?, []);
                 quarantine.keep(&store)?;
                 let reader = store.reader();
@@ -689,19 +630,11 @@ mod tests {
                     Want::id(registry.commits[0]).to(name("refs/held/a")),
                 ];
                 plain(&wants, &url, &quarantine)?;
-                let found: Vec<String> = quarantine
-                    .store()
-                    .references("refs/")?
-                    .into_iter()
-                    .map(|(name, _)| name.to_string())
-                    .collect();
+                let found: Vec<String> =
+                    quarantine.store().references("refs/")?.into_iter().map(|(name, _)| name.to_string()).collect();
                 assert_eq!(
                     found,
-                    [
-                        "refs/held/a",
-                        "refs/mirrors/acme.example/packages/wasi/http",
-                        "refs/mirrors/acme.example/packages/wasi/io"
-                    ]
+                    ["refs/held/a", "refs/mirrors/acme.example/packages/wasi/http", "refs/mirrors/acme.example/packages/wasi/io"]
                 );
                 assert!(!quarantine.store().contains(registry.commits[3]));
                 assert_sound(quarantine.path());
@@ -730,12 +663,8 @@ mod tests {
             for url in registry.urls(&daemon) {
                 let quarantine = Quarantine::new(format, &[])?;
                 let missing = name("refs/packages/wasi/gone");
-                let error = plain(
-                    &[Want::reference(registry_log()), Want::reference(missing.clone())],
-                    &url,
-                    &quarantine,
-                )
-                .unwrap_err();
+                let error =
+                    plain(&[Want::reference(registry_log()), Want::reference(missing.clone())], &url, &quarantine).unwrap_err();
                 assert_eq!(error.code(), ErrorCode::RefMissing, "{error}");
                 assert!(error.message().ends_with(missing.as_str()), "{error}");
                 let absent = GitId::of(format, ObjectKind::Blob, b"absent");
@@ -755,12 +684,7 @@ mod tests {
         let registry = registry(ObjectFormat::Sha256);
         let daemon = Daemon::serve(registry.folder.path());
         for url in registry.urls(&daemon) {
-            let error = plain(
-                &[Want::reference(registry_log())],
-                &url,
-                &Quarantine::new(ObjectFormat::Sha1, &[])?,
-            )
-            .unwrap_err();
+            let error = plain(&[Want::reference(registry_log())], &url, &Quarantine::new(ObjectFormat::Sha1, &[])?).unwrap_err();
             assert_eq!(error.code(), ErrorCode::BadRepository, "{error}");
         }
         Ok(())
@@ -775,23 +699,15 @@ mod tests {
         store.write_durable(old.iter())?;
         let count = |quarantine: &Quarantine| {
             let counts = git(quarantine.path(), &["count-objects", "-v"]);
-            counts
-                .lines()
-                .find_map(|line| line.strip_prefix("in-pack: ").map(str::to_owned))
-                .unwrap()
+            counts.lines().find_map(|line| line.strip_prefix("in-pack: ").map(str::to_owned)).unwrap()
         };
         let held = registry.commits[2];
-        for (negotiate, objects) in [
-            (Negotiate::Nothing, "15"),
-            (Negotiate::Commits(vec![registry.commits[4], held]), "6"),
-            (Negotiate::References, "6"),
-        ] {
+        for (negotiate, objects) in
+            [(Negotiate::Nothing, "15"), (Negotiate::Commits(vec![registry.commits[4], held]), "6"), (Negotiate::References, "6")]
+        {
             let quarantine = Quarantine::new(ObjectFormat::Sha1, &[store.objects_path()])?;
             quarantine.set_ref(&name("refs/held/log"), held)?;
-            let options = FetchOptions {
-                negotiate,
-                ..FetchOptions::default()
-            };
+            let options = FetchOptions { negotiate, ..FetchOptions::default() };
             fetch(&quarantine, &url, &[Want::reference(registry_log())], &options)?;
             assert_eq!(count(&quarantine), objects, "{:?}", options.negotiate);
         }
@@ -806,26 +722,15 @@ mod tests {
         for format in FORMATS {
             for allowed in [true, false] {
                 let registry = registry(format);
-                registry
-                    .store
-                    .set_config(&[("uploadpack.allowFilter", if allowed { "true" } else { "false" })])?;
+                registry.store.set_config(&[("uploadpack.allowFilter", if allowed { "true" } else { "false" })])?;
                 let daemon = Daemon::serve(registry.folder.path());
                 let url = daemon.url("registry.git")?;
                 let quarantine = Quarantine::new(format, &[])?;
                 let step = |want: Want, trees: u32| {
-                    let options = FetchOptions {
-                        depth: Some(1),
-                        filter: Some(Filter::Trees(trees)),
-                        ..FetchOptions::default()
-                    };
+                    let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(trees)), ..FetchOptions::default() };
                     fetch(&quarantine, &url, &[want], &options)
                 };
-                assert_eq!(
-                    step(Want::reference(registry_log()), 0)?,
-                    Fetched {
-                        filter_ignored: !allowed
-                    }
-                );
+                assert_eq!(step(Want::reference(registry_log()), 0)?, Fetched { filter_ignored: !allowed });
                 assert!(quarantine.store().contains(registry.commits[4]) && !quarantine.store().contains(registry.commits[3]));
                 assert_eq!(quarantine.store().contains(registry.tree(4)), !allowed);
                 step(Want::id(registry.tree(4)), 0)?;
@@ -843,13 +748,11 @@ mod tests {
     fn more_than_one_batch_of_names_and_ids() -> Result<()> {
         let registry = registry(ObjectFormat::Sha1);
         let mut objects = crate::model::object::MemoryObjects::new(ObjectFormat::Sha1);
-        let blobs: Vec<GitId> = (0..NAMES_AT_ONCE + 20)
-            .map(|n| objects.write(ObjectKind::Blob, n.to_string().as_bytes()))
-            .collect::<Result<_>>()?;
+        let blobs: Vec<GitId> =
+            (0..NAMES_AT_ONCE + 20).map(|n| objects.write(ObjectKind::Blob, n.to_string().as_bytes())).collect::<Result<_>>()?;
         registry.store.write_durable(objects.iter())?;
-        let edits: Vec<RefEdit> = (0..blobs.len())
-            .map(|n| edit(&format!("refs/packages/p/n{n}"), None, Some(registry.commits[n % 5])))
-            .collect();
+        let edits: Vec<RefEdit> =
+            (0..blobs.len()).map(|n| edit(&format!("refs/packages/p/n{n}"), None, Some(registry.commits[n % 5]))).collect();
         registry.store.update(&edits)?;
         git(registry.store.path(), &["pack-refs", "--all"]);
         let quarantine = Quarantine::new(ObjectFormat::Sha1, &[])?;
@@ -867,52 +770,26 @@ mod tests {
     #[test]
     fn too_much_is_a_limit_and_a_blob_of_zeros_takes_no_memory() -> Result<()> {
         let registry = registry(ObjectFormat::Sha1);
-        let noise: Vec<u8> = (0..3_000_000u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8 ^ (n >> 3) as u8)
-            .collect();
+        let noise: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8 ^ (n >> 3) as u8).collect();
         let mut pack = registry.store.pack(2, LEVEL_FAST)?;
         let large = pack.add(ObjectKind::Blob, &noise)?;
         let zeros = pack.add(ObjectKind::Blob, &vec![0; 100 << 20])?;
         pack.finish()?;
         let url = Url::local(registry.store.path())?;
         let quarantine = Quarantine::new(ObjectFormat::Sha1, &[])?;
-        let options = FetchOptions {
-            max_bytes: 100_000,
-            ..FetchOptions::default()
-        };
+        let options = FetchOptions { max_bytes: 100_000, ..FetchOptions::default() };
         let error = fetch(&quarantine, &url, &[Want::id(large)], &options).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Limit, "{error}");
         let quarantine = Quarantine::new(ObjectFormat::Sha1, &[])?;
-        fetch(
-            &quarantine,
-            &url,
-            &[Want::id(zeros)],
-            &FetchOptions {
-                max_bytes: 3_000_000,
-                ..FetchOptions::default()
-            },
-        )?;
-        assert_eq!(
-            quarantine
-                .store()
-                .reader()
-                .read(ObjectKind::Blob, zeros, 1 << 20)
-                .unwrap_err()
-                .code(),
-            ErrorCode::Limit
-        );
+        fetch(&quarantine, &url, &[Want::id(zeros)], &FetchOptions { max_bytes: 3_000_000, ..FetchOptions::default() })?;
+        assert_eq!(quarantine.store().reader().read(ObjectKind::Blob, zeros, 1 << 20).unwrap_err().code(), ErrorCode::Limit);
         Ok(())
     }
 
     #[test]
     fn objects_that_fsck_refuses_do_not_come_in() -> Result<()> {
         let registry = registry(ObjectFormat::Sha1);
-        let blob = registry
-            .objects
-            .iter()
-            .find(|(_, kind, _)| *kind == ObjectKind::Blob)
-            .map(|(id, ..)| id)
-            .unwrap();
+        let blob = registry.objects.iter().find(|(_, kind, _)| *kind == ObjectKind::Blob).map(|(id, ..)| id).unwrap();
         let tree = [b"100644 .git\0".as_slice(), blob.as_bytes()].concat();
         let id = GitId::of(ObjectFormat::Sha1, ObjectKind::Tree, &tree);
         registry.store.write_durable([(id, ObjectKind::Tree, tree.as_slice())])?;
@@ -968,22 +845,11 @@ mod tests {
                 ("core.alternateRefsCommand", evil_text),
             ])?;
             // What replaces a commit there, its grafts and its shallow boundary change nothing of what comes.
-            git(
-                registry.store.path(),
-                &["replace", &registry.commits[4].to_string(), &registry.commits[0].to_string()],
-            );
+            git(registry.store.path(), &["replace", &registry.commits[4].to_string(), &registry.commits[0].to_string()]);
             for url in registry.urls(&daemon) {
                 let quarantine = Quarantine::new(format, &[])?;
-                let options = FetchOptions {
-                    environment: with_home(home.path()),
-                    ..FetchOptions::default()
-                };
-                fetch(
-                    &quarantine,
-                    &url,
-                    &[Want::reference(registry_log()).to(registry_log())],
-                    &options,
-                )?;
+                let options = FetchOptions { environment: with_home(home.path()), ..FetchOptions::default() };
+                fetch(&quarantine, &url, &[Want::reference(registry_log()).to(registry_log())], &options)?;
                 assert_eq!(quarantine.store().reference(&registry_log())?, Some(registry.commits[4]));
                 let reader = quarantine.store().reader();
                 assert!(registry.commits.iter().all(|id| reader.contains(*id)));
@@ -997,10 +863,7 @@ mod tests {
     fn objects_that_the_other_side_has_from_its_own_alternates_come_too() -> Result<()> {
         let registry = registry(ObjectFormat::Sha1);
         let (_folder, front) = empty(ObjectFormat::Sha1);
-        put(
-            front.objects_path().join("info/alternates"),
-            format!("{}\n", registry.store.objects_path().display()),
-        );
+        put(front.objects_path().join("info/alternates"), format!("{}\n", registry.store.objects_path().display()));
         front.update(&[edit("refs/registry/log", None, Some(registry.commits[4]))])?;
         let quarantine = Quarantine::new(ObjectFormat::Sha1, &[])?;
         plain(&[Want::reference(registry_log())], &Url::local(front.path())?, &quarantine)?;
@@ -1040,16 +903,10 @@ mod tests {
             (http("404 Not Found"), ErrorCode::NotFound, 0),
             (http("500 Broken"), ErrorCode::Network, 0),
         ] {
-            let options = FetchOptions {
-                environment: with_home(home.path()),
-                ..FetchOptions::default()
-            };
+            let options = FetchOptions { environment: with_home(home.path()), ..FetchOptions::default() };
             let error = fetch(&quarantine, &url, &[Want::reference(registry_log())], &options).unwrap_err();
             assert_eq!((error.code(), error.hints().len()), (code, hints), "{url}: {error}");
-            assert!(
-                !error.message().contains("s3cret") && error.message().contains(&url.to_string()),
-                "{error}"
-            );
+            assert!(!error.message().contains("s3cret") && error.message().contains(&url.to_string()), "{error}");
         }
         Ok(())
     }
@@ -1058,18 +915,10 @@ mod tests {
     fn a_server_that_says_nothing_is_given_up_at_the_deadline() -> Result<()> {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url: Url = format!("git://{}/r", silent.local_addr().unwrap()).parse()?;
-        let options = FetchOptions {
-            deadline: Some(Duration::from_millis(300)),
-            ..FetchOptions::default()
-        };
+        let options = FetchOptions { deadline: Some(Duration::from_millis(300)), ..FetchOptions::default() };
         let started = Instant::now();
-        let error = fetch(
-            &Quarantine::new(ObjectFormat::Sha1, &[])?,
-            &url,
-            &[Want::reference(registry_log())],
-            &options,
-        )
-        .unwrap_err();
+        let error =
+            fetch(&Quarantine::new(ObjectFormat::Sha1, &[])?, &url, &[Want::reference(registry_log())], &options).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Network, "{error}");
         assert!(started.elapsed() < Duration::from_secs(60));
         Ok(())
@@ -1078,17 +927,10 @@ mod tests {
     #[test]
     fn what_git_said_is_cleaned_and_cut() -> Result<()> {
         let url: Url = "https://acme.example/r".parse()?;
-        let output = |stderr: &str| Output {
-            success: false,
-            code: Some(128),
-            stdout: Vec::new(),
-            stderr: stderr.to_owned(),
-        };
+        let output = |stderr: &str| Output { success: false, code: Some(128), stdout: Vec::new(), stderr: stderr.to_owned() };
         // The other side cannot pass its words off as those of our git.
-        let error = failure(
-            &url,
-            &output("remote: fatal: couldn't find remote ref refs/packages/a/b\nfatal: protocol error\u{1b}[2J\n"),
-        );
+        let error =
+            failure(&url, &output("remote: fatal: couldn't find remote ref refs/packages/a/b\nfatal: protocol error\u{1b}[2J\n"));
         assert_eq!(error.code(), ErrorCode::Git);
         assert!(!error.message().contains('\u{1b}'));
         let error = failure(&url, &output(&"x".repeat(100_000)));
@@ -1106,16 +948,9 @@ mod tests {
         }
         let url = Url::local(registry.store.path())?;
         let home = tempfile::tempdir().unwrap();
-        for (config, works) in [
-            ("", false),
-            ("[safe]\n directory = /elsewhere\n", false),
-            ("[safe]\n directory = *\n", true),
-        ] {
+        for (config, works) in [("", false), ("[safe]\n directory = /elsewhere\n", false), ("[safe]\n directory = *\n", true)] {
             put(home.path().join(".gitconfig"), config);
-            let options = FetchOptions {
-                environment: with_home(home.path()),
-                ..FetchOptions::default()
-            };
+            let options = FetchOptions { environment: with_home(home.path()), ..FetchOptions::default() };
             let quarantine = Quarantine::new(ObjectFormat::Sha1, &[])?;
             match fetch(&quarantine, &url, &[Want::reference(registry_log())], &options) {
                 Ok(_) => assert!(works),
@@ -1139,17 +974,8 @@ mod tests {
             let mut log = registry.commits[4];
             for (n, url) in registry.urls(&daemon).into_iter().enumerate() {
                 let proposal = |id: GitId| edit(&format!("refs/incoming/wasi/http/{n}"), None, Some(id));
-                let send = |edits: &[RefEdit], atomic| {
-                    push(
-                        &source,
-                        &url,
-                        edits,
-                        &PushOptions {
-                            atomic,
-                            ..PushOptions::default()
-                        },
-                    )
-                };
+                let send =
+                    |edits: &[RefEdit], atomic| push(&source, &url, edits, &PushOptions { atomic, ..PushOptions::default() });
                 let outcome = |report: &PushReport| report.refs.values().cloned().collect::<Vec<_>>();
                 let sent = send(&[proposal(commits[6])], false)?;
                 assert!(sent.is_done() && outcome(&sent) == [Pushed::Done]);
@@ -1161,13 +987,7 @@ mod tests {
                 let stale = edit("refs/packages/wasi/io", Some(commits[7]), Some(commits[6]));
                 let mixed = send(&[moved.clone(), stale], true)?;
                 assert!(!mixed.is_done() && registry.store.reference(&registry_log())? == Some(log));
-                assert!(
-                    send(
-                        &[moved, edit(&format!("refs/incoming/wasi/http/{n}"), Some(commits[6]), None)],
-                        true
-                    )?
-                    .is_done()
-                );
+                assert!(send(&[moved, edit(&format!("refs/incoming/wasi/http/{n}"), Some(commits[6]), None)], true)?.is_done());
                 log = commits[5 + n];
                 assert_eq!(registry.store.reference(&registry_log())?, Some(log));
                 assert_eq!(registry.store.references("refs/incoming/")?, []);
@@ -1184,10 +1004,7 @@ mod tests {
         let daemon = Daemon::serve(registry.folder.path());
         let hook = registry.store.path().join("hooks/update");
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        put(
-            &hook,
-            "#!/bin/sh\ncase $1 in refs/heads/*) exit 0;; esac\nprintf 'not \\033[31mhere\\n'\nexit 1\n",
-        );
+        put(&hook, "#!/bin/sh\ncase $1 in refs/heads/*) exit 0;; esac\nprintf 'not \\033[31mhere\\n'\nexit 1\n");
         fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let source = Quarantine::new(ObjectFormat::Sha1, &[registry.store.objects_path()])?;
         for (n, url) in registry.urls(&daemon).into_iter().enumerate() {

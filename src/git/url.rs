@@ -32,18 +32,11 @@ impl Url {
         let absolute = std::fs::canonicalize(path)
             .or_else(|_| std::path::absolute(path))
             .map_err(|why| fault!(BadUrl, "{path:?} is not a path: {why}"))?;
-        let text = absolute
-            .to_str()
-            .ok_or_else(|| fault!(BadUrl, "the path {path:?} is not UTF-8"))?;
+        let text = absolute.to_str().ok_or_else(|| fault!(BadUrl, "the path {path:?} is not UTF-8"))?;
         if text.chars().any(char::is_control) {
             return Err(fault!(BadUrl, "the path {path:?} has control characters"));
         }
-        Ok(Url {
-            text: text.to_owned(),
-            shown: text.to_owned(),
-            local: Some(absolute),
-            is_ssh: false,
-        })
+        Ok(Url { text: text.to_owned(), shown: text.to_owned(), local: Some(absolute), is_ssh: false })
     }
 
     /// Reads a URL; a relative path is taken from `base`.
@@ -74,12 +67,7 @@ impl Url {
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
                 "https" | "http" | "ssh" | "git" => match check_remote(scheme, rest) {
-                    Ok(()) => Ok(Url {
-                        text: text.to_owned(),
-                        shown,
-                        local: None,
-                        is_ssh: scheme == "ssh",
-                    }),
+                    Ok(()) => Ok(Url { text: text.to_owned(), shown, local: None, is_ssh: scheme == "ssh" }),
                     Err(why) => wrong(why),
                 },
                 "file" => match percent_decoded(rest) {
@@ -94,12 +82,7 @@ impl Url {
             && let Some(path) = path.strip_prefix(':')
         {
             return match check_ssh(user, host, path) {
-                Ok(()) => Ok(Url {
-                    text: text.to_owned(),
-                    shown,
-                    local: None,
-                    is_ssh: true,
-                }),
+                Ok(()) => Ok(Url { text: text.to_owned(), shown, local: None, is_ssh: true }),
                 Err(why) => wrong(why),
             };
         }
@@ -226,11 +209,7 @@ fn check_ssh(user: &str, host: &str, path: &str) -> Result<(), &'static str> {
 
 /// Splits a host, which may be in brackets, from what follows.
 fn split_host(text: &str) -> Option<(&str, &str)> {
-    let end = if text.starts_with('[') {
-        text.find(']')? + 1
-    } else {
-        text.find(':').unwrap_or(text.len())
-    };
+    let end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
     Some(text.split_at(end))
 }
 
@@ -244,10 +223,7 @@ fn check_user(user: &str) -> Result<(), &'static str> {
 
 fn check_host(host: &str) -> Result<(), &'static str> {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address
-            .parse::<std::net::Ipv6Addr>()
-            .map(drop)
-            .map_err(|_| "its host in brackets is not an IPv6 address");
+        return address.parse::<std::net::Ipv6Addr>().map(drop).map_err(|_| "its host in brackets is not an IPv6 address");
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if host.is_empty() || host.starts_with(['-', '.']) || !host.bytes().all(allowed) {
@@ -273,9 +249,7 @@ fn percent_decoded(text: &str) -> Option<String> {
             rest = after;
         }
     }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|text| !text.chars().any(char::is_control))
+    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
 #[cfg(test)]
@@ -362,11 +336,7 @@ mod tests {
             let error = bad.parse::<Url>().map(|url| url.as_str().to_owned()).unwrap_err();
             assert_eq!(error.code(), ErrorCode::BadUrl, "{bad}");
         }
-        assert!(
-            format!("https://acme.example/{}", "a".repeat(URL_MAX))
-                .parse::<Url>()
-                .is_err()
-        );
+        assert!(format!("https://acme.example/{}", "a".repeat(URL_MAX)).parse::<Url>().is_err());
     }
 
     #[test]
@@ -378,24 +348,12 @@ mod tests {
             ("git@acme.example:r", "git@acme.example:r"),
         ] {
             let parsed: Url = url.parse()?;
-            assert_eq!(
-                (parsed.to_string(), format!("{parsed:?}")),
-                (shown.to_owned(), format!("Url({shown})"))
-            );
+            assert_eq!((parsed.to_string(), format!("{parsed:?}")), (shown.to_owned(), format!("Url({shown})")));
             assert_eq!(parsed.scrub(&format!("fatal: {url}: no")), format!("fatal: {shown}: no"));
         }
         let url: Url = "https://alice:s3cret@acme.example/r".parse()?;
-        assert!(
-            !url.scrub("could not read Password for 'https://alice@acme.example': s3cret")
-                .contains("s3cret")
-        );
-        assert!(
-            !"https:/alice:s3cret@acme.example"
-                .parse::<Url>()
-                .unwrap_err()
-                .message()
-                .contains("s3cret")
-        );
+        assert!(!url.scrub("could not read Password for 'https://alice@acme.example': s3cret").contains("s3cret"));
+        assert!(!"https:/alice:s3cret@acme.example".parse::<Url>().unwrap_err().message().contains("s3cret"));
         Ok(())
     }
 }

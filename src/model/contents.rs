@@ -183,13 +183,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            files: 10_000,
-            file_bytes: 100 * 1024 * 1024,
-            release_bytes: 512 * 1024 * 1024,
-            path_bytes: 512,
-            depth: 32,
-        }
+        Limits { files: 10_000, file_bytes: 100 * 1024 * 1024, release_bytes: 512 * 1024 * 1024, path_bytes: 512, depth: 32 }
     }
 }
 
@@ -207,11 +201,7 @@ impl Limits {
         self.admit_count(files + 1)?;
         self.admit_path(path.as_str(), path.depth())?;
         if size > self.file_bytes {
-            return Err(fault!(
-                Limit,
-                "{path:?}: the file has {size} bytes, at most {} are allowed",
-                self.file_bytes
-            ));
+            return Err(fault!(Limit, "{path:?}: the file has {size} bytes, at most {} are allowed", self.file_bytes));
         }
         if size > self.room(held) {
             return Err(fault!(
@@ -233,19 +223,10 @@ impl Limits {
 
     fn admit_path(&self, path: &str, depth: usize) -> Result<()> {
         if path.len() as u64 > self.path_bytes {
-            return Err(fault!(
-                Limit,
-                "path {path:?} has {} bytes, at most {} are allowed",
-                path.len(),
-                self.path_bytes
-            ));
+            return Err(fault!(Limit, "path {path:?} has {} bytes, at most {} are allowed", path.len(), self.path_bytes));
         }
         if depth as u64 > self.depth {
-            return Err(fault!(
-                Limit,
-                "path {path:?} is {depth} levels deep, at most {} are allowed",
-                self.depth
-            ));
+            return Err(fault!(Limit, "path {path:?} is {depth} levels deep, at most {} are allowed", self.depth));
         }
         Ok(())
     }
@@ -323,11 +304,7 @@ pub struct ContentsBuilder {
 impl ContentsBuilder {
     /// Begins a release without files.
     pub fn new(limits: Limits) -> Self {
-        ContentsBuilder {
-            limits,
-            files: Vec::new(),
-            size: 0,
-        }
+        ContentsBuilder { limits, files: Vec::new(), size: 0 }
     }
 
     /// Returns how many bytes the next file may have: no more than this need ever be read.
@@ -357,12 +334,7 @@ impl ContentsBuilder {
         }
         self.size += size;
         let index = self.files.len();
-        self.files.push(FileEntry {
-            path,
-            exec,
-            size,
-            digest: FileDigest::of_bytes(bytes),
-        });
+        self.files.push(FileEntry { path, exec, size, digest: FileDigest::of_bytes(bytes) });
         Ok(&self.files[index])
     }
 
@@ -374,10 +346,7 @@ impl ContentsBuilder {
     pub fn finish(mut self) -> Result<Contents> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         check_together(self.files.iter().map(|file| &file.path))?;
-        Ok(Contents {
-            files: self.files,
-            size: self.size,
-        })
+        Ok(Contents { files: self.files, size: self.size })
     }
 }
 
@@ -473,11 +442,7 @@ impl<'a> Names<'a> {
             if !has(number, "head") || !(has(number, "commondir") || has(number, "objects") && has(number, "refs")) {
                 continue;
             }
-            let place = if path.is_empty() {
-                "the root".to_owned()
-            } else {
-                format!("folder {path:?}")
-            };
+            let place = if path.is_empty() { "the root".to_owned() } else { format!("folder {path:?}") };
             faults.push(
                 fault!(
                     BadContents,
@@ -540,19 +505,11 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
     for (file, id) in files {
         let mut above: Vec<&str> = file.path.components().collect();
         let name = above.pop().unwrap_or_default();
-        let shared = open[1..]
-            .iter()
-            .zip(&above)
-            .take_while(|((name, _), component)| name == *component)
-            .count();
+        let shared = open[1..].iter().zip(&above).take_while(|((name, _), component)| name == *component).count();
         close_folders(objects, &mut open, shared + 1)?;
         open.extend(above[shared..].iter().map(|component| (*component, Vec::new())));
         if let Some((_, entries)) = open.last_mut() {
-            entries.push(Entry {
-                name: name.to_owned(),
-                mode: if file.exec { Mode::Exec } else { Mode::File },
-                id: *id,
-            });
+            entries.push(Entry { name: name.to_owned(), mode: if file.exec { Mode::Exec } else { Mode::File }, id: *id });
         }
     }
     close_folders(objects, &mut open, 1)?;
@@ -564,15 +521,9 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
 fn close_folders(objects: &mut impl WriteObjects, open: &mut Vec<(&str, Vec<Entry>)>, keep: usize) -> Result<()> {
     while open.len() > keep {
         let Some((name, entries)) = open.pop() else { break };
-        let id = Tree::new(entries)
-            .map_err(|error| error.at(format!("folder {name:?}")))?
-            .write(objects)?;
+        let id = Tree::new(entries).map_err(|error| error.at(format!("folder {name:?}")))?.write(objects)?;
         if let Some((_, parent)) = open.last_mut() {
-            parent.push(Entry {
-                name: name.to_owned(),
-                mode: Mode::Tree,
-                id,
-            });
+            parent.push(Entry { name: name.to_owned(), mode: Mode::Tree, id });
         }
     }
     Ok(())
@@ -617,11 +568,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
             match entry.mode {
                 Mode::File | Mode::Exec => {
                     limits.admit_path(&path, depth + 1)?;
-                    files.push(TreeFile {
-                        path: path.parse()?,
-                        exec: entry.mode == Mode::Exec,
-                        blob: entry.id,
-                    });
+                    files.push(TreeFile { path: path.parse()?, exec: entry.mode == Mode::Exec, blob: entry.id });
                 }
                 Mode::Tree => {
                     // At least one character of a file's name comes after the slash, and it lies one level deeper.
@@ -629,10 +576,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
                     folders.push_back((path + "/", depth + 1, entry.id));
                 }
                 Mode::Gitlink => {
-                    return Err(fault!(
-                        BadContents,
-                        "path {path:?} is a submodule (mode 160000), expected a file or a folder"
-                    ));
+                    return Err(fault!(BadContents, "path {path:?} is a submodule (mode 160000), expected a file or a folder"));
                 }
             }
         }
@@ -657,9 +601,7 @@ pub fn read_tree(
 ) -> Result<Contents> {
     let mut builder = ContentsBuilder::new(*limits);
     for TreeFile { path, exec, blob } in list_tree(objects, tree, limits)? {
-        let bytes = objects
-            .read(ObjectKind::Blob, blob, builder.room())
-            .map_err(|error| error.at(format!("{path:?}")))?;
+        let bytes = objects.read(ObjectKind::Blob, blob, builder.room()).map_err(|error| error.at(format!("{path:?}")))?;
         on_file(builder.add(path, exec, &bytes)?, &bytes)?;
     }
     builder.finish()
@@ -766,10 +708,7 @@ mod tests {
             assert!(error.message().contains(why), "{refused:?}: {error}");
             assert!(error.message().contains(&format!("{refused:?}")), "{refused:?}: {error}");
             assert_eq!(error.hints().len(), 1);
-            assert_eq!(
-                accepted.parse::<ContentPath>().map(|path| path.to_string()),
-                Ok(accepted.to_owned())
-            );
+            assert_eq!(accepted.parse::<ContentPath>().map(|path| path.to_string()), Ok(accepted.to_owned()));
         }
     }
 
@@ -809,10 +748,7 @@ mod tests {
         for (refused, accepted) in [
             (["x/HEAD", "x/objects/a", "x/refs/b"], ["x/HEAD", "x/objects/a", "y/refs/b"]),
             (["HEAD", "objects/a", "refs/b"], ["HEAD", "objects/a", "x/refs/b"]),
-            (
-                ["x/y/head", "x/y/Objects/a", "x/y/REFS/b"],
-                ["x/y/head", "x/y/Objects/a", "x/REFS/b"],
-            ),
+            (["x/y/head", "x/y/Objects/a", "x/y/REFS/b"], ["x/y/head", "x/y/Objects/a", "x/REFS/b"]),
             (["x/HEAD", "x/objects", "x/refs"], ["x/HEAD", "x/object", "x/refs"]),
             (["x/HEAD", "x/commondir", "y/objects"], ["x/HEAD", "y/commondir", "y/objects"]),
         ] {
@@ -833,13 +769,7 @@ mod tests {
 
     #[test]
     fn limits_are_kept_to_the_last_byte() {
-        let limits = Limits {
-            files: 2,
-            file_bytes: 4,
-            release_bytes: 6,
-            path_bytes: 5,
-            depth: 3,
-        };
+        let limits = Limits { files: 2, file_bytes: 4, release_bytes: 6, path_bytes: 5, depth: 3 };
         let add = |files: Files| {
             let mut builder = ContentsBuilder::new(limits);
             for (text, bytes) in files {
@@ -895,19 +825,10 @@ mod tests {
         let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
         let blobs = sample(&mut builder, &mut objects);
         let contents = builder.finish().unwrap();
-        assert_eq!(
-            contents.manifest_text(),
-            include_str!("../../tests/fixtures/contents/manifest.txt")
-        );
-        assert_eq!(
-            format!("{}\n", contents.digest()),
-            include_str!("../../tests/fixtures/contents/digest.txt")
-        );
+        assert_eq!(contents.manifest_text(), include_str!("../../tests/fixtures/contents/manifest.txt"));
+        assert_eq!(format!("{}\n", contents.digest()), include_str!("../../tests/fixtures/contents/digest.txt"));
         let tree = write_tree(&mut objects, &blobs).unwrap();
-        assert_eq!(
-            format!("{tree}\n"),
-            include_str!("../../tests/fixtures/contents/tree.sha1.txt")
-        );
+        assert_eq!(format!("{tree}\n"), include_str!("../../tests/fixtures/contents/tree.sha1.txt"));
         assert_eq!((contents.len(), contents.size()), (8, 102));
         assert!(contents.get(&path("bin/run")).unwrap().exec);
         assert!(contents.get(&path("bin")).is_none());
@@ -935,11 +856,7 @@ mod tests {
     }
 
     fn in_tree(objects: &mut MemoryObjects, name: &str, mode: Mode, id: GitId) -> GitId {
-        let entry = Entry {
-            name: name.into(),
-            mode,
-            id,
-        };
+        let entry = Entry { name: name.into(), mode, id };
         Tree::new(vec![entry]).unwrap().write(objects).unwrap()
     }
 
@@ -963,17 +880,11 @@ mod tests {
         objects.write(ObjectKind::Tree, b"").unwrap();
         let holds_empty = in_tree(&mut objects, "d", Mode::Tree, empty);
         for tree in [empty, holds_empty] {
-            assert_eq!(
-                code(list_tree(&objects, tree, &Limits::default())),
-                Some(ErrorCode::BadContents)
-            );
+            assert_eq!(code(list_tree(&objects, tree, &Limits::default())), Some(ErrorCode::BadContents));
         }
         // A file where a folder is named, and the other way round.
         let file_as_folder = in_tree(&mut objects, "d", Mode::Tree, blob);
-        assert_eq!(
-            code(list_tree(&objects, file_as_folder, &Limits::default())),
-            Some(ErrorCode::CorruptObject)
-        );
+        assert_eq!(code(list_tree(&objects, file_as_folder, &Limits::default())), Some(ErrorCode::CorruptObject));
         let folder_as_file = in_tree(&mut objects, "d", Mode::File, good);
         let read = read_tree(&objects, folder_as_file, &Limits::default(), |_, _| Ok(()));
         assert_eq!(code(read), Some(ErrorCode::CorruptObject));
@@ -999,16 +910,9 @@ mod tests {
             });
             assert_eq!((code(read), seen), (expected, usize::from(expected.is_none())), "{name}");
         }
-        let twins = ["A", "a"].map(|name| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id: blob,
-        });
+        let twins = ["A", "a"].map(|name| Entry { name: name.into(), mode: Mode::File, id: blob });
         let twins = Tree::new(twins.to_vec()).unwrap().write(&mut objects).unwrap();
-        assert_eq!(
-            code(list_tree(&objects, twins, &Limits::default())),
-            Some(ErrorCode::BadContents)
-        );
+        assert_eq!(code(list_tree(&objects, twins, &Limits::default())), Some(ErrorCode::BadContents));
     }
 
     /// Objects that count what is asked of them, and have an answer to everything: the same tree, and 300 MB of zeros.
@@ -1051,11 +955,7 @@ mod tests {
     fn trees_that_name_themselves_are_not_followed() {
         let id = ObjectFormat::Sha1.empty_tree();
         for width in [1, 2, 10, 3000] {
-            let names = (0..width).map(|number| Entry {
-                name: number.to_string(),
-                mode: Mode::Tree,
-                id,
-            });
+            let names = (0..width).map(|number| Entry { name: number.to_string(), mode: Mode::Tree, id });
             let objects = Endless::new(names.collect());
             assert_eq!(code(list_tree(&objects, id, &Limits::default())), Some(ErrorCode::Limit));
             assert!(*objects.trees_read.borrow() <= 10_000, "{width}: {:?}", objects.trees_read);
@@ -1091,11 +991,7 @@ mod tests {
     #[test]
     fn no_more_is_asked_for_than_the_limits_leave() {
         let id = ObjectFormat::Sha1.empty_tree();
-        let file = |name: &str| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id,
-        };
+        let file = |name: &str| Entry { name: name.into(), mode: Mode::File, id };
         let objects = Endless::new(vec![file("zeros")]);
         let read = read_tree(&objects, id, &Limits::default(), |_, _| Ok(()));
         assert_eq!(code(read), Some(ErrorCode::Limit));
@@ -1103,18 +999,10 @@ mod tests {
 
         let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
         let four = objects.write(ObjectKind::Blob, b"1234").unwrap();
-        let entries = ["a", "b", "c"].map(|name| Entry {
-            name: name.into(),
-            mode: Mode::File,
-            id: four,
-        });
+        let entries = ["a", "b", "c"].map(|name| Entry { name: name.into(), mode: Mode::File, id: four });
         let tree = Tree::new(entries.to_vec()).unwrap().write(&mut objects).unwrap();
         for (release_bytes, expected) in [(12, None), (11, Some(ErrorCode::Limit))] {
-            let limits = Limits {
-                file_bytes: 4,
-                release_bytes,
-                ..Limits::default()
-            };
+            let limits = Limits { file_bytes: 4, release_bytes, ..Limits::default() };
             assert_eq!(code(read_tree(&objects, tree, &limits, |_, _| Ok(()))), expected);
         }
     }

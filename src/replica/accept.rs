@@ -76,11 +76,11 @@ struct Candidate {
     proposal: Option<(RefName, GitId)>,
 }
 
-/// Repairs what a killed acceptor left, judges all proposals, and publishes those that hold.
+/// Repairs what a killed acceptor left, judges all proposals, or those of one package, and publishes those that hold.
 ///
 /// # Errors
 /// `unauthorized` where the author may not make checkpoints, `io`, `conflict`; a proposal that is refused is no error.
-pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>) -> Result<Report> {
+pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, only: Option<&PackageName>) -> Result<Report> {
     let mut keys = KeyCache::default();
     let left = store.read_journal(lock)?;
     store.break_locks_of_journal(lock, &left)?;
@@ -95,7 +95,9 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>) -> Resu
     }
     let mut outcomes = Vec::new();
     let mut done: Vec<RefEdit> = Vec::new();
-    store.for_each_reference("refs/incoming/", |name, id| {
+    let prefix =
+        only.map_or("refs/incoming/".to_owned(), |package| format!("refs/incoming/{}/{}/", package.namespace(), package.name()));
+    store.for_each_reference(&prefix, |name, id| {
         match layout::parse_incoming(&name) {
             Some((package, named)) if named == id => candidates.push(Candidate { package, proposal: Some((name, id)) }),
             // A reference that is none of ours says nothing and goes.

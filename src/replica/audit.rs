@@ -293,7 +293,13 @@ fn one(
 }
 
 /// Compares a package's reference with the head that the map names.
-fn check_reference(store: &Store, reader: &Reader, package: &PackageName, records: &[SignedRecord], totals: &Totals) -> Result<()> {
+fn check_reference(
+    store: &Store,
+    reader: &Reader,
+    package: &PackageName,
+    records: &[SignedRecord],
+    totals: &Totals,
+) -> Result<()> {
     let name = layout::package(package);
     let head = records[records.len() - 1].git_id();
     match store.reference(&name)? {
@@ -364,7 +370,9 @@ fn contents_of(
             }
             Err(error) => {
                 let error = match error.code() {
-                    ErrorCode::NotFound => fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message()),
+                    ErrorCode::NotFound => {
+                        fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message())
+                    }
                     _ => error,
                 };
                 totals.fault(error.at(format!("{package}@{}", release.version)));

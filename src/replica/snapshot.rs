@@ -11,7 +11,7 @@ use crate::log::package::PackageLog;
 use crate::log::registry::CheckedCheckpoint;
 use crate::model::commit;
 use crate::model::contents::{self, Contents, FileEntry};
-use crate::model::digest::{GitId, ObjectKind, RegistryId};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
 use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
@@ -39,6 +39,8 @@ pub struct Reading<'a> {
     pub package: Option<&'a PackageName>,
     /// Whether a person may be asked for a password.
     pub terminal: bool,
+    /// Whether nothing may be fetched: what was seen last is what there is.
+    pub offline: bool,
     /// What to do with a contradiction; returns the error to end with.
     pub evidence: &'a dyn Fn(Contradiction) -> Error,
 }
@@ -76,7 +78,7 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// `id-mismatch`, `wrong-registry`, `rollback`, `fork`, any code of the law, and those of the transport.
     pub fn open(reading: Reading<'a>) -> Result<Self> {
-        let (source, heads) = Source::open(reading.url, reading.cache, reading.memory, reading.package, reading.terminal)?;
+        let (source, heads) = Source::open(&reading)?;
         let mut keys = KeyCache::default();
         let mut operators = chains::operators(&source.reader(), heads.operators, &mut keys)?;
         if let Some((name, id)) = reading.expected {
@@ -135,6 +137,8 @@ impl<'a> Snapshot<'a> {
         let name = layout::package(package);
         let named = match &self.asked {
             Some((asked, named)) if asked == package => *named,
+            // What was kept has no references; the map vouches for the head.
+            _ if self.reading.offline && self.reading.url.is_local().is_none() => found,
             _ => self.source.reference(&name)?,
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
@@ -309,6 +313,16 @@ impl<'a> Snapshot<'a> {
             }
         }
         memory
+    }
+
+    /// Returns the object format of the registry's repository.
+    pub fn format(&self) -> ObjectFormat {
+        self.source.store().format()
+    }
+
+    /// Returns the folder of all objects that are here.
+    pub fn objects_path(&self) -> std::path::PathBuf {
+        self.source.store().objects_path()
     }
 
     /// Returns a reader of all that is here.

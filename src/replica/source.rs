@@ -1,5 +1,6 @@
 //! Where a registry is read from: a repository on this machine, or another one through a quarantine.
 
+use super::snapshot::Reading;
 use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::{Reader, Store};
@@ -15,6 +16,8 @@ use std::path::Path;
 pub(crate) enum Source {
     /// It is on this machine, and is read as it is.
     Disk(Store),
+    /// Only what was verified and kept before is here, and nothing else is asked for.
+    Kept(Store),
     /// What was fetched of it stays apart from what was verified before.
     Remote(Box<Remote>),
 }
@@ -40,26 +43,35 @@ fn here(name: &str) -> Result<RefName> {
 }
 
 impl Source {
-    /// Opens a registry and finds its heads, and that of one package.
-    pub(crate) fn open(
-        url: &Url,
-        cache: Option<&Path>,
-        memory: Option<&Memory>,
-        package: Option<&PackageName>,
-        terminal: bool,
-    ) -> Result<(Self, Heads)> {
+    /// Opens a registry and finds its heads, and that of the package that is asked for.
+    pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
+        let Reading { url, memory, package, .. } = *reading;
         if let Some(path) = url.is_local() {
             let store = Store::open(path)?;
             let (log, operators) = super::standing::heads(&store)?;
             let package = package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
             return Ok((Source::Disk(store), Heads { log, operators, package }));
         }
-        let cache = cache.filter(|path| path.exists()).and_then(|path| Store::open(path).ok());
+        let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Store::open(path).ok());
+        if reading.offline {
+            return match (cache, memory) {
+                (Some(cache), Some(memory)) => {
+                    let package = package.and_then(|package| memory.packages.get(package)).map(|seen| seen.commit);
+                    let heads = Heads { log: memory.checkpoint.commit, operators: memory.operators.commit, package };
+                    Ok((Source::Kept(cache), heads))
+                }
+                _ => {
+                    Err(fault!(Network, "nothing of {url} is kept on this machine").hint("once without --offline brings it here"))
+                }
+            };
+        }
         let format = cache.as_ref().map(Store::format).or(memory.map(|memory| memory.checkpoint.commit.format()));
-        let open = |format, cache| Remote::open(url, format, cache, memory, package, terminal);
+        let open = |format, cache| Remote::open(url, format, cache, memory, package, reading.terminal);
         let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache) {
             // Nothing says beforehand which format a registry has.
-            Err(error) if format.is_none() && error.message().contains("mismatched algorithms") => open(ObjectFormat::Sha256, None)?,
+            Err(error) if format.is_none() && error.message().contains("mismatched algorithms") => {
+                open(ObjectFormat::Sha256, None)?
+            }
             opened => opened?,
         };
         Ok((Source::Remote(Box::new(remote)), heads))
@@ -67,7 +79,7 @@ impl Source {
 
     pub(crate) fn store(&self) -> &Store {
         match self {
-            Source::Disk(store) => store,
+            Source::Disk(store) | Source::Kept(store) => store,
             Source::Remote(remote) => remote.quarantine.store(),
         }
     }
@@ -80,6 +92,7 @@ impl Source {
     pub(crate) fn reference(&self, name: &RefName) -> Result<Option<GitId>> {
         match self {
             Source::Disk(store) => store.reference(name),
+            Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
                 let again = here("again")?;
                 let scratch = remote.scratch()?;
@@ -96,6 +109,8 @@ impl Source {
     pub(crate) fn need(&self, ids: &[GitId]) -> Result<()> {
         match self {
             Source::Disk(_) => Err(fault!(RefMissing, "the repository does not have the object {}", ids[0])),
+            Source::Kept(_) => Err(fault!(Network, "the object {} is not kept on this machine", ids[0])
+                .hint("once without --offline brings it here")),
             Source::Remote(remote) => {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
                 remote.fetch_into(&remote.quarantine, &wants, FetchOptions::default())
@@ -107,9 +122,14 @@ impl Source {
     pub(crate) fn need_reference(&self, name: &RefName) -> Result<Option<GitId>> {
         match self {
             Source::Disk(store) => store.reference(name),
+            Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
                 let to = here("named")?;
-                match remote.fetch_into(&remote.quarantine, &[Want::reference(name.clone()).to(to.clone())], FetchOptions::default()) {
+                match remote.fetch_into(
+                    &remote.quarantine,
+                    &[Want::reference(name.clone()).to(to.clone())],
+                    FetchOptions::default(),
+                ) {
                     Ok(()) => remote.quarantine.store().reference(&to),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
@@ -193,7 +213,9 @@ impl Remote {
             (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
         });
         first.map_err(|error| match error.code() {
-            ErrorCode::RefMissing => fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log()),
+            ErrorCode::RefMissing => {
+                fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
+            }
             _ => error,
         })?;
         match second {
