@@ -187,8 +187,12 @@ impl Map {
     /// the map proven to be one.
     ///
     /// It goes folder by folder as git sorts them, `skip` last; in a folder that is split the names come by their hashes, elsewhere
-    /// in the order of [`Slot`]. One tree a level is held in memory. Namespaces can share a tree, so a hostile map of a few
-    /// trees may have a great many entries: who visits a stranger's map stops at the number of packages that the checkpoint states.
+    /// in the order of [`Slot`]. One tree a level is held in memory.
+    ///
+    /// Namespaces, or domains, can share trees, so that a stranger's map of a few trees may unfold into a great many entries. An error of
+    /// `visit` ends the walk: stop after as many packages as the checkpoint states, and at the first head whose record belongs
+    /// to another slot (a head that belongs where it stands stands nowhere else). There is no work without visits: every folder
+    /// that is read leads to an entry or to an error.
     ///
     /// # Errors
     /// Those of `visit`; `bad-map` with the path of the tree that has not the shape of a map, `corrupt-object` where a
@@ -201,31 +205,29 @@ impl Map {
         top.skip.map_or(Ok(()), |id| visit(Slot::Skip, id))
     }
 
-    /// Proves that the whole map has the one shape that its entries ask for.
+    /// Proves that the whole map has the one shape that its entries ask for, and returns the number of its packages. It
+    /// gives up after `most` entries, since a stranger's map of a few trees may have a great many.
     ///
     /// # Errors
-    /// `bad-map` with the path of the tree where it has not, `corrupt-object` where a tree is missing or damaged.
-    pub fn check(&self, objects: &impl ReadObjects) -> Result<()> {
-        self.for_each(objects, &mut |_, _| Ok(()))
-    }
-
-    /// Counts the packages. It reads the whole map and checks it.
-    ///
-    /// # Errors
-    /// Those of [`Map::check`].
-    pub fn count_packages(&self, objects: &impl ReadObjects) -> Result<u64> {
-        let mut count = 0;
+    /// `limit` where there are more than `most` entries; `bad-map` with the path of the tree that has not the shape of a map,
+    /// `corrupt-object` where a tree is missing or damaged.
+    pub fn check(&self, objects: &impl ReadObjects, most: u64) -> Result<u64> {
+        let (mut entries, mut packages) = (0, 0);
         self.for_each(objects, &mut |slot, _| {
-            count += u64::from(matches!(slot, Slot::Package(_)));
+            if entries == most {
+                return Err(fault!(Limit, "the map has more than {most} entries"));
+            }
+            entries += 1;
+            packages += u64::from(matches!(slot, Slot::Package(_)));
             Ok(())
         })?;
-        Ok(count)
+        Ok(packages)
     }
 
     /// Returns all namespaces that hold a package, sorted, without reading the namespaces themselves.
     ///
     /// # Errors
-    /// Those of [`Map::check`], as far as the trees above the namespaces go.
+    /// Those of [`Map::get`], as far as the trees above the namespaces go.
     pub fn namespaces(&self, objects: &impl ReadObjects) -> Result<Vec<Label>> {
         let mut namespaces = Vec::new();
         for part in Top::read(objects, self.root)?.parts() {
@@ -259,10 +261,10 @@ impl Map {
 
     /// Takes the map apart into at least this many parts where it has that many folders, each to be walked on its own, by
     /// another thread for one. Together they hold every entry but `skip`; where all of them are walked without an error, the map has
-    /// been checked as [`Map::check`] does.
+    /// been checked as by [`Map::for_each`].
     ///
     /// # Errors
-    /// Those of [`Map::check`], as far as the trees above the parts go.
+    /// Those of [`Map::get`], as far as the trees above the parts go.
     pub fn subtrees(&self, objects: &impl ReadObjects, at_least: usize) -> Result<Vec<SubMap>> {
         let mut waiting: VecDeque<SubMap> = Top::read(objects, self.root)?.parts().collect();
         let mut whole = Vec::new();
@@ -280,7 +282,8 @@ impl Map {
     /// Reports every place where two maps differ, and reads only trees that differ.
     ///
     /// It goes folder by folder as git sorts them, `skip` last; in a folder that is split in one of the two maps the names come
-    /// by their hashes, elsewhere in the order of [`Slot`].
+    /// by their hashes, elsewhere in the order of [`Slot`]. An error of `report` ends it; as with [`Map::for_each`], there may be a
+    /// great many differences between few trees, and trees that differ lead to a difference or to an error.
     ///
     /// # Errors
     /// Those of `report`; `bad-map` where a tree that was read has not the shape of a map, `corrupt-object` where one is
@@ -1049,7 +1052,15 @@ fn diff_folders(
     }
     let (old, new) = match (old.open(objects, place)?, new.open(objects, place)?) {
         (Shape::Flat(old), Shape::Flat(new)) => return diff_names(objects, &place.folder, &old, &new, report),
-        (old, new) => (Side::divide(old, place), Side::divide(new, place)),
+        (old, new) => {
+            // Else two maps could differ in their shapes alone, and much be read without a difference to report.
+            if let (Shape::Flat(names), Shape::Split(parts)) | (Shape::Split(parts), Shape::Flat(names)) = (&old, &new)
+                && !names.is_empty()
+            {
+                place.expect_many(objects, parts)?;
+            }
+            (Side::divide(old, place), Side::divide(new, place))
+        }
     };
     for ((half, old), new) in (0..).zip(old).zip(new) {
         diff_folders(objects, &place.part(half), old, new, report)?;
@@ -1240,7 +1251,7 @@ mod tests {
                 "skip",
             ]
         );
-        assert_eq!(map.count_packages(&objects)?, 3);
+        assert_eq!(map.check(&objects, u64::MAX)?, 3);
         assert_eq!(map.namespaces(&objects)?, ["wasi".parse()?, "wasi-x".parse()?]);
         let mut wasi = Vec::new();
         let part = map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace");
@@ -1278,7 +1289,7 @@ mod tests {
         assert!(p0.get("p0").is_some());
         let p7 = Tree::read(&objects, tree.get(&part_name(hash("p7")[0])).expect("its folder").id)?;
         assert!(p7.get("p7").is_some() && p7.get("p7.decisions").is_some());
-        split.check(&objects)?;
+        split.check(&objects, u64::MAX)?;
         let less = BTreeMap::from([(package("wasi", "one-more"), None)]);
         assert_eq!(split.update(&mut objects, &less)?, flat);
         assert_eq!(differences(&objects, flat, split)?.len(), 1);
@@ -1299,7 +1310,7 @@ mod tests {
             all.insert(Slot::MirrorHeld(domain), id(n));
         }
         let map = Map::build(&mut objects, &all)?;
-        map.check(&objects)?;
+        map.check(&objects, u64::MAX)?;
         for (slot, id) in &all {
             assert_eq!(map.get(&objects, slot)?, Some(*id));
         }
@@ -1322,7 +1333,7 @@ mod tests {
         assert!(COLLIDING.len() > 400);
         let all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
         let map = Map::build(&mut objects, &all)?;
-        map.check(&objects)?;
+        map.check(&objects, u64::MAX)?;
         let objects_read = Watched::new(&objects);
         assert_eq!(map.get(&objects_read, &package("wasi", &COLLIDING[3]))?, Some(id(1)));
         // Top, packages, wasi, _7, _a, _x.
@@ -1343,7 +1354,7 @@ mod tests {
         let mut objects = objects();
         let all = packages(20_000);
         let map = Map::build(&mut objects, &all)?;
-        assert_eq!(map.count_packages(&objects)?, 20_000);
+        assert_eq!(map.check(&objects, u64::MAX)?, 20_000);
         let name = package("wasi", "p7");
         let before = objects.iter().count();
         let changed = map.update(&mut objects, &BTreeMap::from([(name.clone(), Some(id(20_001)))]))?;
@@ -1410,7 +1421,7 @@ mod tests {
             Lookup::Missing(watched.lacks.expect("set"))
         );
         assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
-        assert_eq!(map.check(&watched).unwrap_err().code(), ErrorCode::CorruptObject);
+        assert_eq!(map.check(&watched, u64::MAX).unwrap_err().code(), ErrorCode::CorruptObject);
         Ok(())
     }
 
@@ -1480,7 +1491,7 @@ mod tests {
         ] {
             let mut objects = objects();
             let map = Map::at(draw(&mut objects, good));
-            map.check(&objects)?;
+            map.check(&objects, u64::MAX)?;
             let all = entries_of(map, &objects)?.into_iter().collect();
             assert_eq!(Map::build(&mut objects, &all)?, map);
         }
@@ -1636,7 +1647,7 @@ mod tests {
         for (what, drawn, slot) in cases {
             let mut objects = objects();
             let map = Map::at(draw(&mut objects, drawn));
-            let error = map.check(&objects).expect_err(what);
+            let error = map.check(&objects, u64::MAX).expect_err(what);
             assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
             if let Some(slot) = slot {
                 let error = map.get(&objects, &slot).expect_err(what);
@@ -1657,9 +1668,12 @@ mod tests {
     fn a_tree_too_large_for_a_map_is_not_read() -> Result<()> {
         let mut objects = objects();
         let large = objects.write(ObjectKind::Tree, &vec![b'1'; 200_000])?;
-        assert_eq!(Map::at(large).check(&objects).unwrap_err().code(), ErrorCode::BadMap);
+        assert_eq!(
+            Map::at(large).check(&objects, u64::MAX).unwrap_err().code(),
+            ErrorCode::BadMap
+        );
         let torn = objects.write(ObjectKind::Tree, b"160000 skip")?;
-        assert_eq!(Map::at(torn).check(&objects).unwrap_err().code(), ErrorCode::BadMap);
+        assert_eq!(Map::at(torn).check(&objects, u64::MAX).unwrap_err().code(), ErrorCode::BadMap);
         Ok(())
     }
 
@@ -1696,6 +1710,44 @@ mod tests {
             if seen == 5 { Err(fault!(Limit, "enough")) } else { Ok(()) }
         });
         assert_eq!((stopped.unwrap_err().code(), seen), (ErrorCode::Limit, 5));
+        Ok(())
+    }
+
+    #[test]
+    fn a_few_trees_that_unfold_into_many_entries_are_given_up() -> Result<()> {
+        let mut objects = objects();
+        let shared = || -> Vec<(String, Drawn)> { names(100).iter().map(|name| link(name)).collect() };
+        let namespaces = (0..100).map(|n| folder(&format!("n{n}"), shared())).collect();
+        let map = Map::at(draw(&mut objects, vec![folder("packages", namespaces)]));
+        assert_eq!(objects.iter().count(), 3);
+        assert_eq!(map.check(&objects, 10_000)?, 10_000);
+        assert_eq!(map.check(&objects, 9_999).unwrap_err().code(), ErrorCode::Limit);
+        let watched = Watched::new(&objects);
+        assert_eq!(map.check(&watched, 150).unwrap_err().code(), ErrorCode::Limit);
+        // Top, packages, two namespaces.
+        assert_eq!(watched.reads.get(), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn maps_that_differ_in_their_shapes_alone_are_not_compared() -> Result<()> {
+        let mut objects = objects();
+        let flat = || names(100).iter().map(|name| link(name)).collect();
+        let deeper = |name: &str| {
+            let half = hash(name);
+            folder(&part_name(half[0]), vec![folder(&part_name(half[1]), vec![link(name)])])
+        };
+        for (one, other) in [
+            (flat(), by_hash(0, &names(100))),
+            (vec![link("p0"), link("p1")], vec![deeper("p0"), deeper("p1")]),
+            (by_hash(0, &names(2)), vec![deeper("p0"), deeper("p1")]),
+        ] {
+            let (one, other) = (draw(&mut objects, wasi(one)), draw(&mut objects, wasi(other)));
+            for (old, new) in [(one, other), (other, one)] {
+                let error = differences(&objects, Map::at(old), Map::at(new)).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::BadMap, "{error}");
+            }
+        }
         Ok(())
     }
 
@@ -1840,7 +1892,7 @@ mod tests {
                 prop_assert_eq!(walked.len(), model.len());
                 prop_assert_eq!(&walked.into_iter().collect::<Model>(), &model);
                 let count = model.keys().filter(|slot| matches!(slot, Slot::Package(_))).count();
-                prop_assert_eq!(next.count_packages(&objects).unwrap(), count as u64);
+                prop_assert_eq!(next.check(&objects, u64::MAX).unwrap(), count as u64);
 
                 let touched: BTreeSet<&Slot> = before.keys().chain(changes.keys()).collect();
                 for slot in touched.iter().step_by(7) {
