@@ -102,7 +102,7 @@ fn measure(format: ObjectFormat, namespaces: u32, names: u32) -> Result<()> {
     let diff = start.elapsed().as_secs_f64() * 1e6 / 100.0;
 
     let start = Instant::now();
-    assert_eq!(map.count_packages(&objects)?, u64::from(count));
+    assert_eq!(map.check(&objects, u64::MAX)?, u64::from(count));
     let walk = start.elapsed().as_secs_f64() * 1e6 / f64::from(count);
     println!(
         "{:>12} {trees:>8} {bytes:>9} {proof:>8.0} {longest:>8} {path:>6.1} {get:>8.1} {update:>10.1} {diff:>8.0} {walk:>8.2}",

@@ -50,37 +50,57 @@ impl Slot {
         }
     }
 
-    /// Returns the words of the path below the top, each with the byte that follows it (0: the end).
+    /// Returns the first word of the path.
+    fn top(&self) -> &'static str {
+        match self {
+            Slot::Package(_) | Slot::Decisions(_) => PACKAGES,
+            Slot::Attestation(..) => ATTESTATIONS,
+            Slot::MirrorLog(_) | Slot::MirrorHeld(_) => MIRRORS,
+            Slot::Skip => SKIP,
+        }
+    }
+
+    /// Returns the second word of the path, a namespace or a domain; the skip link has none.
+    pub(super) fn folder(&self) -> &str {
+        self.words()[0].0
+    }
+
+    /// Returns the last word of the path.
+    pub(super) fn entry(&self) -> String {
+        match self {
+            Slot::Package(package) => package.name().as_str().to_owned(),
+            Slot::Decisions(package) => format!("{}{DECISIONS}", package.name()),
+            Slot::Attestation(_, package) => format!("{}.{}", package.namespace(), package.name()),
+            Slot::MirrorLog(_) => LOG.to_owned(),
+            Slot::MirrorHeld(_) => HELD.to_owned(),
+            Slot::Skip => SKIP.to_owned(),
+        }
+    }
+
+    /// Returns the words of the path below the top, without `.decisions`, each with the byte that follows it (0: the end).
     fn words(&self) -> [(&str, u8); 3] {
         const END: (&str, u8) = ("", 0);
         match self {
             Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
             Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
-            Slot::Attestation(domain, package) => {
-                [(domain.as_str(), b'/'), (package.namespace().as_str(), b'.'), (package.name().as_str(), 0)]
-            }
+            Slot::Attestation(domain, package) => [
+                (domain.as_str(), b'/'),
+                (package.namespace().as_str(), b'.'),
+                (package.name().as_str(), 0),
+            ],
             Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
             Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
             Slot::Skip => [END; 3],
-        }
-    }
-
-    /// Returns the place of this slot's kind among the folders at the top.
-    fn rank(&self) -> u8 {
-        match self {
-            Slot::Attestation(..) => 0,
-            Slot::MirrorHeld(_) | Slot::MirrorLog(_) => 1,
-            Slot::Package(_) | Slot::Decisions(_) => 2,
-            Slot::Skip => 3,
         }
     }
 }
 
 impl Ord for Slot {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank()).then_with(|| {
-            let pairs = self.words().into_iter().zip(other.words());
-            pairs.fold(Ordering::Equal, |order, (one, next)| order.then_with(|| compare_words(one, next)))
+        self.top().cmp(other.top()).then_with(|| {
+            let mut pairs = self.words().into_iter().zip(other.words());
+            let differs = pairs.find_map(|(one, next)| Some(compare_words(one, next)).filter(|order| order.is_ne()));
+            differs.unwrap_or(Ordering::Equal)
         })
     }
 }
@@ -95,20 +115,16 @@ impl PartialOrd for Slot {
 fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
     let common = one.len().min(other.len());
     let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
-    one.as_bytes()[..common].cmp(&other.as_bytes()[..common]).then_with(|| next(one, after_one).cmp(&next(other, after_other)))
+    one.as_bytes()[..common]
+        .cmp(&other.as_bytes()[..common])
+        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
 }
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Slot::Package(package) => write!(f, "{PACKAGES}/{}/{}", package.namespace(), package.name()),
-            Slot::Decisions(package) => write!(f, "{PACKAGES}/{}/{}{DECISIONS}", package.namespace(), package.name()),
-            Slot::Attestation(domain, package) => {
-                write!(f, "{ATTESTATIONS}/{domain}/{}.{}", package.namespace(), package.name())
-            }
-            Slot::MirrorLog(domain) => write!(f, "{MIRRORS}/{domain}/{LOG}"),
-            Slot::MirrorHeld(domain) => write!(f, "{MIRRORS}/{domain}/{HELD}"),
             Slot::Skip => f.write_str(SKIP),
+            _ => write!(f, "{}/{}/{}", self.top(), self.folder(), self.entry()),
         }
     }
 }
@@ -141,12 +157,17 @@ pub(super) fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
         None => (entry, false),
     };
     let package = PackageName::new(namespace.clone(), name.parse()?);
-    Ok(if decisions { Slot::Decisions(package) } else { Slot::Package(package) })
+    Ok(if decisions {
+        Slot::Decisions(package)
+    } else {
+        Slot::Package(package)
+    })
 }
 
 pub(super) fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
-    let (namespace, name) =
-        entry.split_once('.').ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
+    let (namespace, name) = entry
+        .split_once('.')
+        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
     let package = PackageName::new(namespace.parse()?, name.parse()?);
     Ok(Slot::Attestation(domain.clone(), package))
 }
