@@ -54,6 +54,17 @@ pub fn create_new(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     sync_folder(folder)
 }
 
+/// Removes a file, and says nothing where there is none.
+///
+/// # Errors
+/// `io`.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(fault!(Io, "{}: {why}", path.display())),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a file; `None` where there is none.
 ///
 /// # Errors

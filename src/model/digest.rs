@@ -89,7 +89,7 @@ digest! {
     FileDigest
 }
 digest! {
-    /// SHA-256 over what a checkpoint changed; see [`super::map`].
+    /// SHA-256 over what a checkpoint changed; see [`super::changes`].
     ChangesDigest
 }
 

@@ -90,9 +90,7 @@ impl Map {
 
     /// Returns the map without entries. Its tree need not be among the objects to be read.
     pub fn empty(format: ObjectFormat) -> Self {
-        Map {
-            root: format.empty_tree(),
-        }
+        Map { root: format.empty_tree() }
     }
 
     /// Returns the id of the root tree.
@@ -309,10 +307,7 @@ pub struct SubMap {
 
 impl SubMap {
     fn new(folder: Folder, tree: GitId) -> Self {
-        SubMap {
-            place: Place::top(folder),
-            tree,
-        }
+        SubMap { place: Place::top(folder), tree }
     }
 
     /// Returns the id of the tree at its top.
@@ -363,10 +358,7 @@ impl SubMap {
         match self.place.read(objects, self.tree)? {
             Shape::Split(parts) => {
                 self.place.expect_many(objects, &parts)?;
-                let part = |(half, tree)| SubMap {
-                    place: self.place.part(half),
-                    tree,
-                };
+                let part = |(half, tree)| SubMap { place: self.place.part(half), tree };
                 Ok(Some(parts.into_iter().map(part).collect()))
             }
             Shape::Flat(names) => {
@@ -524,17 +516,11 @@ enum Shape {
 
 impl Place {
     fn top(folder: Folder) -> Self {
-        Place {
-            folder,
-            prefix: Vec::new(),
-        }
+        Place { folder, prefix: Vec::new() }
     }
 
     fn part(&self, half: u8) -> Self {
-        Place {
-            folder: self.folder.clone(),
-            prefix: [&self.prefix[..], &[half]].concat(),
-        }
+        Place { folder: self.folder.clone(), prefix: [&self.prefix[..], &[half]].concat() }
     }
 
     fn depth(&self) -> usize {
@@ -580,19 +566,13 @@ impl Place {
             if !self.prefix.is_empty() {
                 let hash = hash(name);
                 if !hash.starts_with(&self.prefix) {
-                    let place = Place {
-                        folder: self.folder.clone(),
-                        prefix: hash[..self.depth()].to_vec(),
-                    };
+                    let place = Place { folder: self.folder.clone(), prefix: hash[..self.depth()].to_vec() };
                     return Err(fault!(BadMap, "{name:?} stands here, expected in {place}"));
                 }
             }
         }
         if count > FOLDER_NAMES {
-            return Err(fault!(
-                BadMap,
-                "the folder holds {count} names, expected folders _0 to _f beyond {FOLDER_NAMES}"
-            ));
+            return Err(fault!(BadMap, "the folder holds {count} names, expected folders _0 to _f beyond {FOLDER_NAMES}"));
         }
         Ok(entries.iter().map(|entry| (entry.name.to_owned(), entry.id)).collect())
     }
@@ -675,11 +655,7 @@ impl Place {
     }
 
     fn split_too_early(&self, names: usize) -> Error {
-        fault!(
-            BadMap,
-            "{names} names stand in folders _0 to _f, expected them as they are up to {FOLDER_NAMES}"
-        )
-        .at(self)
+        fault!(BadMap, "{names} names stand in folders _0 to _f, expected them as they are up to {FOLDER_NAMES}").at(self)
     }
 }
 
@@ -709,13 +685,7 @@ fn parse<'a>(format: ObjectFormat, bytes: &'a [u8]) -> Result<Vec<EntryRef<'a>>>
 
 fn expect_mode(entry: &EntryRef<'_>, expected: Mode) -> Result<()> {
     if entry.mode != expected {
-        return Err(fault!(
-            BadMap,
-            "{:?} has mode {}, expected {}",
-            entry.name,
-            entry.mode.as_str(),
-            expected.as_str()
-        ));
+        return Err(fault!(BadMap, "{:?} has mode {}, expected {}", entry.name, entry.mode.as_str(), expected.as_str()));
     }
     Ok(())
 }
@@ -846,11 +816,7 @@ fn edit_folder(objects: &mut impl WriteObjects, folder: Folder, old: Option<GitI
     for (slot, id) in edits {
         names.entry(folder.name_for(slot)).or_default().push((slot, id));
     }
-    let edits = names.into_iter().map(|(name, slots)| Edit {
-        hash: hash(&name),
-        name,
-        slots,
-    });
+    let edits = names.into_iter().map(|(name, slots)| Edit { hash: hash(&name), name, slots });
     let place = Place::top(folder);
     edit_place(objects, &place, old, edits.collect())?.write(objects, &place.folder)
 }
@@ -1021,9 +987,7 @@ impl Side {
     fn divide(shape: Shape, place: &Place) -> [Side; 16] {
         let mut sides = [const { Side::Names(Vec::new()) }; 16];
         match shape {
-            Shape::Split(parts) => parts
-                .into_iter()
-                .for_each(|(half, tree)| sides[usize::from(half)] = Side::Tree(tree)),
+            Shape::Split(parts) => parts.into_iter().for_each(|(half, tree)| sides[usize::from(half)] = Side::Tree(tree)),
             Shape::Flat(names) => {
                 let parts = place.divide(names).into_iter();
                 parts.for_each(|(half, names)| sides[usize::from(half)] = Side::Names(names));
@@ -1141,9 +1105,7 @@ mod tests {
     }
 
     fn packages(count: usize) -> Model {
-        (0..count)
-            .map(|n| (package("wasi", &format!("p{n}")), id(n as u64)))
-            .collect()
+        (0..count).map(|n| (package("wasi", &format!("p{n}")), id(n as u64))).collect()
     }
 
     /// Names whose hashes begin with 7a, so that a folder of them splits again and again.
@@ -1180,12 +1142,7 @@ mod tests {
 
     impl<'a> Watched<'a> {
         fn new(objects: &'a MemoryObjects) -> Self {
-            Watched {
-                objects,
-                reads: Cell::new(0),
-                bytes: Cell::new(0),
-                lacks: None,
-            }
+            Watched { objects, reads: Cell::new(0), bytes: Cell::new(0), lacks: None }
         }
     }
 
@@ -1279,11 +1236,7 @@ mod tests {
         let more = BTreeMap::from([(package("wasi", "one-more"), Some(id(0)))]);
         let split = flat.update(&mut objects, &more)?;
         let tree = wasi(split, &objects)?;
-        assert!(
-            tree.entries()
-                .iter()
-                .all(|entry| entry.mode == Mode::Tree && part_half(&entry.name).is_some())
-        );
+        assert!(tree.entries().iter().all(|entry| entry.mode == Mode::Tree && part_half(&entry.name).is_some()));
         // The SHA-256 of p0 begins with 16.
         let p0 = Tree::read(&objects, tree.get("_1").expect("its folder").id)?;
         assert!(p0.get("p0").is_some());
@@ -1340,10 +1293,7 @@ mod tests {
         assert_eq!(objects_read.reads.get(), 6);
         let keep = 100;
         let changes: BTreeMap<Slot, Option<GitId>> = COLLIDING[keep..].iter().map(|name| (package("wasi", name), None)).collect();
-        let few = all
-            .iter()
-            .filter(|(slot, _)| !changes.contains_key(*slot))
-            .map(|(slot, id)| (slot.clone(), *id));
+        let few = all.iter().filter(|(slot, _)| !changes.contains_key(*slot)).map(|(slot, id)| (slot.clone(), *id));
         let few: Model = few.collect();
         assert_eq!(map.update(&mut objects, &changes)?, Map::build(&mut objects, &few)?);
         Ok(())
@@ -1381,10 +1331,7 @@ mod tests {
         };
         refused(&mut objects, &[(decisions("wasi", "x"), Some(id(1)))]);
         refused(&mut objects, &[(Slot::MirrorHeld(domain), Some(id(1)))]);
-        refused(
-            &mut objects,
-            &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)],
-        );
+        refused(&mut objects, &[(decisions("wasi", "p1"), Some(id(1))), (package("wasi", "p1"), None)]);
         let sha256 = GitId::of(ObjectFormat::Sha256, ObjectKind::Blob, b"");
         refused(&mut objects, &[(package("wasi", "p1"), Some(sha256))]);
         Ok(())
@@ -1396,10 +1343,7 @@ mod tests {
         let mut all: Model = COLLIDING.iter().map(|name| (package("wasi", name), id(1))).collect();
         all.insert(Slot::MirrorLog("acme.example".parse()?), id(2));
         let map = Map::build(&mut objects, &all)?;
-        for (slot, trees) in [
-            (package("wasi", &COLLIDING[3]), 6),
-            (Slot::MirrorLog("acme.example".parse()?), 3),
-        ] {
+        for (slot, trees) in [(package("wasi", &COLLIDING[3]), 6), (Slot::MirrorLog("acme.example".parse()?), 3)] {
             let found = Lookup::Found(all[&slot]);
             let mut had = MemoryObjects::new(ObjectFormat::Sha1);
             for _ in 0..trees {
@@ -1416,10 +1360,7 @@ mod tests {
         }
         let mut watched = Watched::new(&objects);
         watched.lacks = Some(map.packages_of(&objects, &"wasi".parse()?)?.expect("a namespace").tree());
-        assert_eq!(
-            map.lookup(&watched, &package("wasi", "c1"))?,
-            Lookup::Missing(watched.lacks.expect("set"))
-        );
+        assert_eq!(map.lookup(&watched, &package("wasi", "c1"))?, Lookup::Missing(watched.lacks.expect("set")));
         assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
         assert_eq!(map.check(&watched, u64::MAX).unwrap_err().code(), ErrorCode::CorruptObject);
         Ok(())
@@ -1446,10 +1387,7 @@ mod tests {
         for name in names {
             parts.entry(hash(name)[depth]).or_default().push(link(name));
         }
-        parts
-            .into_iter()
-            .map(|(half, names)| folder(&part_name(half), names))
-            .collect()
+        parts.into_iter().map(|(half, names)| folder(&part_name(half), names)).collect()
     }
 
     fn draw(objects: &mut MemoryObjects, entries: Vec<(String, Drawn)>) -> GitId {
@@ -1483,10 +1421,7 @@ mod tests {
             wasi(links(128)),
             wasi(by_hash(0, &names(129))),
             wasi(vec![folder("_7", vec![folder("_a", by_hash(2, &COLLIDING[..129]))])]),
-            vec![folder(
-                "mirrors",
-                vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])],
-            )],
+            vec![folder("mirrors", vec![folder("acme.example", vec![link("log"), ("held".into(), Drawn::Blob)])])],
             vec![folder("attestations", vec![folder("acme.example", vec![link("wasi.http")])])],
         ] {
             let mut objects = objects();
@@ -1515,46 +1450,23 @@ mod tests {
             ("a stranger at the top", vec![link("other")], Some(Slot::Skip)),
             ("a folder skip", vec![folder("skip", vec![link("a")])], Some(Slot::Skip)),
             ("a gitlink packages", vec![link("packages")], Some(package("wasi", "http"))),
-            (
-                "an empty packages",
-                vec![folder("packages", vec![])],
-                Some(package("wasi", "http")),
-            ),
+            ("an empty packages", vec![folder("packages", vec![])], Some(package("wasi", "http"))),
             ("an empty namespace", wasi(vec![]), Some(package("wasi", "http"))),
-            (
-                "a gitlink namespace",
-                vec![folder("packages", vec![link("wasi")])],
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a folder package",
-                wasi(vec![folder("http", vec![link("a")])]),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a blob package",
-                wasi(vec![("http".into(), Drawn::Blob)]),
-                Some(package("wasi", "http")),
-            ),
+            ("a gitlink namespace", vec![folder("packages", vec![link("wasi")])], Some(package("wasi", "http"))),
+            ("a folder package", wasi(vec![folder("http", vec![link("a")])]), Some(package("wasi", "http"))),
+            ("a blob package", wasi(vec![("http".into(), Drawn::Blob)]), Some(package("wasi", "http"))),
             ("a capital", wasi(vec![link("Http")]), Some(package("wasi", "http"))),
             (
                 "a namespace that is no label",
                 vec![folder("packages", vec![folder("a.b", vec![link("a")])])],
                 Some(package("wasi", "a")),
             ),
-            (
-                "decisions of nothing",
-                wasi(vec![link("http.decisions")]),
-                Some(package("wasi", "http")),
-            ),
+            ("decisions of nothing", wasi(vec![link("http.decisions")]), Some(package("wasi", "http"))),
             ("129 names unsplit", wasi(links(129)), Some(package("wasi", "http"))),
             ("128 names split", wasi(by_hash(0, &names(128))), None),
             (
                 "128 colliding names split twice",
-                wasi(with(
-                    vec![folder("_7", by_hash(1, &COLLIDING[..128]))],
-                    folder(&p0, vec![link("p0")]),
-                )),
+                wasi(with(vec![folder("_7", by_hash(1, &COLLIDING[..128]))], folder(&p0, vec![link("p0")]))),
                 None,
             ),
             (
@@ -1562,16 +1474,8 @@ mod tests {
                 wasi(vec![folder("_7", COLLIDING[..129].iter().map(|name| link(name)).collect())]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "a name beside folders",
-                wasi(with(by_hash(0, &names(129)), link("http"))),
-                Some(package("wasi", "http")),
-            ),
-            (
-                "a gitlink for a folder",
-                wasi(vec![link("_0")]),
-                Some(package("wasi", "http")),
-            ),
+            ("a name beside folders", wasi(with(by_hash(0, &names(129)), link("http"))), Some(package("wasi", "http"))),
+            ("a gitlink for a folder", wasi(vec![link("_0")]), Some(package("wasi", "http"))),
             (
                 "a folder in capitals",
                 wasi(vec![folder("_7", vec![folder("_A", by_hash(2, &COLLIDING[..129]))])]),
@@ -1582,67 +1486,33 @@ mod tests {
                 wasi(vec![folder("_7a", by_hash(2, &COLLIDING[..129]))]),
                 Some(package("wasi", &COLLIDING[0])),
             ),
-            (
-                "an empty folder",
-                wasi(vec![folder(&p0, vec![])]),
-                Some(package("wasi", "p0")),
-            ),
-            (
-                "a name in another's folder",
-                wasi(vec![folder(&elsewhere, vec![link("p0")])]),
-                None,
-            ),
-            (
-                "another's name in the folder",
-                wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]),
-                Some(package("wasi", "p0")),
-            ),
+            ("an empty folder", wasi(vec![folder(&p0, vec![])]), Some(package("wasi", "p0"))),
+            ("a name in another's folder", wasi(vec![folder(&elsewhere, vec![link("p0")])]), None),
+            ("another's name in the folder", wasi(vec![folder(&p0, vec![link("p0"), link("p1")])]), Some(package("wasi", "p0"))),
             (
                 "an attestation without namespace",
                 attested(vec![link("http")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
             (
                 "decisions of an attestation",
                 attested(vec![link("wasi.http"), link("wasi.http.decisions")]),
-                Some(Slot::Attestation(
-                    "acme.example".parse().unwrap(),
-                    "wasi:http".parse().unwrap(),
-                )),
+                Some(Slot::Attestation("acme.example".parse().unwrap(), "wasi:http".parse().unwrap())),
             ),
-            (
-                "a domain without a dot",
-                vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])],
-                None,
-            ),
+            ("a domain without a dot", vec![folder("attestations", vec![folder("acme", vec![link("wasi.http")])])], None),
             (
                 "a mirror without log",
                 mirrored(vec![("held".into(), Drawn::Blob)]),
                 Some(Slot::MirrorHeld("acme.example".parse().unwrap())),
             ),
-            (
-                "a gitlink held",
-                mirrored(vec![link("log"), link("held")]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
-            (
-                "a blob log",
-                mirrored(vec![("log".into(), Drawn::Blob)]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("a gitlink held", mirrored(vec![link("log"), link("held")]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
+            ("a blob log", mirrored(vec![("log".into(), Drawn::Blob)]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
             (
                 "a stranger in a mirror",
                 mirrored(vec![link("log"), link("other")]),
                 Some(Slot::MirrorLog("acme.example".parse().unwrap())),
             ),
-            (
-                "an empty mirror",
-                mirrored(vec![]),
-                Some(Slot::MirrorLog("acme.example".parse().unwrap())),
-            ),
+            ("an empty mirror", mirrored(vec![]), Some(Slot::MirrorLog("acme.example".parse().unwrap()))),
         ];
         for (what, drawn, slot) in cases {
             let mut objects = objects();
@@ -1652,9 +1522,7 @@ mod tests {
             if let Some(slot) = slot {
                 let error = map.get(&objects, &slot).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
-                let error = map
-                    .update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))]))
-                    .expect_err(what);
+                let error = map.update(&mut objects, &BTreeMap::from([(slot, Some(id(5)))])).expect_err(what);
                 assert_eq!(error.code(), ErrorCode::BadMap, "{what}: {error}");
             }
             let parts = map.subtrees(&objects, 1_000);
@@ -1668,10 +1536,7 @@ mod tests {
     fn a_tree_too_large_for_a_map_is_not_read() -> Result<()> {
         let mut objects = objects();
         let large = objects.write(ObjectKind::Tree, &vec![b'1'; 200_000])?;
-        assert_eq!(
-            Map::at(large).check(&objects, u64::MAX).unwrap_err().code(),
-            ErrorCode::BadMap
-        );
+        assert_eq!(Map::at(large).check(&objects, u64::MAX).unwrap_err().code(), ErrorCode::BadMap);
         let torn = objects.write(ObjectKind::Tree, b"160000 skip")?;
         assert_eq!(Map::at(torn).check(&objects, u64::MAX).unwrap_err().code(), ErrorCode::BadMap);
         Ok(())
@@ -1783,10 +1648,7 @@ mod tests {
             all.insert(package("was", "a"), link(2));
             all.insert(Slot::Attestation("acme.example".parse()?, "a:b".parse()?), link(3));
             all.insert(Slot::MirrorLog("acme.example".parse()?), link(4));
-            all.insert(
-                Slot::MirrorHeld("acme.example".parse()?),
-                GitId::of(format, ObjectKind::Blob, held),
-            );
+            all.insert(Slot::MirrorHeld("acme.example".parse()?), GitId::of(format, ObjectKind::Blob, held));
             all.insert(Slot::Skip, link(5));
             let mut objects = MemoryObjects::new(format);
             let map = Map::build(&mut objects, &all)?;
@@ -1802,11 +1664,7 @@ mod tests {
             let root = map.root().to_string();
             let author = "author quipu <quipu> 0 +0000\ncommitter quipu <quipu> 0 +0000\n";
             let commit = format!("tree {root}\n{author}\nmap\n");
-            let commit = git(
-                folder.path(),
-                &["hash-object", "-w", "-t", "commit", "--stdin"],
-                commit.as_bytes(),
-            );
+            let commit = git(folder.path(), &["hash-object", "-w", "-t", "commit", "--stdin"], commit.as_bytes());
             git(folder.path(), &["update-ref", "refs/heads/main", commit.trim()], b"");
             git(folder.path(), &["fsck", "--strict", "--full"], b"");
 
@@ -1865,10 +1723,7 @@ mod tests {
     }
 
     fn any_batch() -> impl Strategy<Value = BTreeMap<Slot, Option<GitId>>> {
-        let (size, removals) = (
-            prop_oneof![1..8usize, 100..900usize],
-            prop_oneof![Just(5u64), Just(50), Just(95)],
-        );
+        let (size, removals) = (prop_oneof![1..8usize, 100..900usize], prop_oneof![Just(5u64), Just(50), Just(95)]);
         (size, removals).prop_flat_map(|(size, removals)| {
             let change = (any_slot(), 0..100u64).prop_map(move |(slot, n)| (slot, (n >= removals).then(|| id(n % 7))));
             prop::collection::vec(change, size).prop_map(|changes| changes.into_iter().collect())

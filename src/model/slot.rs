@@ -83,11 +83,9 @@ impl Slot {
         match self {
             Slot::Package(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), 0), END],
             Slot::Decisions(package) => [(package.namespace().as_str(), b'/'), (package.name().as_str(), b'.'), END],
-            Slot::Attestation(domain, package) => [
-                (domain.as_str(), b'/'),
-                (package.namespace().as_str(), b'.'),
-                (package.name().as_str(), 0),
-            ],
+            Slot::Attestation(domain, package) => {
+                [(domain.as_str(), b'/'), (package.namespace().as_str(), b'.'), (package.name().as_str(), 0)]
+            }
             Slot::MirrorLog(domain) => [(domain.as_str(), b'/'), (LOG, 0), END],
             Slot::MirrorHeld(domain) => [(domain.as_str(), b'/'), (HELD, 0), END],
             Slot::Skip => [END; 3],
@@ -115,9 +113,7 @@ impl PartialOrd for Slot {
 fn compare_words((one, after_one): (&str, u8), (other, after_other): (&str, u8)) -> Ordering {
     let common = one.len().min(other.len());
     let next = |word: &str, after| word.as_bytes().get(common).copied().unwrap_or(after);
-    one.as_bytes()[..common]
-        .cmp(&other.as_bytes()[..common])
-        .then_with(|| next(one, after_one).cmp(&next(other, after_other)))
+    one.as_bytes()[..common].cmp(&other.as_bytes()[..common]).then_with(|| next(one, after_one).cmp(&next(other, after_other)))
 }
 
 impl fmt::Display for Slot {
@@ -157,17 +153,12 @@ pub(super) fn package_slot(namespace: &Label, entry: &str) -> Result<Slot> {
         None => (entry, false),
     };
     let package = PackageName::new(namespace.clone(), name.parse()?);
-    Ok(if decisions {
-        Slot::Decisions(package)
-    } else {
-        Slot::Package(package)
-    })
+    Ok(if decisions { Slot::Decisions(package) } else { Slot::Package(package) })
 }
 
 pub(super) fn attestation_slot(domain: &RegistryName, entry: &str) -> Result<Slot> {
-    let (namespace, name) = entry
-        .split_once('.')
-        .ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
+    let (namespace, name) =
+        entry.split_once('.').ok_or_else(|| fault!(BadReference, "{entry:?} is not a namespace and a name joined by a dot"))?;
     let package = PackageName::new(namespace.parse()?, name.parse()?);
     Ok(Slot::Attestation(domain.clone(), package))
 }
