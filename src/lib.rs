@@ -91,5 +91,18 @@ pub mod command {
     pub mod answer;
     pub mod client;
     pub mod context;
+    pub mod get;
+    pub mod info;
+    pub mod key;
+    pub mod keyarg;
+    pub mod log;
+    pub mod new;
+    pub mod owner;
+    pub mod progress;
+    pub mod publish;
+    pub mod registry;
     pub mod submit;
+    pub mod trust;
+    pub mod verify;
+    pub mod yank;
 }

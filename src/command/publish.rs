@@ -33,9 +33,7 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let folder = context.folder.join(&args.dir);
     let project = Project::load(&folder).map_err(|error| match error.code() {
-        ErrorCode::BadManifest if !folder.join(crate::disk::project::FILE).exists() => {
-            error.at("publish")
-        }
+        ErrorCode::BadManifest if !folder.join(crate::disk::project::FILE).exists() => error.at("publish"),
         _ => error,
     });
     let signing = context.key().and_then(|key| context.signing(&key));

@@ -100,8 +100,9 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         (None, None) => {
             let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
             if !context.can_ask() || !ask(&what)? {
-                return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}")
-                    .hint(format!("compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}")));
+                return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
+                    "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
+                )));
             }
             Source::Asked
         }
@@ -111,7 +112,8 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
     answer.field("id", found.to_string());
-    answer.field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    answer
+        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
     if context.flags.dry_run {
         return Ok(answer);
     }

@@ -12,7 +12,7 @@ use crate::git::store::{RepositoryLock, Store};
 use crate::log::operator::OperatorLog;
 use crate::log::registry::CheckedCheckpoint;
 use crate::model::changes::{ChangeLine, changes_digest};
-use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::{Checkpoint, Entry, OperatorEntry, OperatorInit, OperatorPrivilege, Privilege as _, Subject};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
@@ -183,8 +183,8 @@ pub struct Founding<'a> {
     pub name: &'a RegistryName,
     /// The object format of its repository.
     pub format: ObjectFormat,
-    /// The files of its front page, by name.
-    pub front_page: &'a [(&'a str, Vec<u8>)],
+    /// Makes the files of its front page, by name, once the registry's id is known.
+    pub front_page: &'a dyn Fn(RegistryId) -> Vec<(&'static str, Vec<u8>)>,
 }
 
 /// The git configuration that a served registry needs.
@@ -244,7 +244,7 @@ pub fn found(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Resul
     objects.write(ObjectKind::Tree, b"")?;
     objects.write(ObjectKind::Commit, first.bytes())?;
     objects.write(ObjectKind::Commit, checkpoint.bytes())?;
-    let page = front_page(&mut objects, author, founding)?;
+    let page = front_page(&mut objects, author, founding, operators.id())?;
     objects.finish()?;
     let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
     store.update(&[edit(layout::operators(), first.git_id()), edit(layout::front_page(), page)])?;
@@ -273,12 +273,12 @@ fn operator_init(author: &Author<'_>, founding: &Founding<'_>) -> Result<SignedR
     draft.sign(author.signer).map_err(Error::asked)
 }
 
-fn front_page(objects: &mut Staging<'_>, author: &Author<'_>, founding: &Founding<'_>) -> Result<GitId> {
+fn front_page(objects: &mut Staging<'_>, author: &Author<'_>, founding: &Founding<'_>, id: RegistryId) -> Result<GitId> {
     use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
     let mut entries = Vec::new();
-    for (name, bytes) in founding.front_page {
-        let id = objects.write(ObjectKind::Blob, bytes)?;
-        entries.push(TreeEntry { name: (*name).to_owned(), mode: Mode::File, id });
+    for (name, bytes) in (founding.front_page)(id) {
+        let id = objects.write(ObjectKind::Blob, &bytes)?;
+        entries.push(TreeEntry { name: name.to_owned(), mode: Mode::File, id });
     }
     let tree = Tree::new(entries)?.write(objects)?;
     let who = format!("{} <{}> {} +0000", author.name, author.key().fingerprint(), author.now.unix());
