@@ -1,1 +1,160 @@
-fn main() {}
+//! The program `quipu`: reads the command line, runs one verb, prints its answer or its failure, and exits by the table of codes.
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use quipu::command::answer::{Answer, error_to_json, for_terminal};
+use quipu::command::context::{Color, Context, Flags};
+use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, verify, yank};
+use quipu::model::error::{Error, ErrorCode, Result};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// A package registry that is nothing but a git repository
+#[derive(Parser)]
+#[command(name = "quipu", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Get(get::Args),
+    Info(info::Args),
+    Log(log::Args),
+    Verify(verify::Args),
+    New(new::Args),
+    Publish(publish::Args),
+    Yank(yank::Args),
+    /// Bring a yanked version back into new choices
+    Unyank(yank::Args),
+    #[command(subcommand)]
+    Owner(owner::Args),
+    #[command(subcommand)]
+    Key(key::Args),
+    #[command(subcommand)]
+    Trust(trust::Args),
+    #[command(subcommand)]
+    Registry(registry::Args),
+    Tour(tour::Args),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Get(_) => "get",
+            Command::Info(_) => "info",
+            Command::Log(_) => "log",
+            Command::Verify(_) => "verify",
+            Command::New(_) => "new",
+            Command::Publish(_) => "publish",
+            Command::Yank(_) => "yank",
+            Command::Unyank(_) => "unyank",
+            Command::Owner(_) => "owner",
+            Command::Key(_) => "key",
+            Command::Trust(_) => "trust",
+            Command::Registry(_) => "registry",
+            Command::Tour(_) => "tour",
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Answer> {
+        match self {
+            Command::Get(args) => get::run(context, args),
+            Command::Info(args) => info::run(context, args),
+            Command::Log(args) => log::run(context, args),
+            Command::Verify(args) => verify::run(context, args),
+            Command::New(args) => new::run(context, args),
+            Command::Publish(args) => publish::run(context, args),
+            Command::Yank(args) => yank::run(context, args, false),
+            Command::Unyank(args) => yank::run(context, args, true),
+            Command::Owner(args) => owner::run(context, args),
+            Command::Key(args) => key::run(context, args),
+            Command::Trust(args) => trust::run(context, args),
+            Command::Registry(args) => registry::run(context, args),
+            Command::Tour(args) => tour::run(context, args, &typed),
+        }
+    }
+}
+
+/// Runs a command line of the tour in another person's context.
+fn typed(line: &[String], context: &Context) -> Result<Answer> {
+    match Cli::try_parse_from(line) {
+        Ok(cli) => cli.command.run(&Context::new(cli.flags, context.home.clone(), context.folder.clone())?),
+        Err(error) => Err(Error::new(ErrorCode::Bug, format!("`{}`: {error}", line.join(" ")))),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match cli.flags.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let name = cli.command.name();
+    let flags = cli.flags.clone();
+    let answer = Context::from_environment(cli.flags).and_then(|context| cli.command.run(&context));
+    match answer {
+        Ok(answer) => {
+            if flags.json {
+                print(&format!("{}\n", answer.to_json(name)));
+            } else if !flags.quiet {
+                print(&for_terminal(&answer.text));
+            }
+            match &answer.fault {
+                Some(fault) => {
+                    if !flags.json {
+                        complain(fault);
+                    }
+                    ExitCode::from(fault.exit())
+                }
+                None => ExitCode::from(answer.exit),
+            }
+        }
+        Err(error) => {
+            if flags.json {
+                print(&format!("{}\n", error_to_json(name, &error)));
+            } else {
+                complain(&error);
+            }
+            ExitCode::from(error.exit())
+        }
+    }
+}
+
+/// Prints to stdout; a reader that has gone away is no failure.
+fn print(text: &str) {
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn complain(error: &Error) {
+    let mut err = anstream::stderr();
+    let _ = writeln!(err, "\u{1b}[1;31merror\u{1b}[0m[{}]: {}", error.code(), for_terminal(error.message()));
+    for hint in error.hints() {
+        let _ = writeln!(err, "  \u{1b}[1mhint\u{1b}[0m: {}", for_terminal(hint));
+    }
+}
+
+/// Answers a command line that clap refuses, or that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let name = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
+        print(&format!("{}\n", error_to_json(&name, &Error::new(ErrorCode::Usage, message))));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(ErrorCode::Usage.exit_when_read())
+}

@@ -80,10 +80,7 @@ impl Selection {
             [] => None,
             include => Some(Globs::compile("include", include)?),
         };
-        Ok(Selection {
-            include,
-            exclude: Globs::compile("exclude", &patterns.exclude)?,
-        })
+        Ok(Selection { include, exclude: Globs::compile("exclude", &patterns.exclude)? })
     }
 
     /// Says whether a file, or a folder with all that is in it, is left out; the folders above it are known not to be.
@@ -127,11 +124,7 @@ impl Globs {
             if rest.split('/').any(|component| matches!(component, "" | "." | "..")) {
                 return Err(wrong("has an empty component, `.` or `..`"));
             }
-            let glob = if from_root.is_some() || rest.contains('/') {
-                rest.to_owned()
-            } else {
-                format!("**/{rest}")
-            };
+            let glob = if from_root.is_some() || rest.contains('/') { rest.to_owned() } else { format!("**/{rest}") };
             let glob = GlobBuilder::new(&glob)
                 .literal_separator(true)
                 .backslash_escape(true)
@@ -140,13 +133,9 @@ impl Globs {
             if only_folders { &mut folders } else { &mut anything }.add(glob);
         }
         let build = |set: GlobSetBuilder| {
-            set.build()
-                .map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
+            set.build().map_err(|error| fault!(BadManifest, "the patterns in `{list}` cannot be used: {error}"))
         };
-        Ok(Globs {
-            anything: build(anything)?,
-            folders: build(folders)?,
-        })
+        Ok(Globs { anything: build(anything)?, folders: build(folders)? })
     }
 
     fn matches(&self, path: &Path, is_folder: bool) -> bool {
@@ -166,14 +155,10 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
     let mut found: Vec<Found> = Vec::new();
     let mut faults = Vec::new();
     let mut held = 0;
-    let walk = WalkDir::new(root)
-        .min_depth(1)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| {
-            let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
-        });
+    let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().filter_entry(|entry| {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        entry.depth() == 0 || !selection.leaves_out(path, entry.file_type().is_dir())
+    });
     for entry in walk {
         let entry = entry.map_err(|error| {
             let place = error.path().unwrap_or(root).to_owned();
@@ -202,11 +187,7 @@ fn survey(root: &Path, selection: &Selection, limits: &Limits) -> Result<Vec<Fou
             break;
         }
         held += size;
-        found.push(Found {
-            path,
-            place: place.to_owned(),
-            seen,
-        });
+        found.push(Found { path, place: place.to_owned(), seen });
     }
     if found.is_empty() && faults.is_empty() {
         return Err(fault!(BadContents, "{}: there are no files to release", root.display())
@@ -326,15 +307,8 @@ impl FolderWriter {
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(fs::Permissions::from_mode(0o755));
         }
-        let scratch = builder
-            .tempdir_in(above)
-            .map_err(|error| io_fault(&error, "make a folder in", above))?;
-        Ok(FolderWriter {
-            target,
-            scratch,
-            folders: BTreeSet::new(),
-            files: Vec::new(),
-        })
+        let scratch = builder.tempdir_in(above).map_err(|error| io_fault(&error, "make a folder in", above))?;
+        Ok(FolderWriter { target, scratch, folders: BTreeSet::new(), files: Vec::new() })
     }
 
     /// Writes one file, mode 0644 or 0755 less the umask, and the folders above it. That `bytes` are those of `file` is the caller's word.
@@ -359,10 +333,7 @@ impl FolderWriter {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.exec { 0o755 } else { 0o644 });
-        options
-            .open(&place)
-            .and_then(|mut handle| handle.write_all(bytes))
-            .map_err(|error| self.failed(&error, file))?;
+        options.open(&place).and_then(|mut handle| handle.write_all(bytes)).map_err(|error| self.failed(&error, file))?;
         self.files.push(place);
         Ok(())
     }
@@ -393,7 +364,6 @@ impl FolderWriter {
             sync_folder(folder)?;
         }
         sync_folder(self.scratch.path())?;
-        check_free(&self.target)?;
         if !cfg!(unix) {
             // Elsewhere a rename takes the place of an empty folder by itself.
             let _ = fs::remove_dir(&self.target);
@@ -418,5 +388,277 @@ fn check_free(target: &Path) -> Result<()> {
         Err(error) => Err(failed(error)),
         Ok(found) if found.is_dir() && fs::read_dir(target).map_err(failed)?.next().is_none() => Ok(()),
         Ok(_) => Err(exists(target)),
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+#[allow(clippy::disallowed_methods)] // Tests make files as other programs do.
+mod tests {
+    use super::*;
+    use crate::model::contents::read_tree;
+    use crate::model::digest::ObjectFormat;
+    use crate::model::object::MemoryObjects;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    /// Makes a folder of files, each with its own path in it.
+    fn folder(paths: &[&str]) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        for path in paths {
+            let place = folder.path().join(path);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, path).unwrap();
+        }
+        folder
+    }
+
+    fn patterns(include: &[&str], exclude: &[&str]) -> Patterns {
+        let own = |list: &[&str]| list.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Patterns { include: own(include), exclude: own(exclude) }
+    }
+
+    fn collected(root: &Path, patterns: &Patterns, limits: &Limits) -> Result<(Collected, MemoryObjects)> {
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let collected = collect(root, patterns, limits, &mut objects)?;
+        Ok((collected, objects))
+    }
+
+    fn paths_of(root: &Path, patterns: &Patterns) -> Result<Vec<String>> {
+        let (collected, _) = collected(root, patterns, &Limits::default())?;
+        Ok(collected.contents.files().iter().map(|file| file.path.to_string()).collect())
+    }
+
+    fn refusal(root: &Path) -> Error {
+        paths_of(root, &Patterns::default()).unwrap_err()
+    }
+
+    fn entry(path: &str, exec: bool) -> FileEntry {
+        let mut builder = ContentsBuilder::new(Limits::default());
+        builder.add(path.parse().unwrap(), exec, b"x").unwrap().clone()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let walk = WalkDir::new(folder).min_depth(1).sort_by_file_name();
+        walk.into_iter().map(|entry| entry.unwrap().path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_folder_comes_back_as_it_was() {
+        let root = folder(&["README.md", "src/a.rs", "src/b/c.rs", "src-x", "caf\u{e9}/d", "bin/run", ".gitignore"]);
+        fs::set_permissions(root.path().join("bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Whether others can execute it does not count.
+        fs::set_permissions(root.path().join("src-x"), fs::Permissions::from_mode(0o655)).unwrap();
+        fs::create_dir(root.path().join("empty")).unwrap();
+        let (collected, objects) = collected(root.path(), &Patterns::default(), &Limits::default()).unwrap();
+
+        let elsewhere = TempDir::new().unwrap();
+        let target = elsewhere.path().join("deep/1.0.0");
+        let mut writer = FolderWriter::new(&target).unwrap();
+        let read = read_tree(&objects, collected.tree, &Limits::default(), |file, bytes| writer.add(file, bytes)).unwrap();
+        assert_eq!(read, collected.contents);
+        assert!(!target.exists(), "nothing is there before all is");
+        writer.finish().unwrap();
+
+        let (again, _) = self::collected(&target, &Patterns::default(), &Limits::default()).unwrap();
+        assert_eq!(again, collected);
+        let exec: Vec<&str> = again.contents.files().iter().filter(|file| file.exec).map(|file| file.path.as_str()).collect();
+        assert_eq!(exec, ["bin/run"]);
+        assert_eq!(names(&elsewhere.path().join("deep")).iter().filter(|name| !name.contains('/')).count(), 1);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let usual = folder(&["d/f"]);
+        assert_eq!(mode(&target.join("src/a.rs")), mode(&usual.path().join("d/f")));
+        for made in [target.clone(), target.join("src")] {
+            assert_eq!(mode(&made), mode(&usual.path().join("d")) & 0o755);
+        }
+    }
+
+    #[test]
+    fn patterns_mean_what_they_mean_to_git() {
+        let root =
+            folder(&["a.log", "a.txt", "doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/x/y.txt", "target/t", "src/target"]);
+        for (include, exclude, expected) in [
+            (&[][..], &["*.log"][..], &["a.txt", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"][..]),
+            (&[], &["/a.*"], &["doc/a.log", "doc/b.txt", "src/doc/c.txt", "src/target", "src/x/y.txt", "target/t"]),
+            (&[], &["doc", "target/"], &["a.log", "a.txt", "src/target", "src/x/y.txt"]),
+            (&[], &["/doc", "target", "./src/x/"], &["a.log", "a.txt", "src/doc/c.txt"]),
+            (&["src"], &[], &["src/doc/c.txt", "src/target", "src/x/y.txt"]),
+            (&["src"], &["x"], &["src/doc/c.txt", "src/target"]),
+            (&["doc/"], &[], &["doc/a.log", "doc/b.txt", "src/doc/c.txt"]),
+            (&["src/*"], &[], &["src/doc/c.txt", "src/target", "src/x/y.txt"]),
+            (&["src/*.txt", "doc/?.txt"], &[], &["doc/b.txt"]),
+            (&["**/doc/*.txt"], &[], &["doc/b.txt", "src/doc/c.txt"]),
+            (&["src/**"], &["src/**/y.txt"], &["src/doc/c.txt", "src/target"]),
+            (&["*.{log,txt}"], &["[ds]*"], &["a.log", "a.txt"]),
+        ] {
+            let found = paths_of(root.path(), &patterns(include, exclude)).unwrap();
+            assert_eq!(found, expected, "include {include:?}, exclude {exclude:?}");
+        }
+        for bad in ["", "/", "!a", "[a", "a//b", "../a", "a/../b", "a\\", "{a"] {
+            for patterns in [patterns(&[bad], &[]), patterns(&[], &[bad])] {
+                let error = paths_of(root.path(), &patterns).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::BadManifest, "{bad:?}");
+                assert!(error.message().contains(&format!("{bad:?}")), "{error}");
+            }
+        }
+        let nothing = paths_of(root.path(), &patterns(&["nothing"], &[])).unwrap_err();
+        assert_eq!(nothing.code(), ErrorCode::BadContents);
+        assert!(nothing.hints()[0].contains("include"));
+    }
+
+    #[test]
+    fn what_belongs_to_version_control_is_left_out() {
+        let root = folder(&[
+            "a",
+            ".git/config",
+            "sub/.git",
+            ".hg/x",
+            "b/.svn/x",
+            ".jj/x",
+            ".bzr/x",
+            "quipu_packages/x/y",
+            "b/c",
+            ".gitignore",
+        ]);
+        assert_eq!(paths_of(root.path(), &Patterns::default()), Ok(vec![".gitignore".into(), "a".into(), "b/c".into()]));
+    }
+
+    #[test]
+    fn links_and_sockets_are_refused_unless_they_are_left_out() {
+        let root = folder(&["a"]);
+        symlink("a", root.path().join("link")).unwrap();
+        symlink("/etc", root.path().join("folder-link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+        fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff")), b"").unwrap();
+        let error = refusal(root.path());
+        assert_eq!(error.code(), ErrorCode::BadContents);
+        for named in [
+            "4 faults",
+            "\"link\" is a symbolic link",
+            "\"folder-link\" is a symbolic link",
+            "\"socket\" is a socket",
+            "not UTF-8",
+        ] {
+            assert!(error.message().contains(named), "{named}: {error}");
+        }
+        assert!(error.hints().iter().all(|hint| hint.contains("exclude")));
+        assert_eq!(paths_of(root.path(), &patterns(&["a"], &[])), Ok(vec!["a".into()]));
+        assert_eq!(paths_of(root.path(), &patterns(&[], &["*link", "socket", "not-*"])), Ok(vec!["a".into()]));
+    }
+
+    #[test]
+    fn folders_that_are_left_out_are_not_entered() {
+        let root = folder(&["a", "out/b"]);
+        symlink("nowhere", root.path().join("out/link")).unwrap();
+        assert_eq!(paths_of(root.path(), &patterns(&[], &["out"])), Ok(vec!["a".into()]));
+        assert_eq!(refusal(root.path()).code(), ErrorCode::BadContents);
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once_up_to_twenty() {
+        let bad: Vec<String> = (0..25).map(|number| format!("{number:02}:")).collect();
+        let mut paths: Vec<&str> = bad.iter().map(String::as_str).collect();
+        paths.push("Src/a");
+        paths.push("src/b");
+        let error = refusal(folder(&paths).path());
+        assert!(error.message().starts_with("26 faults: "), "{error}");
+        assert!(error.message().contains("\"19:\"") && !error.message().contains("\"20:\""), "{error}");
+        assert!(error.message().ends_with("; and 6 more"), "{error}");
+        let error = refusal(folder(&["a:", "Src/a", "src/b", "x/HEAD", "x/objects/a", "x/refs/b"]).path());
+        assert!(error.message().starts_with("3 faults: "), "{error}");
+        let git = folder(&["a", "b/.gitmodules", "c/.gitmodules"]);
+        let error = refusal(git.path());
+        assert!(error.message().contains("\"b/.gitmodules\"") && error.message().contains("\"c/.gitmodules\""), "{error}");
+    }
+
+    #[test]
+    fn limits_are_known_before_a_file_is_read() {
+        let root = folder(&["a", "b", "c"]);
+        let huge = File::create(root.path().join("d")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        assert_eq!(refusal(root.path()).code(), ErrorCode::Limit);
+        fs::remove_file(root.path().join("d")).unwrap();
+        for (limits, expected) in [
+            (Limits { files: 3, ..Limits::default() }, None),
+            (Limits { files: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
+            (Limits { release_bytes: 3, ..Limits::default() }, None),
+            (Limits { release_bytes: 2, ..Limits::default() }, Some(ErrorCode::Limit)),
+        ] {
+            let outcome = collected(root.path(), &Patterns::default(), &limits);
+            assert_eq!(outcome.err().map(|error| error.code()), expected, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_not_released() {
+        let root = folder(&["a", "b", "c", "d"]);
+        let selection = Selection::compile(&Patterns::default()).unwrap();
+        let found = survey(root.path(), &selection, &Limits::default()).unwrap();
+        assert_eq!(read_whole(&found[0]), Ok(b"a".to_vec()));
+        OpenOptions::new().append(true).open(&found[0].place).unwrap().write_all(b"more").unwrap();
+        let set_time = |place: &Path, time| File::options().write(true).open(place).unwrap().set_modified(time).unwrap();
+        set_time(&found[1].place, std::time::UNIX_EPOCH);
+        // Another file of the same length and time.
+        fs::write(root.path().join("other"), b"c").unwrap();
+        fs::rename(root.path().join("other"), &found[2].place).unwrap();
+        set_time(&found[2].place, found[2].seen.modified().unwrap());
+        fs::remove_file(&found[3].place).unwrap();
+        symlink("a", &found[3].place).unwrap();
+        for file in &found {
+            let error = read_whole(file).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Io);
+            assert!(error.message().contains("changed while it was read"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let root = folder(&[]);
+        assert_eq!(refusal(root.path()).code(), ErrorCode::BadContents);
+        let error = refusal(&root.path().join("missing"));
+        assert_eq!(error.code(), ErrorCode::Io);
+        assert!(error.message().contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn a_target_that_holds_something_is_never_overwritten() {
+        let root = folder(&["full/a", "file"]);
+        fs::create_dir(root.path().join("empty")).unwrap();
+        symlink("empty", root.path().join("link")).unwrap();
+        for taken in ["full", "file", "link"] {
+            let error = FolderWriter::new(&root.path().join(taken)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Exists, "{taken}");
+        }
+        // One that comes to hold something meanwhile.
+        let mut writer = FolderWriter::new(&root.path().join("empty")).unwrap();
+        writer.add(&entry("x/y", false), b"x").unwrap();
+        fs::write(root.path().join("empty/mine"), b"mine").unwrap();
+        assert_eq!(writer.finish().unwrap_err().code(), ErrorCode::Exists);
+        assert_eq!(names(root.path()), ["empty", "empty/mine", "file", "full", "full/a", "link"]);
+        fs::remove_file(root.path().join("empty/mine")).unwrap();
+        let mut writer = FolderWriter::new(&root.path().join("empty")).unwrap();
+        writer.add(&entry("x/y", false), b"x").unwrap();
+        writer.finish().unwrap();
+        assert_eq!(fs::read(root.path().join("empty/x/y")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_leaves_nothing() {
+        let root = folder(&[]);
+        let mut writer = FolderWriter::new(&root.path().join("1.0.0")).unwrap();
+        writer.add(&entry("a/b", false), b"x").unwrap();
+        assert_eq!(names(root.path()).len(), 3);
+        drop(writer);
+        assert_eq!(names(root.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_path_is_written_once() {
+        let root = folder(&[]);
+        let mut writer = FolderWriter::new(&root.path().join("1.0.0")).unwrap();
+        writer.add(&entry("a/b", false), b"x").unwrap();
+        let error = writer.add(&entry("a/b", true), b"y").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Exists);
+        assert!(error.message().contains("1.0.0/a/b"), "{error}");
     }
 }

@@ -34,16 +34,19 @@ pub fn create(home: &Home, name: &Label, seed: Zeroizing<[u8; 32]>) -> Result<Ke
     if replace::read(&public)?.is_some() {
         return Err(taken(name, &public));
     }
-    replace::create_new(&path, to_openssh(&secret, name.as_str()).as_bytes(), Access::Private).map_err(|error| match error.code() {
-        ErrorCode::Exists => taken(name, &path),
-        _ => error,
+    replace::create_new(&path, to_openssh(&secret, name.as_str()).as_bytes(), Access::Private).map_err(|error| {
+        match error.code() {
+            ErrorCode::Exists => taken(name, &path),
+            _ => error,
+        }
     })?;
     replace::replace(&public, format!("{} {name}\n", secret.public_key()).as_bytes(), Access::Shared)?;
     Ok(KeyFile { path, public: secret.public_key().clone(), comment: name.to_string(), protected: None })
 }
 
 fn taken(name: &Label, path: &Path) -> crate::model::error::Error {
-    fault!(Exists, "there is a key {name} already, in {}", path.display()).hint("give the new one another name: quipu key new NAME")
+    fault!(Exists, "there is a key {name} already, in {}", path.display())
+        .hint("give the new one another name: quipu key new NAME")
 }
 
 impl KeyFile {
@@ -52,9 +55,7 @@ impl KeyFile {
     /// # Errors
     /// `no-key` where there is no such file, `bad-key` where it is no ed25519 key.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = Zeroizing::new(
-            replace::read(path)?.ok_or_else(|| fault!(NoKey, "there is no key file {}", path.display()))?,
-        );
+        let bytes = Zeroizing::new(replace::read(path)?.ok_or_else(|| fault!(NoKey, "there is no key file {}", path.display()))?);
         let key = |public, comment, protected| KeyFile { path: path.to_path_buf(), public, comment, protected };
         let place = |error: crate::model::error::Error| error.at(path.display());
         if bytes.starts_with(b"-----BEGIN") {
@@ -186,7 +187,9 @@ pub fn find(home: &Home, wanted: Option<&str>, of_git: impl FnOnce() -> Result<O
     if let Some(path) = of_ssh(home) {
         return KeyFile::open(&path);
     }
-    Err(fault!(NoKey, "there is no key to sign with").hint("make one: quipu key new").hint("or use one that you have: --key PATH"))
+    Err(fault!(NoKey, "there is no key to sign with")
+        .hint("make one: quipu key new")
+        .hint("or use one that you have: --key PATH"))
 }
 
 /// Reads `~/` as the user's own folder.

@@ -123,11 +123,7 @@ impl Project {
     ///
     /// # Errors
     /// `bad-manifest` for a name or requirement that is none, `not-trusted` where a registry's id is not known.
-    pub fn dependencies(
-        &self,
-        own: &RegistryName,
-        id: impl Fn(&RegistryName) -> Option<RegistryId>,
-    ) -> Result<Vec<Dependency>> {
+    pub fn dependencies(&self, own: &RegistryName, id: impl Fn(&RegistryName) -> Option<RegistryId>) -> Result<Vec<Dependency>> {
         let mut found = Vec::new();
         for (name, wanted) in &self.dependencies {
             let wrong = |why: &str| fault!(BadManifest, "{FILE}: dependency {name:?}: {why}");
@@ -197,7 +193,10 @@ mod tests {
         let own = "acme.example".parse()?;
         let id = RegistryId::of_bytes(b"other");
         let found = project.dependencies(&own, |_| Some(id))?;
-        assert_eq!(found.iter().map(|d| format!("{} {}", d.name(), d.requirement)).collect::<Vec<_>>(), ["a:c ^1", "other.example/a:c ^2"]);
+        assert_eq!(
+            found.iter().map(|d| format!("{} {}", d.name(), d.requirement)).collect::<Vec<_>>(),
+            ["a:c ^1", "other.example/a:c ^2"]
+        );
         assert_eq!(found[1].registry, Some(("other.example".parse()?, id)));
         let error = project.dependencies(&own, |_| None).expect_err("no id");
         assert_eq!(error.code(), ErrorCode::NotTrusted);

@@ -29,9 +29,7 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     if access == Access::Shared {
         // Whoever narrowed a file of their own by hand meant it.
         if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
-            file.as_file()
-                .set_permissions(before.permissions())
-                .map_err(|error| failed(&error))?;
+            file.as_file().set_permissions(before.permissions()).map_err(|error| failed(&error))?;
         }
     }
     file.persist(path).map_err(|error| failed(&error.error))?;
@@ -54,6 +52,32 @@ pub fn create_new(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
         _ => io_fault(&error.error, "write", path),
     })?;
     sync_folder(folder)
+}
+
+/// Lets a file be executed by whoever may read it.
+///
+/// # Errors
+/// `io`.
+pub fn make_executable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let at = |why: io::Error| fault!(Io, "{}: {why}", path.display());
+        let mode = fs::metadata(path).map_err(at)?.permissions().mode();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2))).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// Removes a file, and says nothing where there is none.
+///
+/// # Errors
+/// `io`.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(fault!(Io, "{}: {why}", path.display())),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a file; `None` where there is none.
@@ -102,9 +126,7 @@ pub fn create_folders(folder: &Path, access: Access) -> Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder
-        .create(folder)
-        .map_err(|error| io_fault(&error, "make the folder", folder))
+    builder.create(folder).map_err(|error| io_fault(&error, "make the folder", folder))
 }
 
 /// Sees to it that names in a folder are on the disk.
@@ -114,9 +136,7 @@ pub fn create_folders(folder: &Path, access: Access) -> Result<()> {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows opens no folder as a file, and needs none of this.
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| io_fault(&error, "write", folder))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_fault(&error, "write", folder))?;
     }
     Ok(())
 }
@@ -133,11 +153,10 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 pub(crate) fn io_fault(error: &io::Error, verb: &str, path: &Path) -> Error {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => fault!(
-            Io,
-            "cannot {verb} {path}: the disk is full; what was there before is unchanged"
-        )
-        .hint("free some space, then run the same command again"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            fault!(Io, "cannot {verb} {path}: the disk is full; what was there before is unchanged")
+                .hint("free some space, then run the same command again")
+        }
         io::ErrorKind::PermissionDenied => fault!(Io, "cannot {verb} {path}: permission denied"),
         _ => fault!(Io, "cannot {verb} {path}: {error}"),
     }
@@ -145,9 +164,112 @@ pub(crate) fn io_fault(error: &io::Error, verb: &str, path: &Path) -> Error {
 
 /// Says that something is there and stays.
 pub(crate) fn exists(path: &Path) -> Error {
-    Error::new(
-        ErrorCode::Exists,
-        format!("{} is there already and is not overwritten", path.display()),
-    )
-    .hint("move it away, or choose another place")
+    Error::new(ErrorCode::Exists, format!("{} is there already and is not overwritten", path.display()))
+        .hint("move it away, or choose another place")
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Tests make files as other programs do.
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[cfg(unix)]
+    fn mode(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else_is_left() {
+        let scratch = TempDir::new().unwrap();
+        let path = scratch.path().join("a/b/file");
+        assert_eq!(read(&path), Ok(None));
+        for bytes in [b"one".as_slice(), b"", b"three"] {
+            replace(&path, bytes, Access::Shared).unwrap();
+            assert_eq!(read(&path), Ok(Some(bytes.to_vec())));
+        }
+        assert_eq!(names(&scratch.path().join("a/b")), ["file"]);
+    }
+
+    #[test]
+    fn what_is_there_is_not_overwritten_by_create_new() {
+        let scratch = TempDir::new().unwrap();
+        let path = scratch.path().join("a/file");
+        create_new(&path, b"one", Access::Shared).unwrap();
+        let error = create_new(&path, b"two", Access::Shared).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Exists);
+        assert!(error.message().contains(&path.display().to_string()));
+        assert_eq!(read(&path), Ok(Some(b"one".to_vec())));
+        assert_eq!(names(&scratch.path().join("a")), ["file"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn private_files_are_their_owners_alone() {
+        let scratch = TempDir::new().unwrap();
+        let path = scratch.path().join("keys/own/key");
+        create_new(&path, b"secret", Access::Private).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&scratch.path().join("keys")), 0o700);
+        assert_eq!(mode(&scratch.path().join("keys/own")), 0o700);
+        // Before any byte is in it, too.
+        let beside = write_beside(&path, folder_of(&path), b"", Access::Private).unwrap();
+        assert_eq!(mode(beside.path()), 0o600);
+        // A private file that became readable by others is private again.
+        let wide = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(&path, wide).unwrap();
+        replace(&path, b"secret", Access::Private).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_shared_file_keeps_the_mode_that_its_owner_gave_it() {
+        let scratch = TempDir::new().unwrap();
+        let path = scratch.path().join("config.toml");
+        fs::write(&path, b"").unwrap();
+        let usual = mode(&path);
+        let other = scratch.path().join("other.toml");
+        replace(&other, b"", Access::Shared).unwrap();
+        assert_eq!(mode(&other), usual, "a new file has the mode that any program would give it");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        replace(&path, b"x", Access::Shared).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn what_fails_names_the_path_and_leaves_what_was_there() {
+        let scratch = TempDir::new().unwrap();
+        let file = scratch.path().join("file");
+        fs::write(&file, b"old").unwrap();
+        let below = file.join("x");
+        for error in [
+            replace(&below, b"", Access::Shared).unwrap_err(),
+            create_new(&below, b"", Access::Private).unwrap_err(),
+            read(&below).unwrap_err(),
+            replace(scratch.path(), b"", Access::Shared).unwrap_err(),
+        ] {
+            assert_eq!(error.code(), ErrorCode::Io);
+            assert!(error.message().contains(&scratch.path().display().to_string()), "{error}");
+        }
+        assert_eq!(read(&file), Ok(Some(b"old".to_vec())));
+        assert_eq!(names(scratch.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_called_so() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = io_fault(&full, "write", Path::new("state.toml"));
+        assert_eq!(error.code(), ErrorCode::Io);
+        assert!(error.message().contains("state.toml: the disk is full; what was there before is unchanged"));
+        assert_eq!(error.hints().len(), 1);
+    }
 }

@@ -38,7 +38,18 @@ pub(crate) fn assert_sound(repository: &Path) {
         // No branch has been made yet: a registry without a front page.
         .filter(|line| !line.starts_with("notice: "))
         .collect();
-    assert!(output.success && output.stdout.is_empty() && notes.is_empty(), "{} {}", String::from_utf8_lossy(&output.stdout), output.stderr);
+    assert!(
+        output.success && output.stdout.is_empty() && notes.is_empty(),
+        "{} {}",
+        String::from_utf8_lossy(&output.stdout),
+        output.stderr
+    );
+}
+
+/// Writes a file.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
 }
 
 /// Makes an empty repository in a folder of its own.

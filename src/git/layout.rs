@@ -184,9 +184,30 @@ mod tests {
             assert!(name(good).is_ok(), "{good}");
         }
         for bad in [
-            "HEAD", "refs", "refs/", "refs//a", "refs/a/", "refs/.a", "refs/a.", "refs/a..b", "refs/a.lock", "refs/a.lock/b", "refs/a b",
-            "refs/a\n", "refs/a~1", "refs/a^", "refs/a:b", "refs/a?", "refs/*", "refs/a[", "refs/a\\b", "refs/a@{0}", "refs/é",
-            "refs/../config", "-refs/a", "+refs/a",
+            "HEAD",
+            "refs",
+            "refs/",
+            "refs//a",
+            "refs/a/",
+            "refs/.a",
+            "refs/a.",
+            "refs/a..b",
+            "refs/a.lock",
+            "refs/a.lock/b",
+            "refs/a b",
+            "refs/a\n",
+            "refs/a~1",
+            "refs/a^",
+            "refs/a:b",
+            "refs/a?",
+            "refs/*",
+            "refs/a[",
+            "refs/a\\b",
+            "refs/a@{0}",
+            "refs/é",
+            "refs/../config",
+            "-refs/a",
+            "+refs/a",
             &format!("refs/{}", "a".repeat(REF_MAX)),
         ] {
             assert!(name(bad).is_err(), "{bad}");

@@ -1,7 +1,7 @@
 //! Writes packs: any number of objects in one file, with its index, as git reads them.
 //!
-//! Objects are compressed and not deltified: a pack is written in one pass and at the speed of the compression. `git gc` finds the deltas later.
-//! Nothing is visible under its final name before it is on disk.
+//! Objects are compressed and not deltified: a pack is written in one pass and at the speed of the compression. `git gc`
+//! finds the deltas later. Nothing is visible under its final name before it is on disk.
 
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
@@ -121,8 +121,8 @@ impl PackWriter {
         self.file.write_all(bytes)
     }
 
-    /// Ends the pack: writes pack and index to disk, then gives them their names. Returns the path of the index; `None` where nothing was
-    /// added, and then nothing is left.
+    /// Ends the pack: writes pack and index to disk, then gives them their names. Returns the path of the index; `None` where
+    /// nothing was added, and then nothing is left.
     ///
     /// # Errors
     /// `io` where something could not be written; the pack is not visible then.
@@ -328,7 +328,9 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(crate) fn io_error(path: &Path, why: &io::Error) -> Error {
     let error = fault!(Io, "{}: {why}", path.display());
     match why.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error.hint("the disk is full: make room and try again; what was there before is unchanged"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            error.hint("the disk is full: make room and try again; what was there before is unchanged")
+        }
         io::ErrorKind::PermissionDenied => error.hint("you may not write there: become the user that the repository belongs to"),
         _ => error,
     }
@@ -423,7 +425,11 @@ mod tests {
         let mut entries: Vec<Entry> = offsets
             .iter()
             .enumerate()
-            .map(|(n, offset)| Entry { id: GitId::of(ObjectFormat::Sha1, ObjectKind::Blob, &[n as u8]), crc: n as u32, offset: *offset })
+            .map(|(n, offset)| Entry {
+                id: GitId::of(ObjectFormat::Sha1, ObjectKind::Blob, &[n as u8]),
+                crc: n as u32,
+                offset: *offset,
+            })
             .collect();
         entries.sort_by_key(|entry| entry.id);
         let folder = tempfile::tempdir().unwrap();

@@ -2,13 +2,13 @@
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
-//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program asks for it.
+//! `transfer.*`, `fetch.*` and `protocol.*` do not reach in. What does is read once, by one process, and only when a program
+//! asks for it.
 
 use crate::model::error::{Error, Result, fault};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-#[allow(clippy::disallowed_methods)]
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -66,10 +66,7 @@ impl Environment {
 
     /// Makes an environment of exactly these variables.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Environment(Arc::new(Inherited {
-            variables: variables.into_iter().collect(),
-            transport: OnceLock::new(),
-        }))
+        Environment(Arc::new(Inherited { variables: variables.into_iter().collect(), transport: OnceLock::new() }))
     }
 
     /// Says whether a variable is set.
@@ -83,11 +80,23 @@ impl Environment {
     /// # Errors
     /// `git` where git is missing or cannot read the configuration.
     pub fn transport_config(&self) -> Result<&[(String, String)]> {
-        self.0
-            .transport
-            .get_or_init(|| self.read_transport_config())
-            .as_deref()
-            .map_err(Error::clone)
+        self.0.transport.get_or_init(|| self.read_transport_config()).as_deref().map_err(Error::clone)
+    }
+
+    /// Returns one value of the user's git configuration, outside of any repository; a path with its `~` resolved.
+    ///
+    /// # Errors
+    /// `git` where git is missing.
+    pub fn user_config(&self, key: &str, path: bool) -> Result<Option<String>> {
+        let mut program = Program::new("git").environment(self);
+        program.shut = false;
+        program.variables = self.variables(|name| name.starts_with("GIT_CONFIG"));
+        let output = program
+            .env("GIT_DIR", "/dev/null/no-repository")
+            .args(["config", "--null", if path { "--type=path" } else { "--no-type" }, "--get", key])
+            .run()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(output.success.then(|| text.trim_end_matches('\0').to_owned()))
     }
 
     fn read_transport_config(&self) -> Result<Vec<(String, String)>> {
@@ -115,8 +124,8 @@ impl Environment {
             .collect())
     }
 
-    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs stay, because
-    /// a credential helper may need any of them.
+    /// Returns what a program inherits: all but git's own variables, of which `kept` are left. Variables of other programs
+    /// stay, because a credential helper may need any of them.
     fn variables(&self, kept: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
         let inherits = |name: &OsStr| {
             let Some(name) = name.to_str() else { return false };
@@ -338,7 +347,7 @@ impl<'a> Program<'a> {
         let status = match self.supervise(&mut child, &stdout, &events) {
             Ok(status) => status,
             Err(error) => {
-                self.kill(&mut child);
+                end(&mut child, !self.terminal);
                 return Err(error);
             }
         };
@@ -429,7 +438,8 @@ impl<'a> Program<'a> {
         let started = Instant::now();
         let mut pause = Duration::from_micros(100);
         loop {
-            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end itself.
+            // A pipe that closes is a program about to end. With both closed there is nothing left to wait for but the end
+            // itself.
             if let Err(RecvTimeoutError::Disconnected) = events.recv_timeout(TICK) {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(TICK);
@@ -448,18 +458,18 @@ impl<'a> Program<'a> {
             }
         }
     }
+}
 
-    fn kill(&self, child: &mut Child) {
-        #[cfg(unix)]
-        if !self.terminal
-            && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // The group lives as long as its leader is not waited for; a group that ended by itself is as good.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = child.kill();
-        let _ = child.wait();
+/// Ends a program, with all of its group where it leads one.
+pub(crate) fn end(child: &mut Child, leads_group: bool) {
+    #[cfg(unix)]
+    if leads_group && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // The group's number is taken until its leader is waited for, so that no other one is meant; one that ended by itself
+        // is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 enum Keep {
@@ -542,6 +552,7 @@ impl Captured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::fixture::put;
     use crate::model::error::ErrorCode;
 
     fn with_home(home: &Path, more: &[(&str, &str)]) -> Environment {
@@ -557,7 +568,7 @@ mod tests {
                     [core]\n sshCommand = ssh -4\n hooksPath = /evil\n fsmonitor = /evil\n[url \"/evil\"]\n insteadOf = /good\n\
                     [alias]\n fetch = !evil\n[transfer]\n fsckObjects = false\n[fetch]\n prune = true\n[protocol]\n allow = always\n\
                     [safe]\n directory = /srv/a\n";
-        std::fs::write(home.path().join(".gitconfig"), text).unwrap();
+        put(home.path().join(".gitconfig"), text);
         let environment = with_home(home.path(), &[("GIT_DIR", "/evil"), ("GIT_CONFIG_NOSYSTEM", "1")]);
         let wanted = [
             ("credential.helper", ""),
@@ -582,7 +593,7 @@ mod tests {
     #[test]
     fn nothing_is_read_of_the_users_configuration_unless_it_is_wanted() -> Result<()> {
         let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join(".gitconfig"), "[credential]\n helper = store\n").unwrap();
+        put(home.path().join(".gitconfig"), "[credential]\n helper = store\n");
         let environment = with_home(home.path(), &[]);
         let output = Program::git().environment(&environment).in_folder(home.path()).args(["config", "--list"]).run()?;
         assert_eq!(output.stdout, b"");
@@ -595,18 +606,28 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let environment = with_home(
             home.path(),
-            &[("GIT_DIR", "/evil"), ("GIT_PROTOCOL", "version=0"), ("GIT_TRACE", "1"), ("GIT_ASKPASS", "ask"), ("TOKEN", "t"), ("LANG", "de_DE")],
+            &[
+                ("GIT_DIR", "/evil"),
+                ("GIT_PROTOCOL", "version=0"),
+                ("GIT_TRACE", "1"),
+                ("GIT_ASKPASS", "ask"),
+                ("TOKEN", "t"),
+                ("LANG", "de_DE"),
+            ],
         );
-        let output = Program::git()
-            .environment(&environment)
-            .config("alias.show-env", "!env")
-            .arg("show-env")
-            .run()?;
+        let output = Program::git().environment(&environment).config("alias.show-env", "!env").arg("show-env").run()?;
         let seen = String::from_utf8_lossy(&output.stdout).into_owned();
         for absent in ["GIT_DIR=/evil", "GIT_PROTOCOL=", "GIT_TRACE=", "LANG="] {
             assert!(!seen.contains(absent), "{absent} in {seen}");
         }
-        for present in ["GIT_ASKPASS=ask", "TOKEN=t", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_CONFIG_GLOBAL=/dev/null"] {
+        for present in [
+            "GIT_ASKPASS=ask",
+            "TOKEN=t",
+            "LC_ALL=C",
+            "GIT_TERMINAL_PROMPT=0",
+            "GIT_NO_REPLACE_OBJECTS=1",
+            "GIT_CONFIG_GLOBAL=/dev/null",
+        ] {
             assert!(seen.contains(present), "{present} not in {seen}");
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Where fetched objects wait until they are verified: a scratch git directory beside a store, not part of it.
 //!
-//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch makes. So nothing unverified
-//! is ever served, and git, which looks at every local reference when it fetches, has few to look at.
+//! It reads the store's objects through alternates, and has no references but those that it is given and those that a fetch
+//! makes. So nothing unverified is ever served, and git, which looks at every local reference when it fetches, has few to
+//! look at.
 
 use super::layout::RefName;
 use super::pack::io_error;
@@ -32,11 +33,12 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads besides its own; see
-    /// [`Store::objects_path`].
+    /// Makes a quarantine in the system's folder for temporary files. `alternates` are folders of objects that it reads
+    /// besides its own; see [`Store::objects_path`].
     ///
     /// # Errors
-    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written down.
+    /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written
+    /// down.
     pub fn new(format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
         Quarantine::within(&std::env::temp_dir(), format, alternates)
     }
@@ -54,10 +56,12 @@ impl Quarantine {
     /// # Errors
     /// Those of [`Quarantine::new`].
     pub fn within(parent: &Path, format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .map_err(|why| io_error(parent, &why))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        // What was not accepted yet is nobody else's business.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.tempdir_in(parent).map_err(|why| io_error(parent, &why))?;
         // What is kept is synced then; the rest need not be.
         write_skeleton(folder.path(), format, "none")?;
         let mut lines = Vec::new();
@@ -66,7 +70,11 @@ impl Quarantine {
             let path = fs::canonicalize(alternate).map_err(|why| io_error(alternate, &why))?;
             let bytes = path.as_os_str().as_encoded_bytes();
             if bytes.iter().any(|byte| byte.is_ascii_control()) {
-                return Err(fault!(BadRepository, "{}: git cannot read objects from a path with control characters", path.display()));
+                return Err(fault!(
+                    BadRepository,
+                    "{}: git cannot read objects from a path with control characters",
+                    path.display()
+                ));
             }
             lines.extend_from_slice(bytes);
             lines.push(b'\n');
@@ -74,17 +82,10 @@ impl Quarantine {
         }
         if !lines.is_empty() {
             let path = folder.path().join("objects/info/alternates");
-            File::create_new(&path)
-                .and_then(|mut file| file.write_all(&lines))
-                .map_err(|why| io_error(&path, &why))?;
+            File::create_new(&path).and_then(|mut file| file.write_all(&lines)).map_err(|why| io_error(&path, &why))?;
         }
         let store = Store::open(folder.path())?;
-        Ok(Quarantine {
-            _owned: store.lock(Duration::ZERO, "quarantine")?,
-            store,
-            alternates: absolute,
-            folder,
-        })
+        Ok(Quarantine { _owned: store.lock(Duration::ZERO, "quarantine")?, store, alternates: absolute, folder })
     }
 
     /// Deletes the quarantines in a store's folder that killed processes left, and returns how many there were.
@@ -146,7 +147,9 @@ impl Quarantine {
             text.push_str(&format!("{id} {name}\n"));
             let loose = self.path().join(name.as_str());
             match fs::remove_file(&loose) {
-                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Err(io_error(&loose, &why)),
+                Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Err(io_error(&loose, &why));
+                }
                 _ => {}
             }
         }
@@ -157,14 +160,32 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to be left out is written
-    /// with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards, but for what it reads through alternates.
+    /// Says that the history below these commits is not here, and is not to be asked for.
     ///
     /// # Errors
-    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats differ.
+    /// `io` where it cannot be written.
+    pub fn set_shallow(&self, commits: &[GitId]) -> Result<()> {
+        let path = self.path().join("shallow");
+        let text: String = commits.iter().map(|id| format!("{id}\n")).collect();
+        let written = File::create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|why| io_error(&path, &why))
+    }
+
+    /// Moves all objects of the quarantine into a store and brings them to disk. Whoever calls has verified them; what is to
+    /// be left out is written with [`Store::write_durable`] instead, object by object. The quarantine is empty afterwards,
+    /// but for what it reads through alternates.
+    ///
+    /// # Errors
+    /// `io` where they could not be moved; then some of them may be in the store, each of them whole. `bug` where the formats
+    /// differ.
     pub fn keep(&self, into: &Store) -> Result<()> {
         if into.format() != self.store.format() {
-            return Err(fault!(Bug, "objects of a {} quarantine cannot be kept in a {} repository", self.store.format(), into.format()));
+            return Err(fault!(
+                Bug,
+                "objects of a {} quarantine cannot be kept in a {} repository",
+                self.store.format(),
+                into.format()
+            ));
         }
         let mut moves = Vec::new();
         let objects = self.store.objects_path();
@@ -212,9 +233,9 @@ impl Quarantine {
     }
 
     /// Returns how many bytes the quarantine's own objects have on disk, half-fetched ones included.
-    pub(crate) fn size(path: &Path) -> u64 {
+    pub fn size(&self) -> u64 {
         // What vanishes while it is looked at has no size.
-        walkdir::WalkDir::new(path.join("objects"))
+        walkdir::WalkDir::new(self.store.objects_path())
             .into_iter()
             .filter_map(|entry| entry.ok()?.metadata().ok())
             .filter(fs::Metadata::is_file)

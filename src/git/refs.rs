@@ -1,9 +1,9 @@
 //! References on disk: reading them, and changing several of them as one compare-and-swap.
 //!
-//! A change takes git's own lock of each reference (`<ref>.lock`), compares, writes and syncs the new values into the locks, and only then gives them
-//! their names. A process that is killed in between leaves some references new and some old, each of them whole: whoever needs more has
-//! one reference that is changed last. Reading asks the loose file first and `packed-refs` after it, never the other way round, so that a
-//! `git pack-refs` at the same time hides nothing.
+//! A change takes git's own lock of each reference (`<ref>.lock`), compares, writes and syncs the new values into the locks,
+//! and only then gives them their names. A process that is killed in between leaves some references new and some old, each of
+//! them whole: whoever needs more has one reference that is changed last. Reading asks the loose file first and `packed-refs`
+//! after it, never the other way round, so that a `git pack-refs` at the same time hides nothing.
 
 use super::layout::RefName;
 use super::pack::io_error;
@@ -98,7 +98,9 @@ impl References {
         match File::open(&path).and_then(|file| file.take(LOOSE_MAX).read_to_end(&mut bytes)) {
             Ok(_) => {}
             // A folder in its place holds other references, or nothing.
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) => {
+            Err(why)
+                if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) =>
+            {
                 return Ok(None);
             }
             Err(why) => return Err(io_error(&path, &why)),
@@ -127,13 +129,12 @@ impl References {
             return Ok(None);
         }
         let kind = super::store::gix_kind(self.format);
-        gix::refs::packed::Buffer::open(path.clone(), PACKED_MAP_MIN, kind)
-            .map(Some)
-            .map_err(|why| self.packed_broken(&why))
+        gix::refs::packed::Buffer::open(path, PACKED_MAP_MIN, kind).map(Some).map_err(|why| self.packed_broken(&why))
     }
 
     fn packed_broken(&self, why: &dyn std::fmt::Display) -> crate::model::error::Error {
-        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string())).hint("git fsck says more")
+        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string()))
+            .hint("git fsck says more")
     }
 
     fn find_packed(&self, packed: &gix::refs::packed::Buffer, name: &str) -> Result<Option<GitId>> {
@@ -159,7 +160,9 @@ impl References {
             for reference in packed {
                 let reference = reference.map_err(|why| self.packed_broken(&why))?;
                 // A name that is not ASCII is none of ours.
-                let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else { continue };
+                let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else {
+                    continue;
+                };
                 while let Some(before) = loose.next_if(|other| *other < name) {
                     give(&before, &mut each)?;
                 }
@@ -189,7 +192,9 @@ impl References {
         };
         for entry in entries {
             let entry = entry.map_err(|why| io_error(&path, &why))?;
-            let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else { continue };
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else {
+                continue;
+            };
             // What is not on the way to the prefix need not be walked.
             if !name.starts_with(prefix) && !prefix.starts_with(&name) {
                 continue;
@@ -228,7 +233,8 @@ impl References {
         for (edit, _) in &locked {
             self.compare(edit, packed.as_ref())?;
         }
-        let removed: BTreeSet<&str> = locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
+        let removed: BTreeSet<&str> =
+            locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
         let mut in_packed = false;
         if let Some(packed) = &packed {
             for name in &removed {
@@ -237,11 +243,9 @@ impl References {
         }
         drop(packed);
 
-        let files: Vec<(&mut Lock, String)> = locked
-            .iter_mut()
-            .filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n"))))
-            .collect();
-        write_all_synced(files)?;
+        let files: Vec<(&Lock, String)> =
+            locked.iter().filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n")))).collect();
+        write_all_synced(&files)?;
 
         let without_removed = if in_packed { Some(self.packed_without(&removed)?) } else { None };
 
@@ -309,7 +313,8 @@ impl References {
         .map_err(|error| error.hint("somebody else was first: read it again"))
     }
 
-    /// Refuses a new reference that is a folder of another one, or lies in another one. For loose ones the file system refuses it.
+    /// Refuses a new reference that is a folder of another one, or lies in another one. For loose ones the file system
+    /// refuses it.
     fn compare_neighbours(&self, name: &RefName, packed: Option<&gix::refs::packed::Buffer>) -> Result<()> {
         let Some(packed) = packed else { return Ok(()) };
         let text = name.as_str();
@@ -318,9 +323,7 @@ impl References {
                 return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", &text[..slash]));
             }
         }
-        let mut below = packed
-            .iter_prefixed(format!("{text}/").into())
-            .map_err(|why| self.packed_broken(&why))?;
+        let mut below = packed.iter_prefixed(format!("{text}/").into()).map_err(|why| self.packed_broken(&why))?;
         match below.next() {
             Some(Ok(other)) => Err(fault!(Conflict, "{name} cannot exist beside a reference {}", other.name.as_bstr())),
             Some(Err(why)) => Err(self.packed_broken(&why)),
@@ -341,7 +344,8 @@ impl References {
             // A line that begins with `^` belongs to the one before it.
             if !line.starts_with(b"^") {
                 let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());
-                dropped = !line.starts_with(b"#") && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
+                dropped = !line.starts_with(b"#")
+                    && name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| names.contains(name));
             }
             if !dropped {
                 out.write_all(&line).map_err(at)?;
@@ -415,7 +419,9 @@ impl Lock {
     pub(crate) fn commit(mut self) -> Result<()> {
         let renamed = match fs::rename(&self.path, &self.resource) {
             // Empty folders are what deleted references leave.
-            Err(_) if self.resource.is_dir() => remove_empty_folders(&self.resource, 0).and_then(|()| fs::rename(&self.path, &self.resource)),
+            Err(_) if self.resource.is_dir() => {
+                remove_empty_folders(&self.resource, 0).and_then(|()| fs::rename(&self.path, &self.resource))
+            }
             other => other,
         };
         renamed.map_err(|why| io_error(&self.resource, &why))?;
@@ -448,9 +454,10 @@ fn remove_empty_folders(folder: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Writes all files, then brings them to disk, several at a time: a disk that is asked for many things at once does them together.
-fn write_all_synced(files: Vec<(&mut Lock, String)>) -> Result<()> {
-    for (lock, text) in &files {
+/// Writes all files, then brings them to disk, several at a time: a disk that is asked for many things at once does them
+/// together.
+fn write_all_synced(files: &[(&Lock, String)]) -> Result<()> {
+    for (lock, text) in files {
         (&lock.file).write_all(text.as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
     }
     let files: Vec<(&Path, &File)> = files.iter().map(|(lock, _)| (lock.path.as_path(), &lock.file)).collect();
@@ -461,17 +468,13 @@ fn write_all_synced(files: Vec<(&mut Lock, String)>) -> Result<()> {
 pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
     /// More at once does not help.
     const AT_ONCE: usize = 8;
-    let sync = |files: &[(&Path, &File)]| {
-        files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))
-    };
+    let sync =
+        |files: &[(&Path, &File)]| files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)));
     if files.len() < 3 {
         return sync(files);
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = files
-            .chunks(files.len().div_ceil(AT_ONCE))
-            .map(|chunk| scope.spawn(move || sync(chunk)))
-            .collect();
+        let threads: Vec<_> = files.chunks(files.len().div_ceil(AT_ONCE)).map(|chunk| scope.spawn(move || sync(chunk))).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
@@ -495,7 +498,7 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history};
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, put};
     use crate::git::layout;
     use crate::git::store::Store;
     use crate::model::error::ErrorCode;
@@ -506,11 +509,7 @@ mod tests {
     }
 
     fn edit(text: &str, expected: Option<GitId>, new: Option<GitId>) -> RefEdit {
-        RefEdit {
-            name: name(text),
-            expected: expected.into(),
-            new,
-        }
+        RefEdit { name: name(text), expected: expected.into(), new }
     }
 
     /// A repository with four commits and no reference.
@@ -579,10 +578,7 @@ mod tests {
             for part in both.iter().map(String::as_str).chain([wrong.name.as_str()]) {
                 assert!(error.message().contains(part), "{part} not in {error}");
             }
-            assert_eq!(
-                store.references("refs/")?,
-                [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]
-            );
+            assert_eq!(store.references("refs/")?, [(name("refs/packages/a/a"), ids[0]), (name("refs/packages/b/b"), ids[0])]);
             assert_eq!(git(store.path(), &["for-each-ref"]).lines().count(), 2);
         }
         let locks = fs::read_dir(store.path().join("refs/packages/a")).unwrap().count();
@@ -665,8 +661,31 @@ mod tests {
         assert!(store.update(&[edit(a.as_str(), Some(ids[0]), Some(ids[1]))]).is_err());
         assert_eq!(store.reference(&layout::registry_log())?, Some(ids[0]));
         for broken in ["", "\n", "0123\n", &format!("{}\n", ObjectFormat::Sha256.empty_tree())] {
-            fs::write(store.path().join(a.as_str()), broken).unwrap();
+            put(store.path().join(a.as_str()), broken);
             assert_eq!(store.reference(&a).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn packed_references_are_read_in_every_form_that_git_leaves() -> Result<()> {
+        let (_folder, store, ids) = four(ObjectFormat::Sha1);
+        let path = store.path().join("packed-refs");
+        let log = layout::registry_log();
+        for (text, found) in [
+            (String::new(), None),
+            ("# pack-refs with: peeled fully-peeled sorted \n".to_owned(), None),
+            (format!("{} refs/registry/log\n", ids[0]), Some(ids[0])),
+            (format!("{} refs/registry/z\n{} refs/registry/log\n", ids[1], ids[2]), Some(ids[2])),
+            (format!("# pack-refs with: peeled fully-peeled sorted \n{} refs/registry/log\n^{}\n", ids[3], ids[0]), Some(ids[3])),
+        ] {
+            put(&path, &text);
+            assert_eq!(store.reference(&log)?, found, "{text:?}");
+            assert_eq!(store.references("refs/registry/l")?.first().map(|(_, id)| *id), found, "{text:?}");
+        }
+        for broken in ["x refs/registry/log\n", "# pack-refs with: sorted \nnonsense\n"] {
+            put(&path, broken);
+            assert_eq!(store.reference(&log).unwrap_err().code(), ErrorCode::BadRepository, "{broken:?}");
         }
         Ok(())
     }
@@ -674,7 +693,8 @@ mod tests {
     #[test]
     fn removing_packed_references_keeps_the_others_as_git_wrote_them() -> Result<()> {
         let (_folder, store, ids) = four(ObjectFormat::Sha1);
-        let mut edits: Vec<RefEdit> = (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
+        let mut edits: Vec<RefEdit> =
+            (0..50).map(|n| edit(&format!("refs/packages/p/n{n:02}"), None, Some(ids[n % 4]))).collect();
         store.update(&edits)?;
         git(store.path(), &["tag", "-a", "-m", "t", "v1", &ids[0].to_string()]);
         git(store.path(), &["pack-refs", "--all", "--prune"]);

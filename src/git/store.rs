@@ -31,7 +31,8 @@ const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
-const HARMLESS_EXTENSIONS: &[&str] = &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
+const HARMLESS_EXTENSIONS: &[&str] =
+    &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The most of a lock's note that is read.
@@ -55,12 +56,7 @@ impl Store {
         let root = find_root(path)?;
         let format = read_format(&root)?;
         let objects = open_objects(&root, format)?;
-        Ok(Store {
-            references: References::new(root.clone(), format),
-            root,
-            format,
-            objects: RwLock::new(objects),
-        })
+        Ok(Store { references: References::new(root.clone(), format), root, format, objects: RwLock::new(objects) })
     }
 
     /// Makes a bare repository without anything in it; the folder may exist if it is empty.
@@ -84,7 +80,9 @@ impl Store {
             Err(why) => return Err(at(&why)),
         }
         let absolute = std::path::absolute(path).map_err(|why| at(&why))?;
-        let Some(parent) = absolute.parent() else { return Err(exists()) };
+        let Some(parent) = absolute.parent() else {
+            return Err(exists());
+        };
         fs::create_dir_all(parent).map_err(|why| at(&why))?;
         // It is complete when it gets its name, so that a process that is killed leaves no half of it.
         let mut builder = tempfile::Builder::new();
@@ -97,7 +95,9 @@ impl Store {
         sync_folders(&written)?;
         match fs::rename(scratch.path(), &absolute) {
             Ok(()) => {}
-            Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Err(exists()),
+            Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                return Err(exists());
+            }
             Err(why) => return Err(at(&why)),
         }
         // Nothing is left to clean up under the scratch name.
@@ -126,10 +126,7 @@ impl Store {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let mut objects = objects.to_cache_arc();
         objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
-        Reader {
-            objects,
-            format: self.format,
-        }
+        Reader { objects, format: self.format }
     }
 
     /// Opens the objects anew. Readers that are there already go on with what they know.
@@ -176,11 +173,12 @@ impl Store {
         self.references.each(prefix, each)
     }
 
-    /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here leaves each
-    /// of them as it was or as it is to be.
+    /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here
+    /// leaves each of them as it was or as it is to be.
     ///
     /// # Errors
-    /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where something could not be written.
+    /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where
+    /// something could not be written.
     pub fn update(&self, edits: &[RefEdit]) -> Result<()> {
         self.references.update(edits)
     }
@@ -202,8 +200,8 @@ impl Store {
         self.references.break_packed_lock()
     }
 
-    /// Stores objects that are not there yet: few as loose objects, many as one pack. Returns how many were new. They are on disk before
-    /// one of them is visible.
+    /// Stores objects that are not there yet: few as loose objects, many as one pack. Returns how many were new. They are on
+    /// disk before one of them is visible.
     ///
     /// # Errors
     /// `io` where something could not be written.
@@ -279,8 +277,8 @@ impl Store {
         sync_folders(&folders)
     }
 
-    /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that a key given twice gets
-    /// two values.
+    /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that
+    /// a key given twice gets two values.
     ///
     /// # Errors
     /// `bad-repository` where the configuration cannot be parsed, `conflict` where it is locked, `io` where it cannot be written.
@@ -316,29 +314,21 @@ impl Store {
                 .map_err(|_| wrong(key))?;
         }
         let bytes = config.to_bstring();
-        lock.file
-            .write_all(&bytes)
-            .and_then(|()| lock.file.sync_all())
-            .map_err(|why| io_error(&path, &why))?;
+        lock.file.write_all(&bytes).and_then(|()| lock.file.sync_all()).map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
     }
 
-    /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says what for, and since when: it is shown
-    /// to whoever waits in vain. The lock ends with this process, however it ends.
+    /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says
+    /// what for, and since when: it is shown to whoever waits in vain. The lock ends with this process, however it ends.
     ///
     /// # Errors
     /// `conflict` with the process that holds it, `io` where the lock file cannot be made.
     pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
         let path = self.root.join(LOCK_FILE);
         let at = |why: &io::Error| io_error(&path, why);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|why| at(&why))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|why| at(&why))?;
         let until = Instant::now() + wait;
         let mut pause = Duration::from_millis(2);
         loop {
@@ -420,7 +410,8 @@ impl ReadObjects for Reader {
 
     fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
         let missing = || fault!(NotFound, "there is no object {id}");
-        let is_not = |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
+        let is_not =
+            |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
         let (found, size) = self.header(id)?.ok_or_else(missing)?;
         if found != kind {
             return Err(is_not(found));
@@ -436,7 +427,8 @@ impl ReadObjects for Reader {
         }
         let found = GitId::of(self.format, kind, &bytes);
         if found != id {
-            return Err(fault!(CorruptObject, "object {id} has the bytes of {found}").hint("git fsck says more; a mirror may have the right bytes"));
+            return Err(fault!(CorruptObject, "object {id} has the bytes of {found}")
+                .hint("git fsck says more; a mirror may have the right bytes"));
         }
         Ok(bytes)
     }
@@ -526,17 +518,20 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
     }
     let format = match text("extensions.objectFormat") {
         None => ObjectFormat::Sha1,
-        Some(_) if version == 0 => return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned())),
-        Some(name) => name
-            .parse()
-            .map_err(|_| bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it"))?,
+        Some(_) if version == 0 => {
+            return Err(bad("it names an object format, and its repository format version is 0, expected 1".to_owned()));
+        }
+        Some(name) => name.parse().map_err(|_| {
+            bad(format!("its object format is {name:?}, expected sha1 or sha256")).hint("a newer version of quipu may know it")
+        })?,
     };
     if version > 0 {
         for section in config.sections_by_name("extensions").into_iter().flatten() {
             for name in section.body().value_names() {
                 let name = name.to_ascii_lowercase();
                 if !["objectformat", "refstorage"].contains(&name.as_str()) && !HARMLESS_EXTENSIONS.contains(&name.as_str()) {
-                    return Err(bad(format!("it has the extension {name:?}, which is not known")).hint("a newer version of quipu may know it"));
+                    return Err(bad(format!("it has the extension {name:?}, which is not known"))
+                        .hint("a newer version of quipu may know it"));
                 }
             }
         }
@@ -557,8 +552,8 @@ fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store
         .map_err(|why| io_error(&path, &why))
 }
 
-/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is to bring to disk when it writes there.
-/// Returns the files and folders.
+/// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is
+/// to bring to disk when it writes there. Returns the files and folders.
 pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> Result<BTreeSet<PathBuf>> {
     let mut written = BTreeSet::new();
     for folder in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
@@ -570,12 +565,12 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
         ObjectFormat::Sha1 => (0, ""),
         ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
     };
-    let config = format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}");
+    let config = format!(
+        "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tfsync = {fsync}\n{extension}"
+    );
     for (name, text) in [("config", config), ("HEAD", format!("ref: {}\n", front_page()))] {
         let path = root.join(name);
-        File::create_new(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|why| io_error(&path, &why))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|why| io_error(&path, &why))?;
         written.insert(path);
     }
     Ok(written)
@@ -584,7 +579,7 @@ pub(crate) fn write_skeleton(root: &Path, format: ObjectFormat, fsync: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, try_git};
+    use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, put, try_git};
     use crate::git::layout;
     use crate::git::program::Program;
     use crate::git::refs::Expected;
@@ -596,7 +591,7 @@ mod tests {
         let mut bytes = fs::read(path).unwrap();
         change(&mut bytes);
         fs::remove_file(path).unwrap();
-        fs::write(path, bytes).unwrap();
+        put(path, bytes);
     }
 
     fn loose_path(store: &Store, id: GitId) -> PathBuf {
@@ -616,13 +611,16 @@ mod tests {
     fn a_new_repository_is_one_to_git_and_opens_again() -> Result<()> {
         for format in FORMATS {
             let (folder, store) = empty(format);
-            assert_eq!(git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]), format!("{format}\ntrue\n"));
+            assert_eq!(
+                git(store.path(), &["rev-parse", "--show-object-format", "--is-bare-repository"]),
+                format!("{format}\ntrue\n")
+            );
             assert_sound(store.path());
             assert_eq!(Store::open(&folder.path().join("registry.git"))?.format(), format);
             let again = Store::init(&folder.path().join("registry.git"), format).unwrap_err();
             assert_eq!(again.code(), ErrorCode::Exists);
             let file = folder.path().join("file");
-            fs::write(&file, "").unwrap();
+            put(&file, "");
             assert_eq!(Store::init(&file, format).unwrap_err().code(), ErrorCode::Exists);
             // Nothing else was left in the folder, and an empty one will do.
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -656,10 +654,10 @@ mod tests {
             ("broken", "[core\n"),
         ] {
             init(name, &["--bare"]);
-            fs::write(at(name).join("config"), config).unwrap();
+            put(at(name).join("config"), config);
             assert_eq!(Store::open(&at(name)).unwrap_err().code(), ErrorCode::BadRepository, "{name}");
         }
-        fs::write(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n").unwrap();
+        put(at("work/.git/config"), "[core]\nrepositoryformatversion=1\n[extensions]\nrefStorage=files\nworktreeConfig=true\n");
         Store::open(&at("work"))?;
         Ok(())
     }
@@ -755,7 +753,10 @@ mod tests {
             overwrite(&loose_path(&store, commits[0]), |bytes| *bytes = other);
             let error = read(&store, 0).unwrap_err();
             assert_eq!(error.code(), ErrorCode::CorruptObject);
-            assert!(error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()), "{error}");
+            assert!(
+                error.message().contains(&commits[0].to_string()) && error.message().contains(&commits[1].to_string()),
+                "{error}"
+            );
             for damage in [0usize, 5, 40] {
                 let path = loose_path(&store, commits[1]);
                 let whole = fs::read(&path).unwrap();
@@ -816,8 +817,8 @@ mod tests {
                 ("url./evil.insteadOf", "/"),
             ])?;
             fs::create_dir_all(store.path().join("info")).unwrap();
-            fs::write(store.path().join("info/grafts"), format!("{}\n", commits[2])).unwrap();
-            fs::write(store.path().join("shallow"), format!("{}\n", commits[2])).unwrap();
+            put(store.path().join("info/grafts"), format!("{}\n", commits[2]));
+            put(store.path().join("shallow"), format!("{}\n", commits[2]));
             let store = Store::open(store.path())?;
             let wanted = objects.read(ObjectKind::Commit, commits[2], STRUCTURE)?;
             assert_eq!(store.reader().read(ObjectKind::Commit, commits[2], STRUCTURE)?, wanted);
@@ -833,7 +834,7 @@ mod tests {
         let (_other_folder, other) = empty(ObjectFormat::Sha1);
         let (objects, commits) = history(ObjectFormat::Sha1, 2);
         store.write_durable(objects.iter())?;
-        fs::write(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display())).unwrap();
+        put(other.objects_path().join("info/alternates"), format!("{}\n", store.objects_path().display()));
         assert!(other.contains(commits[1]));
         assert_eq!(other.write_durable(objects.iter())?, 0);
         Ok(())

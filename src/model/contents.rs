@@ -183,13 +183,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            files: 10_000,
-            file_bytes: 100 * 1024 * 1024,
-            release_bytes: 512 * 1024 * 1024,
-            path_bytes: 512,
-            depth: 32,
-        }
+        Limits { files: 10_000, file_bytes: 100 * 1024 * 1024, release_bytes: 512 * 1024 * 1024, path_bytes: 512, depth: 32 }
     }
 }
 
@@ -207,11 +201,7 @@ impl Limits {
         self.admit_count(files + 1)?;
         self.admit_path(path.as_str(), path.depth())?;
         if size > self.file_bytes {
-            return Err(fault!(
-                Limit,
-                "{path:?}: the file has {size} bytes, at most {} are allowed",
-                self.file_bytes
-            ));
+            return Err(fault!(Limit, "{path:?}: the file has {size} bytes, at most {} are allowed", self.file_bytes));
         }
         if size > self.room(held) {
             return Err(fault!(
@@ -233,19 +223,10 @@ impl Limits {
 
     fn admit_path(&self, path: &str, depth: usize) -> Result<()> {
         if path.len() as u64 > self.path_bytes {
-            return Err(fault!(
-                Limit,
-                "path {path:?} has {} bytes, at most {} are allowed",
-                path.len(),
-                self.path_bytes
-            ));
+            return Err(fault!(Limit, "path {path:?} has {} bytes, at most {} are allowed", path.len(), self.path_bytes));
         }
         if depth as u64 > self.depth {
-            return Err(fault!(
-                Limit,
-                "path {path:?} is {depth} levels deep, at most {} are allowed",
-                self.depth
-            ));
+            return Err(fault!(Limit, "path {path:?} is {depth} levels deep, at most {} are allowed", self.depth));
         }
         Ok(())
     }
@@ -323,11 +304,7 @@ pub struct ContentsBuilder {
 impl ContentsBuilder {
     /// Begins a release without files.
     pub fn new(limits: Limits) -> Self {
-        ContentsBuilder {
-            limits,
-            files: Vec::new(),
-            size: 0,
-        }
+        ContentsBuilder { limits, files: Vec::new(), size: 0 }
     }
 
     /// Returns how many bytes the next file may have: no more than this need ever be read.
@@ -357,12 +334,7 @@ impl ContentsBuilder {
         }
         self.size += size;
         let index = self.files.len();
-        self.files.push(FileEntry {
-            path,
-            exec,
-            size,
-            digest: FileDigest::of_bytes(bytes),
-        });
+        self.files.push(FileEntry { path, exec, size, digest: FileDigest::of_bytes(bytes) });
         Ok(&self.files[index])
     }
 
@@ -374,10 +346,7 @@ impl ContentsBuilder {
     pub fn finish(mut self) -> Result<Contents> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         check_together(self.files.iter().map(|file| &file.path))?;
-        Ok(Contents {
-            files: self.files,
-            size: self.size,
-        })
+        Ok(Contents { files: self.files, size: self.size })
     }
 }
 
@@ -473,11 +442,7 @@ impl<'a> Names<'a> {
             if !has(number, "head") || !(has(number, "commondir") || has(number, "objects") && has(number, "refs")) {
                 continue;
             }
-            let place = if path.is_empty() {
-                "the root".to_owned()
-            } else {
-                format!("folder {path:?}")
-            };
+            let place = if path.is_empty() { "the root".to_owned() } else { format!("folder {path:?}") };
             faults.push(
                 fault!(
                     BadContents,
@@ -540,19 +505,11 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
     for (file, id) in files {
         let mut above: Vec<&str> = file.path.components().collect();
         let name = above.pop().unwrap_or_default();
-        let shared = open[1..]
-            .iter()
-            .zip(&above)
-            .take_while(|((name, _), component)| name == *component)
-            .count();
+        let shared = open[1..].iter().zip(&above).take_while(|((name, _), component)| name == *component).count();
         close_folders(objects, &mut open, shared + 1)?;
         open.extend(above[shared..].iter().map(|component| (*component, Vec::new())));
         if let Some((_, entries)) = open.last_mut() {
-            entries.push(Entry {
-                name: name.to_owned(),
-                mode: if file.exec { Mode::Exec } else { Mode::File },
-                id: *id,
-            });
+            entries.push(Entry { name: name.to_owned(), mode: if file.exec { Mode::Exec } else { Mode::File }, id: *id });
         }
     }
     close_folders(objects, &mut open, 1)?;
@@ -564,15 +521,9 @@ pub fn write_tree(objects: &mut impl WriteObjects, files: &[(FileEntry, GitId)])
 fn close_folders(objects: &mut impl WriteObjects, open: &mut Vec<(&str, Vec<Entry>)>, keep: usize) -> Result<()> {
     while open.len() > keep {
         let Some((name, entries)) = open.pop() else { break };
-        let id = Tree::new(entries)
-            .map_err(|error| error.at(format!("folder {name:?}")))?
-            .write(objects)?;
+        let id = Tree::new(entries).map_err(|error| error.at(format!("folder {name:?}")))?.write(objects)?;
         if let Some((_, parent)) = open.last_mut() {
-            parent.push(Entry {
-                name: name.to_owned(),
-                mode: Mode::Tree,
-                id,
-            });
+            parent.push(Entry { name: name.to_owned(), mode: Mode::Tree, id });
         }
     }
     Ok(())
@@ -617,11 +568,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
             match entry.mode {
                 Mode::File | Mode::Exec => {
                     limits.admit_path(&path, depth + 1)?;
-                    files.push(TreeFile {
-                        path: path.parse()?,
-                        exec: entry.mode == Mode::Exec,
-                        blob: entry.id,
-                    });
+                    files.push(TreeFile { path: path.parse()?, exec: entry.mode == Mode::Exec, blob: entry.id });
                 }
                 Mode::Tree => {
                     // At least one character of a file's name comes after the slash, and it lies one level deeper.
@@ -629,10 +576,7 @@ pub fn list_tree(objects: &impl ReadObjects, tree: GitId, limits: &Limits) -> Re
                     folders.push_back((path + "/", depth + 1, entry.id));
                 }
                 Mode::Gitlink => {
-                    return Err(fault!(
-                        BadContents,
-                        "path {path:?} is a submodule (mode 160000), expected a file or a folder"
-                    ));
+                    return Err(fault!(BadContents, "path {path:?} is a submodule (mode 160000), expected a file or a folder"));
                 }
             }
         }
@@ -657,10 +601,492 @@ pub fn read_tree(
 ) -> Result<Contents> {
     let mut builder = ContentsBuilder::new(*limits);
     for TreeFile { path, exec, blob } in list_tree(objects, tree, limits)? {
-        let bytes = objects
-            .read(ObjectKind::Blob, blob, builder.room())
-            .map_err(|error| error.at(format!("{path:?}")))?;
+        let bytes = objects.read(ObjectKind::Blob, blob, builder.room()).map_err(|error| error.at(format!("{path:?}")))?;
         on_file(builder.add(path, exec, &bytes)?, &bytes)?;
     }
     builder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::ObjectFormat;
+    use super::super::gitfiles::stock_git::StockGit;
+    use super::super::object::MemoryObjects;
+    use super::*;
+    use crate::model::error::ErrorCode;
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    fn path(text: &str) -> ContentPath {
+        text.parse().unwrap()
+    }
+
+    /// Builds a release of empty files.
+    fn empty_files(paths: &[&str]) -> Result<Contents> {
+        let mut builder = ContentsBuilder::new(Limits::default());
+        for text in paths {
+            builder.add(path(text), false, b"")?;
+        }
+        builder.finish()
+    }
+
+    fn code<T>(result: Result<T>) -> Option<ErrorCode> {
+        result.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn each_rule_of_paths_has_a_twin_that_is_accepted() {
+        let long = format!("{}/{}", "a".repeat(256), "b");
+        let fits = format!("{}/{}", "a".repeat(255), "b");
+        let table = [
+            // refused, what the error says, accepted
+            ("", "is empty", "a"),
+            ("/a", "begins with a slash", "a"),
+            ("a//b", "empty component", "a/b"),
+            ("a/", "empty component", "a"),
+            (".", "another folder", ".a"),
+            ("a/./b", "another folder", "a/.b"),
+            ("../a", "another folder", "..a"),
+            ("a/..", "another folder", "a/...b"),
+            ("a\\b", "U+005C", "a_b"),
+            ("c:", "U+003A", "c"),
+            ("a\nb", "U+000A", "a b"),
+            ("a\u{0}", "U+0000", "a0"),
+            ("a\u{7f}", "U+007F", "a~"),
+            ("a\u{85}", "U+0085", "a\u{a0}"),
+            ("a\u{202e}txt.exe", "U+202E", "atxt.exe"),
+            ("a\u{2066}", "U+2066", "a\u{2070}"),
+            ("a\u{200b}b", "U+200B", "a\u{2010}b"),
+            ("a\u{feff}", "U+FEFF", "a\u{fefc}"),
+            ("a\u{ad}b", "U+00AD", "a\u{ae}b"),
+            ("❤\u{fe0f}", "U+FE0F", "❤"),
+            ("\u{3164}", "U+3164", "ㅏ"),
+            ("a\u{e0041}", "U+E0041", "a\u{1f600}"),
+            ("a\u{2028}b", "U+2028", "a—b"),
+            ("a\u{f03a}b", "U+F03A", "a\u{e03a}b"),
+            ("a<b", "U+003C", "a(b"),
+            ("a>b", "U+003E", "a)b"),
+            ("a\"b", "U+0022", "a'b"),
+            ("a|b", "U+007C", "a!b"),
+            ("a?", "U+003F", "a!"),
+            ("*.c", "U+002A", "+.c"),
+            ("cafe\u{301}", "form C", "caf\u{e9}"),
+            ("\u{212b}", "form C", "\u{c5}"),
+            ("a.", "ends in a dot or a space", ".a"),
+            ("a ", "ends in a dot or a space", " a"),
+            ("a /b", "ends in a dot or a space", "a/ b"),
+            ("a./b", "ends in a dot or a space", "a/b"),
+            (".git/config", "takes for .git", ".github/config"),
+            ("a/.git", "takes for .git", "a/.gitignore"),
+            ("a/.GIT", "takes for .git", "a/.GITIGNORE"),
+            (".gIt/x", "takes for .git", "gIt/x"),
+            ("git~1", "takes for .git", "git~"),
+            ("GIT~2/x", "takes for .git", "GIT-2/x"),
+            ("gi12ab~1", "takes for .git", "gi12abc~1"),
+            (".git.", "ends in a dot", ".git.a"),
+            (".git ", "ends in a dot or a space", ".git a"),
+            (".git::$INDEX_ALLOCATION", "U+003A", "$INDEX_ALLOCATION"),
+            (".g\u{200c}it", "U+200C", ".gi"),
+            (".gitmodules/a", "is a folder", ".gitmodules"),
+            ("GITMOD~1/a", "is a folder", "GITMOD~1"),
+            ("a/.gitattributes/a", "is a folder", "a/.gitattributes"),
+            ("aux", "for a device", "auxi"),
+            ("aux.txt", "for a device", "my.aux.txt"),
+            ("a/AUX.tar.gz", "for a device", "a/tar.aux"),
+            ("COM1.c", "for a device", "COM10.c"),
+            ("com\u{b9}.c", "for a device", "com\u{2074}.c"),
+            ("lpt0", "for a device", "lpt"),
+            ("nul .txt", "for a device", "nul a.txt"),
+            ("con/a", "for a device", "icon/a"),
+            ("CONIN$", "for a device", "CONIN"),
+            (&long, "longer than 255 bytes", &fits),
+        ];
+        for (refused, why, accepted) in table {
+            let error = refused.parse::<ContentPath>().expect_err(refused);
+            assert_eq!(error.code(), ErrorCode::BadContents, "{refused:?}");
+            assert!(error.message().contains(why), "{refused:?}: {error}");
+            assert!(error.message().contains(&format!("{refused:?}")), "{refused:?}: {error}");
+            assert_eq!(error.hints().len(), 1);
+            assert_eq!(accepted.parse::<ContentPath>().map(|path| path.to_string()), Ok(accepted.to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_two_paths_are_one_on_some_system() {
+        let table: [(&[&str], &[&str]); 15] = [
+            (&["a", "A"], &["a", "b"]),
+            (&["Straße", "STRASSE"], &["Straße", "STRASE"]),
+            (&["Src/a", "src/b"], &["src/a", "src/b"]),
+            (&["x/Src/y/a", "x/src/z/b"], &["x/src/y/a", "y/Src/z/b"]),
+            (&["É", "é"], &["É", "e"]),
+            (&["ς", "Σ"], &["ς", "Π"]),
+            (&["\u{3a9}", "\u{3c9}"], &["\u{3a9}", "o"]),
+            (&["kelvin", "\u{17f}", "S"], &["kelvin", "S"]),
+            (&["ﬁ", "FI"], &["ﬁ", "F1"]),
+            (&["\u{1fc3}", "\u{1fcc}"], &["\u{1fc3}", "\u{3b7}"]),
+            (&["a", "a/b"], &["a.x", "a/b"]),
+            (&["a", "A/b"], &["a.x", "A/b"]),
+            (&["a/b", "a-c", "a"], &["a/b", "a-c", "ab"]),
+            (&["x/a", "x/a"], &["x/a", "y/a"]),
+            (&["İ", "i\u{307}"], &["İ", "i"]),
+        ];
+        for (refused, accepted) in table {
+            assert_eq!(code(empty_files(refused)), Some(ErrorCode::BadContents), "{refused:?}");
+            assert_eq!(code(empty_files(accepted)), None, "{accepted:?}");
+        }
+        // Composed and decomposed never meet, since only one of them is a path.
+        assert!("e\u{301}".parse::<ContentPath>().is_err());
+        let error = empty_files(&["Src/a", "src/b", "src/c", "doc", "DOC"]).unwrap_err();
+        for named in ["\"Src\"", "\"src\"", "\"doc\"", "\"DOC\""] {
+            assert!(error.message().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_folder_is_a_repository_in_hiding() {
+        for (refused, accepted) in [
+            (["x/HEAD", "x/objects/a", "x/refs/b"], ["x/HEAD", "x/objects/a", "y/refs/b"]),
+            (["HEAD", "objects/a", "refs/b"], ["HEAD", "objects/a", "x/refs/b"]),
+            (["x/y/head", "x/y/Objects/a", "x/y/REFS/b"], ["x/y/head", "x/y/Objects/a", "x/REFS/b"]),
+            (["x/HEAD", "x/objects", "x/refs"], ["x/HEAD", "x/object", "x/refs"]),
+            (["x/HEAD", "x/commondir", "y/objects"], ["x/HEAD", "y/commondir", "y/objects"]),
+        ] {
+            assert_eq!(code(empty_files(&refused)), Some(ErrorCode::BadContents), "{refused:?}");
+            assert_eq!(code(empty_files(&accepted)), None, "{accepted:?}");
+        }
+    }
+
+    #[test]
+    fn a_release_holds_a_file() {
+        assert_eq!(code(empty_files(&[])), Some(ErrorCode::BadContents));
+        assert_eq!(code(empty_files(&["a"])), None);
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        assert_eq!(code(write_tree(&mut objects, &[])), Some(ErrorCode::BadContents));
+    }
+
+    type Files = &'static [(&'static str, &'static [u8])];
+
+    #[test]
+    fn limits_are_kept_to_the_last_byte() {
+        let limits = Limits { files: 2, file_bytes: 4, release_bytes: 6, path_bytes: 5, depth: 3 };
+        let add = |files: Files| {
+            let mut builder = ContentsBuilder::new(limits);
+            for (text, bytes) in files {
+                builder.add(path(text), false, bytes)?;
+            }
+            builder.finish()
+        };
+        let table: [(Files, Files); 5] = [
+            (&[("a", b""), ("b", b""), ("c", b"")], &[("a", b""), ("b", b"")]),
+            (&[("a", b"12345")], &[("a", b"1234")]),
+            (&[("a", b"1234"), ("b", b"123")], &[("a", b"1234"), ("b", b"12")]),
+            (&[("123456", b"")], &[("12345", b"")]),
+            (&[("a/b/c/d", b"")], &[("a/b/c", b"")]),
+        ];
+        for (refused, accepted) in table {
+            assert_eq!(code(add(refused)), Some(ErrorCode::Limit), "{refused:?}");
+            assert_eq!(code(add(accepted)), None, "{accepted:?}");
+        }
+        let mut builder = ContentsBuilder::new(limits);
+        assert_eq!(builder.room(), 4);
+        builder.add(path("a"), false, b"1234").unwrap();
+        assert_eq!(builder.room(), 2);
+        assert_eq!(code(builder.reserve(&path("b"), 3)), Some(ErrorCode::Limit));
+        assert_eq!(code(builder.reserve(&path("b"), u64::MAX)), Some(ErrorCode::Limit));
+        assert_eq!(code(builder.reserve(&path("b"), 2)), None);
+    }
+
+    /// The files of the golden sample.
+    const SAMPLE: &[(&str, bool, &[u8])] = &[
+        ("src/lib.wit", false, b"package wasi:sample;\n"),
+        ("README.md", false, b"# sample\n"),
+        ("bin/run", true, b"#!/bin/sh\n"),
+        ("src-extra", false, b""),
+        ("src.txt", false, b"\0\xff"),
+        ("caf\u{e9}/stra\u{df}e", false, b"sample"),
+        (".gitmodules", false, b"[submodule \"a\"]\n\tpath = a\n\turl = ../a.git\n"),
+        (".gitattributes", false, b"* text=auto\n"),
+    ];
+
+    fn sample(builder: &mut ContentsBuilder, objects: &mut MemoryObjects) -> Vec<(FileEntry, GitId)> {
+        SAMPLE
+            .iter()
+            .map(|(text, exec, bytes)| {
+                let id = objects.write(ObjectKind::Blob, bytes).unwrap();
+                (builder.add(path(text), *exec, bytes).unwrap().clone(), id)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_golden_sample_has_the_digest_that_it_always_had() {
+        let mut builder = ContentsBuilder::new(Limits::default());
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let blobs = sample(&mut builder, &mut objects);
+        let contents = builder.finish().unwrap();
+        assert_eq!(contents.manifest_text(), include_str!("../../tests/fixtures/contents/manifest.txt"));
+        assert_eq!(format!("{}\n", contents.digest()), include_str!("../../tests/fixtures/contents/digest.txt"));
+        let tree = write_tree(&mut objects, &blobs).unwrap();
+        assert_eq!(format!("{tree}\n"), include_str!("../../tests/fixtures/contents/tree.sha1.txt"));
+        assert_eq!((contents.len(), contents.size()), (8, 102));
+        assert!(contents.get(&path("bin/run")).unwrap().exec);
+        assert!(contents.get(&path("bin")).is_none());
+    }
+
+    #[test]
+    fn anything_but_the_same_files_has_another_digest() {
+        let digest = |files: &[(&str, bool, &[u8])]| {
+            let mut builder = ContentsBuilder::new(Limits::default());
+            for (text, exec, bytes) in files {
+                builder.add(path(text), *exec, bytes).unwrap();
+            }
+            builder.finish().unwrap().digest()
+        };
+        let original: &[(&str, bool, &[u8])] = &[("a", false, b"1"), ("b/c", false, b"2")];
+        assert_eq!(digest(original), digest(&[("b/c", false, b"2"), ("a", false, b"1")]));
+        for other in [
+            &[("a", true, b"1".as_slice()), ("b/c", false, b"2")],
+            &[("a", false, b"2"), ("b/c", false, b"1")],
+            &[("a", false, b"1"), ("b-c", false, b"2")],
+            &[("a", false, b"12"), ("b/c", false, b"")],
+        ] {
+            assert_ne!(digest(original), digest(other), "{other:?}");
+        }
+    }
+
+    fn in_tree(objects: &mut MemoryObjects, name: &str, mode: Mode, id: GitId) -> GitId {
+        let entry = Entry { name: name.into(), mode, id };
+        Tree::new(vec![entry]).unwrap().write(objects).unwrap()
+    }
+
+    #[test]
+    fn trees_hold_files_and_folders_alone() {
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let blob = objects.write(ObjectKind::Blob, b"x").unwrap();
+        let good = in_tree(&mut objects, "a", Mode::File, blob);
+        let good = in_tree(&mut objects, "d", Mode::Tree, good);
+        assert_eq!(code(read_tree(&objects, good, &Limits::default(), |_, _| Ok(()))), None);
+        for mode in ["120000", "100664", "100600", "040000", "160000", "0100644", ""] {
+            let mut bytes = format!("{mode} a\0").into_bytes();
+            bytes.extend_from_slice(blob.as_bytes());
+            let bad = objects.write(ObjectKind::Tree, &bytes).unwrap();
+            let bad = in_tree(&mut objects, "d", Mode::Tree, bad);
+            let error = read_tree(&objects, bad, &Limits::default(), |_, _| Ok(())).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::BadContents, "{mode}");
+            assert!(error.message().contains("\"d/"), "{error}");
+        }
+        let empty = ObjectFormat::Sha1.empty_tree();
+        objects.write(ObjectKind::Tree, b"").unwrap();
+        let holds_empty = in_tree(&mut objects, "d", Mode::Tree, empty);
+        for tree in [empty, holds_empty] {
+            assert_eq!(code(list_tree(&objects, tree, &Limits::default())), Some(ErrorCode::BadContents));
+        }
+        // A file where a folder is named, and the other way round.
+        let file_as_folder = in_tree(&mut objects, "d", Mode::Tree, blob);
+        assert_eq!(code(list_tree(&objects, file_as_folder, &Limits::default())), Some(ErrorCode::CorruptObject));
+        let folder_as_file = in_tree(&mut objects, "d", Mode::File, good);
+        let read = read_tree(&objects, folder_as_file, &Limits::default(), |_, _| Ok(()));
+        assert_eq!(code(read), Some(ErrorCode::CorruptObject));
+    }
+
+    #[test]
+    fn rules_hold_for_what_is_read_too() {
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha256);
+        let blob = objects.write(ObjectKind::Blob, b"[core]\n").unwrap();
+        for (name, expected) in [
+            ("config", None),
+            (".gitmodules", Some(ErrorCode::BadContents)),
+            (".git", Some(ErrorCode::BadContents)),
+            ("aux.c", Some(ErrorCode::BadContents)),
+            ("a\u{202e}", Some(ErrorCode::BadContents)),
+        ] {
+            let file = in_tree(&mut objects, name, Mode::File, blob);
+            let below = in_tree(&mut objects, "d", Mode::Tree, file);
+            let mut seen = 0;
+            let read = read_tree(&objects, below, &Limits::default(), |_, _| {
+                seen += 1;
+                Ok(())
+            });
+            assert_eq!((code(read), seen), (expected, usize::from(expected.is_none())), "{name}");
+        }
+        let twins = ["A", "a"].map(|name| Entry { name: name.into(), mode: Mode::File, id: blob });
+        let twins = Tree::new(twins.to_vec()).unwrap().write(&mut objects).unwrap();
+        assert_eq!(code(list_tree(&objects, twins, &Limits::default())), Some(ErrorCode::BadContents));
+    }
+
+    /// Objects that count what is asked of them, and have an answer to everything: the same tree, and 300 MB of zeros.
+    struct Endless {
+        tree: Vec<u8>,
+        trees_read: RefCell<u64>,
+        blob_limits: RefCell<Vec<u64>>,
+    }
+
+    impl Endless {
+        fn new(entries: Vec<Entry>) -> Self {
+            Endless {
+                tree: Tree::new(entries).unwrap().to_bytes(),
+                trees_read: RefCell::new(0),
+                blob_limits: RefCell::new(Vec::new()),
+            }
+        }
+    }
+
+    impl ReadObjects for Endless {
+        fn format(&self) -> ObjectFormat {
+            ObjectFormat::Sha1
+        }
+
+        fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+            if kind == ObjectKind::Tree {
+                *self.trees_read.borrow_mut() += 1;
+                return Ok(self.tree.clone());
+            }
+            self.blob_limits.borrow_mut().push(limit);
+            let size = 300_000_000;
+            if size > limit {
+                return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
+            }
+            Ok(vec![0; usize::try_from(size).unwrap()])
+        }
+    }
+
+    #[test]
+    fn trees_that_name_themselves_are_not_followed() {
+        let id = ObjectFormat::Sha1.empty_tree();
+        for width in [1, 2, 10, 3000] {
+            let names = (0..width).map(|number| Entry { name: number.to_string(), mode: Mode::Tree, id });
+            let objects = Endless::new(names.collect());
+            assert_eq!(code(list_tree(&objects, id, &Limits::default())), Some(ErrorCode::Limit));
+            assert!(*objects.trees_read.borrow() <= 10_000, "{width}: {:?}", objects.trees_read);
+        }
+        // Honest ids, 10 folders at each of 30 levels.
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let mut below = objects.write(ObjectKind::Blob, b"").unwrap();
+        for level in 0..30 {
+            let entries = (0..10).map(|number| Entry {
+                name: number.to_string(),
+                mode: if level == 0 { Mode::File } else { Mode::Tree },
+                id: below,
+            });
+            below = Tree::new(entries.collect()).unwrap().write(&mut objects).unwrap();
+            let expected = (level >= 4).then_some(ErrorCode::Limit);
+            assert_eq!(code(list_tree(&objects, below, &Limits::default())), expected, "{level}");
+        }
+    }
+
+    #[test]
+    fn deep_trees_are_left_at_the_limit() {
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let blob = objects.write(ObjectKind::Blob, b"").unwrap();
+        let mut tree = in_tree(&mut objects, "f", Mode::File, blob);
+        for _ in 1..32 {
+            tree = in_tree(&mut objects, "d", Mode::Tree, tree);
+        }
+        assert_eq!(list_tree(&objects, tree, &Limits::default()).unwrap()[0].path.depth(), 32);
+        tree = in_tree(&mut objects, "d", Mode::Tree, tree);
+        assert_eq!(code(list_tree(&objects, tree, &Limits::default())), Some(ErrorCode::Limit));
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_the_limits_leave() {
+        let id = ObjectFormat::Sha1.empty_tree();
+        let file = |name: &str| Entry { name: name.into(), mode: Mode::File, id };
+        let objects = Endless::new(vec![file("zeros")]);
+        let read = read_tree(&objects, id, &Limits::default(), |_, _| Ok(()));
+        assert_eq!(code(read), Some(ErrorCode::Limit));
+        assert_eq!(*objects.blob_limits.borrow(), [100 * 1024 * 1024]);
+
+        let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+        let four = objects.write(ObjectKind::Blob, b"1234").unwrap();
+        let entries = ["a", "b", "c"].map(|name| Entry { name: name.into(), mode: Mode::File, id: four });
+        let tree = Tree::new(entries.to_vec()).unwrap().write(&mut objects).unwrap();
+        for (release_bytes, expected) in [(12, None), (11, Some(ErrorCode::Limit))] {
+            let limits = Limits { file_bytes: 4, release_bytes, ..Limits::default() };
+            assert_eq!(code(read_tree(&objects, tree, &limits, |_, _| Ok(()))), expected);
+        }
+    }
+
+    fn a_path() -> impl Strategy<Value = String> {
+        prop::collection::vec("[a-cA-C0-2._~é日ßς -]{1,5}", 1..5).prop_map(|components| components.join("/"))
+    }
+
+    /// Takes the paths that are valid, and valid together.
+    fn valid(files: Vec<(String, bool, Vec<u8>)>) -> BTreeMap<ContentPath, (bool, Vec<u8>)> {
+        let mut taken: BTreeMap<ContentPath, (bool, Vec<u8>)> = BTreeMap::new();
+        for (text, exec, bytes) in files {
+            if let Ok(path) = text.parse::<ContentPath>()
+                && clashes(taken.keys().chain([&path])).is_empty()
+            {
+                taken.insert(path, (exec, bytes));
+            }
+        }
+        taken
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_release_is_read_from_its_tree_as_it_was_written(
+            files in prop::collection::vec((a_path(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 1..40),
+            sha256: bool,
+        ) {
+            let files = valid(files);
+            prop_assume!(!files.is_empty());
+            let format = if sha256 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
+            let mut objects = MemoryObjects::new(format);
+            let mut builder = ContentsBuilder::new(Limits::default());
+            let mut blobs = Vec::new();
+            for (path, (exec, bytes)) in files.iter().rev() {
+                let id = objects.write(ObjectKind::Blob, bytes).unwrap();
+                blobs.push((builder.add(path.clone(), *exec, bytes).unwrap().clone(), id));
+            }
+            let written = builder.finish().unwrap();
+            let tree = write_tree(&mut objects, &blobs).unwrap();
+            let mut seen = BTreeMap::new();
+            let read = read_tree(&objects, tree, &Limits::default(), |file, bytes| {
+                seen.insert(file.path.clone(), (file.exec, bytes.to_vec()));
+                Ok(())
+            });
+            prop_assert_eq!(read.as_ref().map(Contents::digest), Ok(written.digest()));
+            prop_assert_eq!(read, Ok(written));
+            prop_assert_eq!(&seen, &files);
+
+            // Git makes the same tree of the same files, and finds nothing wrong with it.
+            let git = StockGit::new(format);
+            let of_kind = |wanted| objects.iter().filter(move |(_, kind, _)| *kind == wanted);
+            for kind in [ObjectKind::Blob, ObjectKind::Tree] {
+                let ids: Vec<GitId> = of_kind(kind).map(|(id, _, _)| id).collect();
+                let bytes: Vec<&[u8]> = of_kind(kind).map(|(_, _, bytes)| bytes).collect();
+                prop_assert_eq!(git.put(kind, &bytes), ids);
+            }
+            let index: String = blobs
+                .iter()
+                .map(|(file, id)| format!("{} {id}\t{}\n", if file.exec { "100755" } else { "100644" }, file.path))
+                .collect();
+            git.run(["update-index", "--index-info"], index.as_bytes());
+            let by_git = git.run(["write-tree"], b"");
+            prop_assert_eq!(by_git.trim(), tree.to_string());
+            prop_assert_eq!(git.fsck(), "");
+        }
+
+        #[test]
+        fn any_text_is_a_path_that_git_accepts_or_is_refused(texts in prop::collection::vec("[.gGiItT~1-4moduleshad7eb: \u{200c}ſ/é\u{301}]{1,12}|\\PC{1,8}|(.g|G)[Ii]t(~1|.| |~2|modules|:)", 100)) {
+            let mut objects = MemoryObjects::new(ObjectFormat::Sha1);
+            let blob = objects.write(ObjectKind::Blob, b"").unwrap();
+            for text in texts {
+                if let Ok(path) = text.parse::<ContentPath>() {
+                    let file = FileEntry { path, exec: false, size: 0, digest: FileDigest::of_bytes(b"") };
+                    let tree = write_tree(&mut objects, &[(file.clone(), blob)]).unwrap();
+                    prop_assert_eq!(list_tree(&objects, tree, &Limits::default()).map(|files| files[0].path.clone()), Ok(file.path));
+                }
+            }
+            let git = StockGit::new(ObjectFormat::Sha1);
+            git.put(ObjectKind::Blob, &[b""]);
+            let trees: Vec<&[u8]> = objects.iter().filter(|(_, kind, _)| *kind == ObjectKind::Tree).map(|(_, _, bytes)| bytes).collect();
+            git.put(ObjectKind::Tree, &trees);
+            prop_assert_eq!(git.fsck(), "");
+        }
+    }
 }

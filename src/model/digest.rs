@@ -89,7 +89,7 @@ digest! {
     FileDigest
 }
 digest! {
-    /// SHA-256 over what a checkpoint changed; see [`super::map`].
+    /// SHA-256 over what a checkpoint changed; see [`super::changes`].
     ChangesDigest
 }
 
@@ -212,7 +212,7 @@ impl GitId {
         match format {
             ObjectFormat::Sha1 => {
                 // A known collision attack is answered with another hash, so that its object is not what its id says.
-                let mut hasher = sha1dc::Hasher::builder().build_mitigating();
+                let mut hasher = sha1dc::mitigate::Hasher::new();
                 hasher.update(header.as_bytes());
                 hasher.update(bytes);
                 GitId::Sha1(match hasher.finalize() {

@@ -4,7 +4,7 @@ use super::digest::{GitId, ObjectFormat, ObjectKind};
 use super::error::{Result, fault};
 use std::collections::HashMap;
 
-/// The largest commit or tree that is read. The fullest folder of a map has 513 entries and a release at most 10,000 files; what is
+/// The largest commit or tree that is read. The fullest folder of a map has 256 entries and a release at most 10,000 files; what is
 /// larger is no object of ours.
 pub const STRUCTURE_MAX: u64 = 16 * 1024 * 1024;
 

@@ -61,11 +61,7 @@ pub fn descent(from: u64, to: u64) -> impl Iterator<Item = Hop> {
             return None;
         }
         let far = skip(at);
-        let hop = if far < to || far == at - 1 {
-            Hop::Prev(at - 1)
-        } else {
-            Hop::Skip(far)
-        };
+        let hop = if far < to || far == at - 1 { Hop::Prev(at - 1) } else { Hop::Skip(far) };
         at = hop.seq();
         Some(hop)
     })
@@ -138,9 +134,7 @@ mod tests {
         // A fixed multiplicative sequence in place of chance, so that a failure repeats.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state >> 44
         };
         let (mut longest, mut total, pairs) = (0, 0, 200_000);
@@ -152,10 +146,6 @@ mod tests {
             longest = longest.max(hops);
             total += hops;
         }
-        assert!(
-            longest >= 45 && total / pairs == 33,
-            "longest {longest}, mean {}",
-            total / pairs
-        );
+        assert!(longest >= 45 && total / pairs == 33, "longest {longest}, mean {}", total / pairs);
     }
 }

@@ -79,11 +79,7 @@ pub fn parse_entries(format: ObjectFormat, bytes: &[u8]) -> Result<Vec<EntryRef<
         rest = &rest[space + 1..];
         let nul = rest.iter().position(|b| *b == 0).ok_or_else(truncated)?;
         let name = std::str::from_utf8(&rest[..nul]).map_err(|_| {
-            fault!(
-                BadContents,
-                "the name {:?} of a tree entry is not UTF-8",
-                String::from_utf8_lossy(&rest[..nul])
-            )
+            fault!(BadContents, "the name {:?} of a tree entry is not UTF-8", String::from_utf8_lossy(&rest[..nul]))
         })?;
         rest = &rest[nul + 1..];
         let (id, after) = rest.split_at_checked(format.id_len()).ok_or_else(truncated)?;
@@ -131,9 +127,7 @@ impl Tree {
             mode: entry.mode,
             id: entry.id,
         });
-        Ok(Tree {
-            entries: entries.collect(),
-        })
+        Ok(Tree { entries: entries.collect() })
     }
 
     /// Writes the tree as git does.
@@ -215,12 +209,7 @@ fn check(entries: &[impl Keyed]) -> Result<()> {
             return Err(if one.0 == next.0 {
                 fault!(BadContents, "the tree entry {:?} stands twice", one.0)
             } else {
-                fault!(
-                    BadContents,
-                    "tree entries {:?} and {:?} are not in git's order",
-                    one.0,
-                    next.0
-                )
+                fault!(BadContents, "tree entries {:?} and {:?} are not in git's order", one.0, next.0)
             });
         }
     }
@@ -228,10 +217,7 @@ fn check(entries: &[impl Keyed]) -> Result<()> {
     let folders = entries.iter().filter(|entry| entry.key().1 == Mode::Tree).count();
     if folders > 0 && folders < entries.len() {
         for (name, _) in entries.iter().map(Keyed::key).filter(|key| key.1 == Mode::Tree) {
-            if entries
-                .binary_search_by(|entry| git_order(entry.key(), (name, Mode::File)))
-                .is_ok()
-            {
+            if entries.binary_search_by(|entry| git_order(entry.key(), (name, Mode::File))).is_ok() {
                 return Err(fault!(BadContents, "the tree entry {name:?} stands twice"));
             }
         }
@@ -248,9 +234,7 @@ pub(crate) fn git_order(one: (&str, Mode), other: (&str, Mode)) -> Ordering {
         None if mode == Mode::Tree => b'/',
         None => 0,
     };
-    one.0.as_bytes()[..common]
-        .cmp(&other.0.as_bytes()[..common])
-        .then_with(|| next(one).cmp(&next(other)))
+    one.0.as_bytes()[..common].cmp(&other.0.as_bytes()[..common]).then_with(|| next(one).cmp(&next(other)))
 }
 
 #[cfg(test)]
@@ -258,20 +242,12 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, mode: Mode) -> Entry {
-        Entry {
-            name: name.into(),
-            mode,
-            id: ObjectFormat::Sha1.empty_tree(),
-        }
+        Entry { name: name.into(), mode, id: ObjectFormat::Sha1.empty_tree() }
     }
 
     #[test]
     fn a_folder_sorts_as_if_its_name_ended_in_a_slash() -> Result<()> {
-        let tree = Tree::new(vec![
-            entry("a", Mode::Tree),
-            entry("a.b", Mode::File),
-            entry("a-b", Mode::File),
-        ])?;
+        let tree = Tree::new(vec![entry("a", Mode::Tree), entry("a.b", Mode::File), entry("a-b", Mode::File)])?;
         let names: Vec<&str> = tree.entries().iter().map(|e| e.name.as_str()).collect();
         assert_eq!(names, ["a-b", "a.b", "a"]);
         assert_eq!(Tree::parse(ObjectFormat::Sha1, &tree.to_bytes())?, tree);

@@ -1,5 +1,6 @@
 //! Writing records: what a person asks for becomes the next records of a log, and is refused here where the registry would refuse it.
 
+use crate::log::chain::Chain;
 use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
 use crate::model::entry::{Entry, Grant, PackageEntry, PackageInit, PackagePrivilege, Privilege as _, Subject};
@@ -10,7 +11,6 @@ use crate::model::object::WriteObjects;
 use crate::model::record::{Draft, SignedRecord};
 use crate::model::sshsig::Signer;
 use crate::model::time::Timestamp;
-use crate::log::chain::Chain;
 
 /// Who signs, and when.
 pub struct Author<'a> {

@@ -252,6 +252,31 @@ impl Memory {
         Err(Box::new(Contradiction { error, seen: seen.record.clone().into_bytes(), found }))
     }
 
+    /// Joins what two processes saw: of each log what is newer.
+    #[must_use]
+    pub fn merge(mut self, other: Memory) -> Self {
+        if other.id != self.id {
+            return self;
+        }
+        if other.checkpoint.seq > self.checkpoint.seq {
+            self.checkpoint = other.checkpoint;
+        }
+        if other.operators.seq > self.operators.seq {
+            self.operators = other.operators;
+        }
+        for (ours, theirs) in [(&mut self.packages, other.packages), (&mut self.decisions, other.decisions)] {
+            for (package, seen) in theirs {
+                match ours.get(&package) {
+                    Some(known) if known.log != seen.log || known.seq >= seen.seq => {}
+                    _ => {
+                        ours.insert(package, seen);
+                    }
+                }
+            }
+        }
+        self
+    }
+
     /// Remembers a newer state of the registry as a whole.
     pub fn remember_registry(&mut self, operators: &OperatorLog, operators_head: &SignedRecord, checkpoint: &CheckedCheckpoint) {
         let newer = Memory::new(operators, operators_head, checkpoint);

@@ -1,0 +1,151 @@
+//! A registry as one user sees it: trusted or not, where it is, what was seen of it.
+
+use super::context::Context;
+use crate::disk::config::{Config, TrustFile};
+use crate::disk::replace::{self, Access};
+use crate::git::transport::Url;
+use crate::model::digest::RegistryId;
+use crate::model::error::{Error, Result, fault};
+use crate::model::name::{PackageName, RegistryName};
+use crate::replica::snapshot::{PackageView, Reading, Snapshot};
+use crate::trust::memory::{Contradiction, Memory};
+use std::path::PathBuf;
+
+/// A trusted registry.
+pub struct Client<'c> {
+    /// The context.
+    pub context: &'c Context,
+    /// Its name.
+    pub name: RegistryName,
+    /// Its id.
+    pub id: RegistryId,
+    /// Where it is.
+    pub url: Url,
+    /// Where proposals to it go.
+    pub push: Url,
+    memory: Option<Memory>,
+    cache: PathBuf,
+    evidence: Box<dyn Fn(Contradiction) -> Error + 'c>,
+}
+
+/// Says which registry is meant: the one that a reference names, the flag's, the project's, or the default.
+///
+/// # Errors
+/// `no-registry`.
+pub fn which(context: &Context, named: Option<&RegistryName>, project: Option<&RegistryName>) -> Result<RegistryName> {
+    let found = named.or(context.flags.registry.as_ref()).or(project).or(context.config.registry.as_ref());
+    found.cloned().ok_or_else(|| {
+        fault!(NoRegistry, "no registry is named, and there is no default")
+            .hint("make one: quipu registry init PATH --name DOMAIN")
+            .hint("or trust one: quipu trust add DOMAIN URL")
+    })
+}
+
+impl<'c> Client<'c> {
+    /// Finds a registry in the user's trust and settings, and what was seen of it.
+    ///
+    /// # Errors
+    /// `not-trusted`, `bad-config` where its place is not known, `state-lost`.
+    pub fn open(context: &'c Context, name: RegistryName) -> Result<Self> {
+        let trust = TrustFile::load(&context.home)?;
+        let Some(trusted) = trust.get(&name) else {
+            let place = Config::load(&context.home)?.registries.get(&name).map_or("URL".to_owned(), |place| place.url.clone());
+            return Err(fault!(NotTrusted, "the registry {name} is not trusted")
+                .hint(format!("look at it and decide: quipu trust add {name} {place}")));
+        };
+        let id = trusted.id;
+        let config = Config::load(&context.home)?;
+        let Some(place) = config.registries.get(&name) else {
+            return Err(fault!(BadConfig, "it is not known where the registry {name} is")
+                .hint(format!("say it: quipu trust add {name} URL --id {id}")));
+        };
+        let url = Url::parse(&place.url, &context.folder)?;
+        let push =
+            place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
+        let memory = recall(context, id)?;
+        if memory.is_none() && trusted.seen {
+            return Err(fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
+                .hint("without it a registry that went back could not be told from one that did not")
+                .hint(format!("to begin anew on purpose: quipu trust add {name} {} --id {id}", place.url)));
+        }
+        let cache = context.home.cache_of(id);
+        Ok(Client { context, name, id, url, push, memory, cache, evidence: keep_evidence(context, id) })
+    }
+
+    /// Reads the registry as it is now.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`].
+    pub fn snapshot<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
+        Snapshot::open(Reading {
+            url: &self.url,
+            expected: Some((&self.name, self.id)),
+            memory: self.memory.as_ref(),
+            cache: Some(&self.cache),
+            package,
+            terminal: self.context.terminal(),
+            offline: self.context.flags.offline,
+            evidence: &*self.evidence,
+        })
+    }
+
+    /// Keeps what was fetched and verified, and remembers what was seen.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn remember<'v>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        views: impl IntoIterator<Item = (&'v PackageName, &'v PackageView)>,
+    ) -> Result<()> {
+        if self.context.flags.offline {
+            return Ok(());
+        }
+        snapshot.keep()?;
+        let memory = snapshot.remember(views);
+        if self.memory.as_ref() != Some(&memory) {
+            save(self.context, self.id, memory)?;
+        }
+        let mut trust = TrustFile::load(&self.context.home)?;
+        if let Some(trusted) = trust.get(&self.name).filter(|trusted| !trusted.seen) {
+            let trusted = crate::disk::config::Trusted { seen: true, ..trusted.clone() };
+            trust.put(trusted);
+            trust.save(&self.context.home)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what was seen of a registry.
+///
+/// # Errors
+/// `state-lost` where it is damaged.
+fn recall(context: &Context, id: RegistryId) -> Result<Option<Memory>> {
+    let path = context.home.state_file(id);
+    let Some(bytes) = replace::read(&path)? else { return Ok(None) };
+    let memory = Memory::parse(&bytes).map_err(|error| {
+        error
+            .at(path.display())
+            .hint("to begin anew on purpose, remove the file and give the id: quipu trust add DOMAIN URL --id …")
+    })?;
+    Ok(Some(memory))
+}
+
+/// Writes what was seen, without losing what another process saw meanwhile.
+///
+/// # Errors
+/// `io`, `state-lost`.
+pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()> {
+    if let Some(other) = recall(context, id)? {
+        memory = memory.merge(other);
+    }
+    replace::replace(&context.home.state_file(id), memory.to_text()?.as_bytes(), Access::Private)
+}
+
+/// Returns what saves a contradiction and says where.
+pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<dyn Fn(Contradiction) -> Error + '_> {
+    Box::new(move |contradiction| match context.home.save_evidence(id, &contradiction.seen, &contradiction.found) {
+        Ok(folder) => contradiction.error.hint(format!("both signed objects are kept in {}", folder.display())),
+        Err(why) => contradiction.error.hint(format!("the two signed objects could not be kept: {}", why.message())),
+    })
+}

@@ -1,0 +1,177 @@
+//! What every command has at hand: the flags that all share, the user's folders, the clock.
+
+use crate::disk::config::Config;
+use crate::disk::home::Home;
+use crate::disk::keys::{self, KeyFile};
+use crate::git::signer;
+use crate::model::error::{Result, fault};
+use crate::model::key::PublicKey;
+use crate::model::name::{Label, RegistryName};
+use crate::model::sshsig::{Signer, SshSig};
+use crate::model::time::Timestamp;
+use crate::replica::author::Author;
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+/// Flags that every command takes.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Flags {
+    /// Print one JSON object on stdout
+    #[arg(long, global = true, help_heading = "Every command")]
+    pub json: bool,
+    /// The registry meant where a name has none
+    #[arg(long, global = true, value_name = "DOMAIN", env = "QUIPU_REGISTRY", help_heading = "Every command")]
+    pub registry: Option<RegistryName>,
+    /// The key to sign with: a name from `quipu key list`, or a path
+    #[arg(long, global = true, value_name = "KEY", env = "QUIPU_KEY", help_heading = "Every command")]
+    pub key: Option<String>,
+    /// Use only what is on this machine
+    #[arg(long, global = true, help_heading = "Every command")]
+    pub offline: bool,
+    /// Say yes where it would ask
+    #[arg(long, short, global = true, help_heading = "Every command")]
+    pub yes: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long, global = true, help_heading = "Every command")]
+    pub dry_run: bool,
+    /// Print nothing but errors
+    #[arg(long, short, global = true, help_heading = "Every command")]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Every command")]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Default)]
+pub enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a command works with.
+pub struct Context {
+    /// The flags.
+    pub flags: Flags,
+    /// The user's folders.
+    pub home: Home,
+    /// The user's settings.
+    pub config: Config,
+    /// Now.
+    pub now: Timestamp,
+    /// The folder that paths are relative to.
+    pub folder: PathBuf,
+}
+
+impl Context {
+    /// Reads the environment and the user's settings.
+    ///
+    /// # Errors
+    /// `bad-config`, `io`.
+    pub fn from_environment(flags: Flags) -> Result<Self> {
+        let home = Home::find(|name| std::env::var_os(name))?;
+        let folder = std::env::current_dir().map_err(|why| fault!(Io, "the current folder cannot be read: {why}"))?;
+        Context::new(flags, home, folder)
+    }
+
+    /// Makes a context for another home.
+    ///
+    /// # Errors
+    /// `bad-config`, `io`.
+    pub fn new(flags: Flags, home: Home, folder: PathBuf) -> Result<Self> {
+        let config = Config::load(&home)?;
+        Ok(Context { config, flags, home, now: now()?, folder })
+    }
+
+    /// Says whether a person can be asked something.
+    pub fn can_ask(&self) -> bool {
+        !self.flags.json && self.terminal()
+    }
+
+    /// Says whether a person may be asked for a password by git or ssh.
+    pub fn terminal(&self) -> bool {
+        std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
+    }
+
+    /// Finds the key to sign with.
+    ///
+    /// # Errors
+    /// `no-key`, `bad-key`.
+    pub fn key(&self) -> Result<KeyFile> {
+        let wanted = self.flags.key.as_deref().or(self.config.key.as_deref());
+        keys::find(&self.home, wanted, signer::of_git)
+    }
+
+    /// Opens what signs with a key.
+    ///
+    /// # Errors
+    /// `no-key`, `bad-key`.
+    pub fn signing(&self, key: &KeyFile) -> Result<Signing> {
+        let name = key.suggested_name(&self.home);
+        let signer: Box<dyn Signer> = match key.secret()? {
+            Some(secret) => Box::new(secret),
+            None => Box::new(ByProgram { key: key.public.clone(), path: key.path.clone() }),
+        };
+        Ok(Signing { signer, name, path: key.path.clone(), now: self.now })
+    }
+}
+
+/// A key that is ready to sign.
+pub struct Signing {
+    signer: Box<dyn Signer>,
+    name: Option<Label>,
+    path: PathBuf,
+    now: Timestamp,
+}
+
+impl Signing {
+    /// Returns the author that signs with it, known by the name that its file suggests, or another.
+    ///
+    /// # Errors
+    /// `bad-name` where no name is suggested and none is given.
+    pub fn author(&self, name: Option<&Label>) -> Result<Author<'_>> {
+        let name = name.cloned().or_else(|| self.name.clone()).ok_or_else(|| {
+            fault!(BadName, "no simple name for the key {} can be made of its file's name or comment", self.path.display())
+                .hint("give one: --name NAME")
+        })?;
+        Ok(Author { signer: &*self.signer, name, now: self.now })
+    }
+
+    /// Returns the public key.
+    pub fn key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+}
+
+/// Signs through ssh-keygen, which asks for passphrases and speaks to agents.
+struct ByProgram {
+    key: PublicKey,
+    path: PathBuf,
+}
+
+impl Signer for ByProgram {
+    fn public_key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<SshSig> {
+        signer::sign(&self.path, &self.key, message)
+    }
+}
+
+/// Reads the clock.
+///
+/// # Errors
+/// `io` where it shows no time that a record could have.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> Result<Timestamp> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since.map_err(|_| fault!(Io, "the clock of this machine shows a time before 1970"))?.as_secs();
+    Timestamp::from_unix(seconds)
+}

@@ -1,0 +1,236 @@
+//! `quipu info`: what a package, a release or a registry is.
+
+use super::answer::{Answer, bytes_in_words, count, table};
+use super::client::{self, Client};
+use super::context::Context;
+use crate::model::error::Result;
+use crate::model::name::{Reference, RegistryName};
+use crate::model::time::Timestamp;
+use crate::replica::snapshot::{PackageView, Snapshot};
+use crate::trust::choose::{check_anchor, choose};
+use serde_json::{Value, json};
+
+/// Show what a package, a release or a registry is
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A package or release, [REGISTRY/]NAMESPACE:NAME[@VERSION][#sha256:…], or a registry's domain [default: the default registry]
+    reference: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `not-found` with near names, `anchor-mismatch`, and all that reading a registry can end in.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    match &args.reference {
+        None => registry(context, client::which(context, None, None)?),
+        Some(text) if !text.contains(':') && text.parse::<RegistryName>().is_ok() => registry(context, text.parse()?),
+        Some(text) => package(context, &text.parse()?),
+    }
+}
+
+/// Says of when the answer is.
+fn as_of(answer: &mut Answer, snapshot: &Snapshot<'_>, now: Timestamp) {
+    let checkpoint = snapshot.checkpoint();
+    let time = checkpoint.record().draft().time;
+    answer.line(format!("as of checkpoint {} of {time}", checkpoint.seq()));
+    answer.field(
+        "checkpoint",
+        json!({
+            "seq": checkpoint.seq(),
+            "digest": checkpoint.digest().to_string(),
+            "time": time.unix(),
+            "age": now.unix().saturating_sub(time.unix()),
+            "expires": checkpoint.checkpoint().expires,
+        }),
+    );
+}
+
+fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
+    let client = Client::open(context, name)?;
+    let snapshot = client.snapshot(None)?;
+    client.remember(&snapshot, [])?;
+    let operators = &snapshot.operators().log;
+    let packages = snapshot.checkpoint().checkpoint().packages;
+    let mut answer = Answer::new();
+    answer.line(format!("{}: a registry of {}", client.name, count(packages, "package")));
+    let policy = &operators.now().policy;
+    answer.text.push_str(&table(&[
+        vec!["  id".into(), client.id.to_string()],
+        vec!["  url".into(), client.url.to_string()],
+        vec!["  registration".into(), policy.registration.as_str().into()],
+    ]));
+    answer.line("  operators");
+    let rows: Vec<Vec<String>> = operators
+        .now()
+        .keys
+        .iter()
+        .map(|key| {
+            let words: Vec<String> = key.privileges.iter().map(ToString::to_string).collect();
+            vec![format!("    {}", key.name), key.key.fingerprint().to_string(), words.join(", ")]
+        })
+        .collect();
+    answer.text.push_str(&table(&rows));
+    answer.field("registry", client.name.as_str());
+    answer.field("id", client.id.to_string());
+    answer.field("url", client.url.to_string());
+    answer.field("packages", packages);
+    answer.field("registration", policy.registration.as_str());
+    let objects: Vec<Value> = operators
+        .now()
+        .keys
+        .iter()
+        .map(|key| {
+            json!({
+                "name": key.name.as_str(),
+                "fingerprint": key.key.fingerprint().to_string(),
+                "privileges": key.privileges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    answer.field("operators", objects);
+    as_of(&mut answer, &snapshot, context.now);
+    Ok(answer)
+}
+
+fn package(context: &Context, reference: &Reference) -> Result<Answer> {
+    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let package = &reference.package;
+    let mut snapshot = client.snapshot(Some(package))?;
+    let view = snapshot.package(package)?;
+    check_anchor(&view.log.log, reference.anchor.as_ref())?;
+    client.remember(&snapshot, [(package, &view)])?;
+    let log = &view.log.log;
+    let mut answer = Answer::new();
+    let full = format!("{}/{package}", client.name);
+    let chosen = match &reference.version {
+        Some(version) => Some(choose(log, view.decision_log(), Some(version))?),
+        None => choose(log, view.decision_log(), None).ok(),
+    };
+    answer.line(match (&reference.version, chosen) {
+        (Some(version), _) => format!("{full}@{version}"),
+        (None, _) => full,
+    });
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |key: &str, value: String| rows.push(vec![format!("  {key}"), value]);
+    if let Some(released) = chosen {
+        let release = &released.release;
+        if let Some(description) = &release.description {
+            row("about", description.clone());
+        }
+        row("license", release.license.clone().unwrap_or_else(|| "not said".into()));
+        for link in &release.links {
+            row("link", link.clone());
+        }
+        if reference.version.is_some() {
+            row("released", released.time.to_string());
+            row("contents", release.content.to_string());
+            row("", format!("{}, {}", count(release.files, "file"), bytes_in_words(release.size)));
+            row("record", format!("{} (seq {})", released.digest, released.seq));
+            if let Some(build) = &release.build {
+                row("build", build.clone());
+            }
+            if let Some(reason) = &released.yanked {
+                row("yanked", if reason.is_empty() { "no reason given".into() } else { reason.clone() });
+            }
+            if released.flagged {
+                row("flagged", "released by a key in wrong hands".into());
+            }
+        } else {
+            row("newest", release.version.to_string());
+        }
+        for dependency in &release.dependencies {
+            row("needs", format!("{} {}", dependency.name(), dependency.requirement));
+        }
+    }
+    if reference.version.is_none() {
+        row("versions", versions(&view));
+        let owners: Vec<String> =
+            log.keys().iter().filter(|key| !key.privileges.is_empty()).map(|key| key.name.to_string()).collect();
+        row("keys", owners.join(", "));
+        row("log", format!("{} ({})", log.chain().id(), count(log.chain().seq() + 1, "record")));
+        if let Some(origin) = log.origin() {
+            row("from", format!("{}/{}", origin.registry, origin.package));
+        }
+        if let Some(decisions) = view.decision_log() {
+            for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
+                let what = version.map_or("the package".into(), ToString::to_string);
+                row("taken down", format!("{what}: {}", takedown.reason));
+            }
+        }
+    }
+    answer.text.push_str(&table(&rows));
+    answer.field("registry", client.name.as_str());
+    answer.field("package", package.to_string());
+    answer.field("log", log.chain().id().to_string());
+    answer.field("head", log.chain().head().to_string());
+    answer.field("seq", log.chain().seq());
+    answer.field("version", chosen.map(|released| released.release.version.to_string()));
+    answer.field("versions", objects(&view));
+    as_of(&mut answer, &snapshot, context.now);
+    Ok(answer)
+}
+
+fn versions(view: &PackageView) -> String {
+    let mut words: Vec<String> = view
+        .log
+        .log
+        .releases()
+        .rev()
+        .map(|released| {
+            let version = &released.release.version;
+            let down =
+                view.decision_log().is_some_and(|decisions| decisions.takedown_of(view.log.log.chain().id(), version).is_some());
+            let mark = match (down, released.flagged, released.yanked.is_some()) {
+                (true, ..) => " (taken down)",
+                (_, true, _) => " (flagged)",
+                (.., true) => " (yanked)",
+                _ => "",
+            };
+            format!("{version}{mark}")
+        })
+        .collect();
+    let more = words.len().saturating_sub(10);
+    words.truncate(10);
+    if words.is_empty() {
+        return "none yet".into();
+    }
+    if more > 0 {
+        words.push(format!("and {more} more"));
+    }
+    words.join(", ")
+}
+
+fn objects(view: &PackageView) -> Vec<Value> {
+    view.log
+        .log
+        .releases()
+        .map(|released| {
+            let release = &released.release;
+            let takedown =
+                view.decision_log().and_then(|decisions| decisions.takedown_of(view.log.log.chain().id(), &release.version));
+            json!({
+                "version": release.version.to_string(),
+                "content": release.content.to_string(),
+                "size": release.size,
+                "files": release.files,
+                "time": released.time.unix(),
+                "record": released.digest.to_string(),
+                "seq": released.seq,
+                "description": release.description,
+                "license": release.license,
+                "links": release.links,
+                "build": release.build,
+                "yanked": released.yanked,
+                "flagged": released.flagged,
+                "taken-down": takedown.map(|takedown| json!({ "class": takedown.class.as_str(), "reason": takedown.reason })),
+                "dependencies": release.dependencies.iter().map(|dependency| json!({
+                    "name": dependency.name(),
+                    "requirement": dependency.requirement.to_string(),
+                    "registry-id": dependency.registry.as_ref().map(|(_, id)| id.to_string()),
+                    "anchor": dependency.anchor.map(|anchor| anchor.to_string()),
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,72 @@
+//! `quipu log`: a package's story.
+
+use super::answer::{Answer, table};
+use super::client::{self, Client};
+use super::context::Context;
+use crate::model::error::Result;
+use crate::model::name::Reference;
+use crate::model::record::SignedRecord;
+use crate::trust::choose::check_anchor;
+use serde_json::{Value, json};
+
+/// Show the records of a package, newest first
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The package: [REGISTRY/]NAMESPACE:NAME[#sha256:…]
+    reference: Reference,
+    /// Show at most so many records
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    limit: Option<usize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `not-found` with near names, `anchor-mismatch`, and all that reading a registry can end in.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    let reference = &args.reference;
+    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let package = &reference.package;
+    let mut snapshot = client.snapshot(Some(package))?;
+    let view = snapshot.package(package)?;
+    check_anchor(&view.log.log, reference.anchor.as_ref())?;
+    client.remember(&snapshot, [(package, &view)])?;
+    let decided = view.decisions.iter().flat_map(|decisions| decisions.records.iter().rev());
+    let shown: Vec<&SignedRecord> = decided.chain(view.log.records.iter().rev()).take(args.limit.unwrap_or(usize::MAX)).collect();
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|record| {
+            let draft = record.draft();
+            vec![
+                record.seq().to_string(),
+                draft.time.to_string(),
+                draft.signer.to_string(),
+                record.digest().hex()[..12].to_owned(),
+                record.summary(),
+            ]
+        })
+        .collect();
+    let mut answer = Answer::new();
+    answer.text.push_str(&table(&rows));
+    answer.field("registry", client.name.as_str());
+    answer.field("package", package.to_string());
+    answer.field("log", view.log.log.chain().id().to_string());
+    let objects: Vec<Value> = shown
+        .iter()
+        .map(|record| {
+            json!({
+                "seq": record.seq(),
+                "subject": record.draft().subject.to_string(),
+                "kind": record.entry().kind(),
+                "summary": record.summary(),
+                "signer": record.draft().signer.as_str(),
+                "fingerprint": record.key().fingerprint().to_string(),
+                "time": record.draft().time.unix(),
+                "record": record.digest().to_string(),
+                "commit": record.git_id().to_string(),
+            })
+        })
+        .collect();
+    answer.field("records", objects);
+    Ok(answer)
+}

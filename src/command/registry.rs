@@ -1,0 +1,397 @@
+//! `quipu registry`: running a registry, in its own repository.
+
+use super::answer::{Answer, count, error_object, table};
+use super::client;
+use super::context::{Context, Signing};
+use super::keyarg::{KeyArg, known};
+use super::progress::Progress;
+use super::submit;
+use crate::disk::config::{Config, Source, TrustFile, Trusted};
+use crate::git::program::Program;
+use crate::git::store::Store;
+use crate::model::digest::ObjectFormat;
+use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privilege as _};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::{KeyCache, allowed_signers_line};
+use crate::model::name::{Label, RegistryName, looks_like_url};
+use crate::model::record::SignedRecord;
+use crate::replica::accept::Verdict;
+use crate::replica::audit::{Audit, audit};
+use crate::replica::standing::{Founding, Standing, change_operators, found};
+use crate::trust::memory::Memory;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Run a registry
+#[derive(Subcommand, Debug)]
+pub enum Args {
+    /// Make a registry: a bare git repository, ready to be served
+    Init {
+        /// Where; an empty folder or none
+        path: PathBuf,
+        /// The registry's name, a domain
+        #[arg(long, value_name = "DOMAIN")]
+        name: RegistryName,
+        /// The hash of the repository's objects: sha1, which every git host has, or sha256
+        #[arg(long, value_name = "FORMAT", default_value = "sha1")]
+        object_format: ObjectFormat,
+        /// Your simple name as an operator [default: from the key's file or comment]
+        #[arg(long = "as", value_name = "NAME")]
+        operator: Option<Label>,
+    },
+    /// Judge all proposals, and publish those that hold with one checkpoint
+    Accept {
+        /// The registry's repository
+        path: PathBuf,
+    },
+    /// Show and change who may act for the registry
+    #[command(subcommand)]
+    Operator(OperatorArgs),
+    /// Check the whole repository: everything that verify checks, and what only its keeper sees
+    Fsck {
+        /// The registry's repository
+        path: PathBuf,
+    },
+}
+
+/// Show and change who may act for the registry
+#[derive(Subcommand, Debug)]
+pub enum OperatorArgs {
+    /// List the operators
+    List {
+        /// The registry's repository
+        path: PathBuf,
+        /// Print lines for git's allowed_signers file
+        #[arg(long)]
+        allowed_signers: bool,
+    },
+    /// Give privileges to a key
+    Allow {
+        /// The registry's repository
+        path: PathBuf,
+        /// The key: `ssh-ed25519 AAAA…`, a .pub file, or the name of one of yours
+        key: KeyArg,
+        /// What it may do: auth, checkpoint, register, decide, policy, mirror
+        #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',', required = true)]
+        privileges: Vec<OperatorPrivilege>,
+        /// Limit `register` to this namespace; may be given several times
+        #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+        namespaces: Vec<Label>,
+        /// Its simple name in the log [default: from its comment]
+        #[arg(long, value_name = "NAME")]
+        name: Option<Label>,
+    },
+    /// Take privileges from a key
+    Deny {
+        /// The registry's repository
+        path: PathBuf,
+        /// The key: its name in the log, its fingerprint, `ssh-ed25519 AAAA…`, or a .pub file
+        key: KeyArg,
+        /// What is taken [default: all it has]
+        #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',')]
+        privileges: Vec<OperatorPrivilege>,
+        /// The seq of the operator log since which the key was in wrong hands
+        #[arg(long, value_name = "SEQ")]
+        compromised_since: Option<u64>,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `exists`, `bad-repository`, `unauthorized`, `refused` where a proposal was, and all else that a registry's own repository can end in.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    match args {
+        Args::Init { path, name, object_format, operator } => init(context, path, name, *object_format, operator.as_ref()),
+        Args::Accept { path } => accept(context, path),
+        Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),
+        Args::Operator(OperatorArgs::Allow { path, key, privileges, namespaces, name }) => {
+            let (key, suggested) = key.resolve(context)?;
+            let name = name.clone().or(suggested).ok_or_else(|| {
+                fault!(BadName, "no simple name for the key can be made of its comment").hint("give one: --name NAME")
+            })?;
+            let mut namespaces = namespaces.clone();
+            namespaces.sort();
+            namespaces.dedup();
+            let grant = Grant { name, key, privileges: sorted(privileges), namespaces };
+            change(context, path, |_| Ok(OperatorEntry::Allow(grant)))
+        }
+        Args::Operator(OperatorArgs::Deny { path, key, privileges, compromised_since }) => change(context, path, |standing| {
+            let keys = &standing.operators.log.now().keys;
+            let (name, key) = known(context, key, keys.iter().map(|key| (&key.name, &key.key)))?;
+            let held = keys.get(&key).map(|key| key.privileges.clone()).unwrap_or_default();
+            let privileges = match (privileges.is_empty(), held.is_empty()) {
+                (false, _) => sorted(privileges),
+                (true, false) => held,
+                (true, true) if compromised_since.is_some() => OperatorPrivilege::ALL.to_vec(),
+                (true, true) => return Err(fault!(BadRecord, "{name} has no privilege left to take").asked()),
+            };
+            Ok(OperatorEntry::Deny(Denial { name, key, privileges, compromised_since: *compromised_since }))
+        }),
+        Args::Fsck { path } => fsck(context, path),
+    }
+}
+
+fn sorted(privileges: &[OperatorPrivilege]) -> Vec<OperatorPrivilege> {
+    let mut privileges = privileges.to_vec();
+    privileges.sort_unstable();
+    privileges.dedup();
+    privileges
+}
+
+fn store(context: &Context, path: &Path) -> Result<Store> {
+    if looks_like_url(&path.to_string_lossy()) {
+        return Err(fault!(Usage, "{} is a URL, expected the path of the registry's own repository", path.display()));
+    }
+    Store::open(&context.folder.join(path))
+}
+
+/// The front page of a new registry.
+const README: &str = include_str!("../../index-template/README.md");
+const REGISTRY_TOML: &str = include_str!("../../index-template/registry.toml");
+
+fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectFormat, operator: Option<&Label>) -> Result<Answer> {
+    if looks_like_url(&path.to_string_lossy()) {
+        return Err(fault!(Usage, "{} is a URL, expected a path", path.display())
+            .hint("make the registry in a folder here, then push it to the host: docs/format.md names its references"));
+    }
+    let mut trust = TrustFile::load(&context.home)?;
+    if let Some(known) = trust.get(name) {
+        return Err(fault!(Exists, "{name} is trusted already, with the id {}", known.id)
+            .hint("another registry of the same name would be taken for it; choose another name")
+            .hint(format!("or trust the old one no longer: quipu trust remove {name}")));
+    }
+    let signing = context.signing(&context.key()?)?;
+    let author = signing.author(operator)?;
+    let target = context.folder.join(path);
+    let mut answer = Answer::new();
+    if context.flags.dry_run {
+        answer.line(format!("would make the registry {name} in {}", path.display()));
+        answer.field("registry", name.as_str());
+        return Ok(answer);
+    }
+    let signers = allowed_signers_line(author.name.as_str(), author.key()) + "\n";
+    let page = |id: &str| -> Vec<(&'static str, Vec<u8>)> {
+        let fill = |text: &str| text.replace("{domain}", name.as_str()).replace("{id}", id).replace("{format}", format.as_str());
+        vec![
+            ("README.md", fill(README).into_bytes()),
+            ("allowed_signers", signers.clone().into_bytes()),
+            ("registry.toml", fill(REGISTRY_TOML).into_bytes()),
+        ]
+    };
+    let standing = found(&target, &author, &Founding { name, format, front_page: &|id| page(&id.to_string()) })?;
+    let operators = &standing.operators.log;
+    let id = operators.id();
+    let url = std::path::absolute(&target).map_err(|why| fault!(Io, "{}: {why}", target.display()))?;
+    client::save(context, id, Memory::new(operators, standing.operators.head(), &standing.checkpoint))?;
+    Config::set_registry(&context.home, name, &url.display().to_string())?;
+    trust.put(Trusted { name: name.clone(), id, source: Source::Made, since: context.now.unix(), seen: true });
+    trust.save(&context.home)?;
+    answer.line(format!("made the registry {name} in {}", path.display()));
+    answer.line(format!("  id        {id}"));
+    answer.line(format!("  operator  {}, {}", author.name, author.key().fingerprint()));
+    answer.line("only one key may change who operates it; allow a second one soon: quipu registry operator allow");
+    answer.line("next:");
+    answer.line("  quipu new DIR --name NAMESPACE:NAME    make a folder a package");
+    answer.line("  quipu publish DIR                      publish it");
+    answer.line(format!("  quipu trust add {name} URL --id {id}    what others type"));
+    answer.field("registry", name.as_str());
+    answer.field("id", id.to_string());
+    answer.field("path", url.display().to_string());
+    answer.field("object-format", format.as_str());
+    answer.field("operator", json!({ "name": author.name.as_str(), "fingerprint": author.key().fingerprint().to_string() }));
+    Ok(answer)
+}
+
+/// Finds a key of the user's that may make checkpoints of a registry.
+fn operator(context: &Context, standing: &Standing) -> Result<Signing> {
+    let signing = context.signing(&context.key()?)?;
+    if context.flags.key.is_some() {
+        return Ok(signing);
+    }
+    Ok(submit::operator(context, &standing.operators.log, &signing)?.unwrap_or(signing))
+}
+
+fn accept(context: &Context, path: &Path) -> Result<Answer> {
+    let store = store(context, path)?;
+    let standing = Standing::read(&store, &mut KeyCache::default())?;
+    let operator = operator(context, &standing)?;
+    let mut answer = Answer::new();
+    if context.flags.dry_run {
+        let waiting = store.references("refs/incoming/")?;
+        answer.line(format!("{} waiting", count(waiting.len() as u64, "proposal")));
+        answer.field("waiting", waiting.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
+        return Ok(answer);
+    }
+    let report = submit::accept_here(&store, &operator, None)?;
+    let mut refused = Vec::new();
+    let mut objects: Vec<Value> = Vec::new();
+    for outcome in &report.outcomes {
+        let package = &outcome.package;
+        let id = outcome.proposal.map(|id| id.to_string());
+        let (state, records, error) = match &outcome.verdict {
+            Verdict::Accepted(records) => {
+                let summaries: Vec<String> = records.iter().map(|record| record.summary()).collect();
+                answer.line(format!("accepted {package}: {}", summaries.join("; ")));
+                ("accepted", summaries, None)
+            }
+            Verdict::AlreadyIn => {
+                answer.line(format!("already in: {package}"));
+                ("already-in", Vec::new(), None)
+            }
+            Verdict::Refused(error) => {
+                answer.line(format!("refused {package}: {error}"));
+                refused.push(format!("{package}: {}", error.message()));
+                ("refused", Vec::new(), Some(error_object(error)))
+            }
+        };
+        objects
+            .push(json!({ "package": package.to_string(), "proposal": id, "state": state, "records": records, "error": error }));
+    }
+    answer.field("registry", standing.operators.log.registry().as_str());
+    answer.field("outcomes", objects);
+    match &report.checkpoint {
+        Some(checkpoint) => {
+            answer.line(format!("checkpoint {} {}", checkpoint.seq(), checkpoint.digest()));
+            answer.field("checkpoint", json!({ "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() }));
+        }
+        None if report.outcomes.is_empty() => answer.line("no proposal is waiting"),
+        None => {}
+    }
+    if !refused.is_empty() {
+        let what = count(refused.len() as u64, "proposal");
+        answer.fault = Some(fault!(Refused, "{what} refused: {}", refused.join("; ")).asked());
+    }
+    Ok(answer)
+}
+
+fn operators(context: &Context, path: &Path, allowed_signers: bool) -> Result<Answer> {
+    let store = store(context, path)?;
+    let standing = Standing::read(&store, &mut KeyCache::default())?;
+    let log = &standing.operators.log;
+    let mut answer = Answer::new();
+    if allowed_signers {
+        for key in log.now().keys.iter() {
+            answer.line(allowed_signers_line(key.name.as_str(), &key.key));
+        }
+    } else {
+        let rows: Vec<Vec<String>> = log
+            .now()
+            .keys
+            .iter()
+            .map(|key| {
+                let mut words: Vec<String> = key.privileges.iter().map(ToString::to_string).collect();
+                if !key.namespaces.is_empty() {
+                    let names: Vec<&str> = key.namespaces.iter().map(Label::as_str).collect();
+                    words.push(format!("only in {}", names.join(", ")));
+                }
+                vec![
+                    key.name.to_string(),
+                    key.key.fingerprint().to_string(),
+                    if words.is_empty() { "-".into() } else { words.join(", ") },
+                ]
+            })
+            .collect();
+        answer.text.push_str(&table(&rows));
+    }
+    fields(&mut answer, &standing.operators.log);
+    Ok(answer)
+}
+
+fn fields(answer: &mut Answer, log: &crate::log::operator::OperatorLog) {
+    answer.field("registry", log.registry().as_str());
+    answer.field("id", log.id().to_string());
+    let objects: Vec<Value> = log
+        .now()
+        .keys
+        .iter()
+        .map(|key| {
+            json!({
+                "name": key.name.as_str(),
+                "fingerprint": key.key.fingerprint().to_string(),
+                "public-key": key.key.to_string(),
+                "privileges": key.privileges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "namespaces": key.namespaces.iter().map(Label::as_str).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    answer.field("operators", objects);
+}
+
+fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Result<OperatorEntry>) -> Result<Answer> {
+    let store = store(context, path)?;
+    let mut keys = KeyCache::default();
+    let signing = context.signing(&context.key()?)?;
+    let lock = store.lock(Duration::from_secs(60), "quipu: changing operators")?;
+    let standing = Standing::read(&store, &mut keys)?;
+    let entry = entry(&standing)?;
+    let author = signing.author(None).or_else(|_| signing.author(Some(&"operator".parse()?)))?;
+    let mut answer = Answer::new();
+    if context.flags.dry_run {
+        answer.line(format!("would change the operators of {}", standing.operators.log.registry()));
+        fields(&mut answer, &standing.operators.log);
+        return Ok(answer);
+    }
+    let (record, checkpoint): (SignedRecord, SignedRecord) = change_operators(&lock, &store, &author, entry, &mut keys)?;
+    let standing = Standing::read(&store, &mut keys)?;
+    answer.line(format!(
+        "changed the operators of {} in checkpoint {}: {}",
+        standing.operators.log.registry(),
+        checkpoint.seq(),
+        record.summary()
+    ));
+    fields(&mut answer, &standing.operators.log);
+    answer.field("record", record.digest().to_string());
+    answer.field("checkpoint", json!({ "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() }));
+    Ok(answer)
+}
+
+fn fsck(context: &Context, path: &Path) -> Result<Answer> {
+    let store = store(context, path)?;
+    let progress = Progress::new(context, "packages");
+    let found = audit(&Audit { store: &store, expected: None, contents: true, progress: &|done, all| progress.at(done, all) })?;
+    progress.end();
+    let mut faults: Vec<Error> = found.faults.clone();
+    if store.has_journal() {
+        faults.push(
+            fault!(BadRepository, "an acceptor was killed while it moved references")
+                .hint(format!("the next one repairs it: quipu registry accept {}", path.display())),
+        );
+    }
+    let output =
+        Program::git().args(["fsck", "--strict", "--no-dangling", "--no-progress"]).env("GIT_DIR", store.path()).run()?;
+    if !output.success {
+        faults.push(fault!(CorruptObject, "git fsck --strict: {}", output.words()));
+    }
+    let waiting = store.references("refs/incoming/")?.len() as u64;
+    let mut answer = Answer::new();
+    let verdict = if faults.is_empty() { "clean" } else { "NOT clean" };
+    answer.line(format!("{verdict}: {}", found.operators.registry()));
+    answer.line(format!(
+        "  {}, {}, {}, {} waiting",
+        count(found.packages, "package"),
+        count(found.records, "record"),
+        count(found.releases, "release"),
+        count(waiting, "proposal")
+    ));
+    for package in &found.unpublished {
+        answer.line(format!("  not published yet: {package}"));
+    }
+    for fault in &faults {
+        answer.line(format!("  {fault}"));
+    }
+    answer.field("clean", faults.is_empty());
+    answer.field("registry", found.operators.registry().as_str());
+    answer.field("id", found.operators.id().to_string());
+    answer.field("packages", found.packages);
+    answer.field("records", found.records);
+    answer.field("releases", found.releases);
+    answer.field("waiting", waiting);
+    answer.field("unpublished", found.unpublished.iter().map(ToString::to_string).collect::<Vec<_>>());
+    answer.field("faults", faults.iter().map(error_object).collect::<Vec<Value>>());
+    answer.fault = faults.into_iter().next();
+    debug_assert!(answer.fault.as_ref().is_none_or(|fault| fault.code() != ErrorCode::Bug));
+    Ok(answer)
+}

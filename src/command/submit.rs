@@ -1,0 +1,211 @@
+//! Getting new records of a package into its registry: proposed, and accepted in the same run where the registry is on this machine and a key
+//! of the user's may make checkpoints.
+
+use super::client::Client;
+use super::context::{Context, Signing};
+use crate::disk::keys;
+use crate::git::layout;
+use crate::git::quarantine::Quarantine;
+use crate::git::refs::{Expected, RefEdit};
+use crate::git::staging::Staging;
+use crate::git::store::Store;
+use crate::git::transport::{self, PushOptions, Pushed};
+use crate::log::operator::OperatorLog;
+use crate::log::package::PackageLog;
+use crate::model::digest::{GitId, RecordDigest};
+use crate::model::entry::OperatorPrivilege;
+use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::name::{FullName, PackageName};
+use crate::model::record::SignedRecord;
+use crate::replica::accept::{self, Report, Verdict};
+use crate::replica::author::{Author, Work};
+use crate::replica::snapshot::PackageView;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long another acceptor is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// What became of new records.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The log with them.
+    pub log: PackageLog,
+    /// The records.
+    pub added: Vec<SignedRecord>,
+    /// Where they are now.
+    pub state: State,
+}
+
+/// How far new records have come.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing was done, as was asked.
+    DryRun,
+    /// They wait for an operator.
+    Proposed(GitId),
+    /// A checkpoint holds them: its place and digest.
+    Published(u64, RecordDigest),
+}
+
+impl State {
+    /// Returns the word for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            State::DryRun => "dry-run",
+            State::Proposed(_) => "proposed",
+            State::Published(..) => "published",
+        }
+    }
+}
+
+/// What to build records from.
+pub struct Ground<'g> {
+    /// Who signs.
+    pub author: &'g Author<'g>,
+    /// The package as it is; `None` where the name is new.
+    pub view: Option<&'g PackageView>,
+    /// The operators and the policy.
+    pub operators: &'g OperatorLog,
+    /// The log to go on with.
+    pub work: Work,
+}
+
+/// Builds new records with `build`, which returns them and the folders of new releases, and brings them to the registry.
+///
+/// # Errors
+/// Those of `build`; `conflict`, `unauthorized` and all else that the registry refuses; those of the transport.
+pub fn submit(
+    client: &Client<'_>,
+    signing: &Signing,
+    author: &Author<'_>,
+    package: &PackageName,
+    build: impl FnOnce(Ground<'_>, &mut Staging<'_>) -> Result<(Work, Vec<(String, GitId)>)>,
+) -> Result<Submitted> {
+    let local = client.push.is_local().map(Path::to_path_buf);
+    let dry = client.context.flags.dry_run;
+    if let Some(path) = &local
+        && !dry
+    {
+        drain(client, signing, path, package)?;
+    }
+    let mut snapshot = client.snapshot(Some(package))?;
+    let view = match snapshot.package(package) {
+        Ok(view) => Some(view),
+        Err(error) if error.code() == ErrorCode::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let operators = &snapshot.operators().log;
+    let work = match &view {
+        Some(view) => Work::resume(view.log.log.clone()),
+        None => {
+            let name = FullName { registry: client.name.clone(), package: package.clone() };
+            Work::begin(author, snapshot.format(), &name, client.id)?
+        }
+    };
+    let scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
+    let store = match &local {
+        Some(path) if !dry => Some(Store::open(path)?),
+        _ => None,
+    };
+    let target = store.as_ref().unwrap_or_else(|| scratch.store());
+    let mut objects = Staging::new(target);
+    let (work, releases) = build(Ground { author, view: view.as_ref(), operators, work }, &mut objects)?;
+    if view.is_none() {
+        operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
+    }
+    let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state };
+    if dry {
+        return Ok(done(State::DryRun));
+    }
+    work.write(&mut objects)?;
+    let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
+    objects.finish()?;
+    let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
+    let state = match &local {
+        None => {
+            let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
+            let report = transport::push(&scratch, &client.push, std::slice::from_ref(&edit), &options)?;
+            match report.refs.get(&edit.name) {
+                Some(Pushed::Done | Pushed::Unchanged) => State::Proposed(proposal),
+                Some(Pushed::Refused(why)) => {
+                    let said = report.said.join("; ");
+                    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                    return Err(fault!(Refused, "{} refused the proposal: {why}{said}", client.name).asked());
+                }
+                Some(Pushed::Stale) | None => return Err(fault!(Conflict, "the same proposal was made at the same time")),
+            }
+        }
+        Some(_) => {
+            target.update(&[edit])?;
+            match operator(client.context, operators, signing)? {
+                None => State::Proposed(proposal),
+                Some(operator) => {
+                    let report = accept_here(target, &operator, Some(package))?;
+                    published(&report, proposal)?
+                }
+            }
+        }
+    };
+    let done = done(state);
+    let (mut after, is_published) = (client.snapshot(Some(package))?, matches!(done.state, State::Published(..)));
+    if is_published {
+        let view = after.package(package)?;
+        client.remember(&after, [(package, &view)])?;
+    }
+    Ok(done)
+}
+
+/// Finishes what an earlier run that was killed had proposed for this package, or had begun to accept.
+fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageName) -> Result<()> {
+    let store = Store::open(path)?;
+    let prefix = format!("refs/incoming/{}/{}/", package.namespace(), package.name());
+    if store.references(&prefix)?.is_empty() && !store.has_journal() {
+        return Ok(());
+    }
+    let snapshot = client.snapshot(None)?;
+    match operator(client.context, &snapshot.operators().log, signing)? {
+        Some(operator) => accept_here(&store, &operator, Some(package)).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Accepts proposals in a repository on this machine.
+///
+/// # Errors
+/// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
+pub fn accept_here(store: &Store, operator: &Signing, only: Option<&PackageName>) -> Result<Report> {
+    let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
+    let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
+    accept::accept(&lock, store, &author, only)
+}
+
+fn published(report: &Report, proposal: GitId) -> Result<State> {
+    let outcome = report.outcomes.iter().find(|outcome| outcome.proposal == Some(proposal));
+    match (outcome.map(|outcome| &outcome.verdict), &report.checkpoint) {
+        (Some(Verdict::Refused(error)), _) => Err(error.clone()),
+        (Some(Verdict::Accepted(_)), Some(checkpoint)) => Ok(State::Published(checkpoint.seq(), checkpoint.digest())),
+        // Another acceptor took it while this one waited for the lock.
+        _ => Ok(State::Proposed(proposal)),
+    }
+}
+
+/// Finds a key of the user's that may make checkpoints: the one that signs, or another that needs no passphrase.
+///
+/// # Errors
+/// `io`.
+pub fn operator(context: &Context, operators: &OperatorLog, signing: &Signing) -> Result<Option<Signing>> {
+    let may = |key: &crate::model::key::PublicKey| operators.now().keys.holds(key, OperatorPrivilege::Checkpoint);
+    if may(signing.key()) {
+        let key = context.key()?;
+        if key.public == *signing.key() {
+            return context.signing(&key).map(Some);
+        }
+    }
+    for key in keys::own(&context.home)? {
+        if key.protected.is_none() && may(&key.public) {
+            return context.signing(&key).map(Some);
+        }
+    }
+    Ok(None)
+}

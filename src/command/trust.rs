@@ -1,0 +1,200 @@
+//! `quipu trust`: which registries are trusted, and by which id.
+
+use super::answer::{Answer, table};
+use super::client;
+use super::context::Context;
+use crate::disk::config::{Config, Source, TrustFile, Trusted};
+use crate::disk::replace;
+use crate::git::transport::Url;
+use crate::model::digest::RegistryId;
+use crate::model::entry::OperatorPrivilege;
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::name::RegistryName;
+use crate::model::time::Timestamp;
+use crate::replica::snapshot::{Reading, Snapshot};
+use crate::replica::standing::names_of;
+use clap::Subcommand;
+use serde_json::json;
+use std::io::{BufRead as _, Write as _};
+
+/// Trust registries
+#[derive(Subcommand, Debug)]
+pub enum Args {
+    /// Trust a registry: look at it, compare its id, remember both
+    Add {
+        /// The registry's name
+        domain: RegistryName,
+        /// Where it is: a path, or a URL that git can fetch
+        url: String,
+        /// The registry id that it must have
+        #[arg(long, value_name = "sha256:…")]
+        id: Option<RegistryId>,
+    },
+    /// List the registries that are trusted
+    List,
+    /// Trust a registry no longer, and forget what was seen of it
+    Remove {
+        /// The registry's name
+        domain: RegistryName,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `not-trusted` where nobody said yes, `id-mismatch`, `wrong-registry`, and all that reading a registry can end in.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    match args {
+        Args::Add { domain, url, id } => add(context, domain, url, *id),
+        Args::List => list(context),
+        Args::Remove { domain } => remove(context, domain),
+    }
+}
+
+fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryId>) -> Result<Answer> {
+    let url = Url::parse(url, &context.folder)?;
+    let mut trust = TrustFile::load(&context.home)?;
+    let known = trust.get(domain).cloned();
+    let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
+    let snapshot = Snapshot::open(Reading {
+        url: &url,
+        expected: None,
+        memory: None,
+        cache: None,
+        package: None,
+        terminal: context.terminal(),
+        offline: false,
+        evidence: &evidence,
+    })?;
+    let operators = &snapshot.operators().log;
+    let found = operators.id();
+    if operators.registry() != domain {
+        return Err(fault!(WrongRegistry, "{url} is the registry {}, expected {domain}", operators.registry())
+            .hint(format!("trust it by its own name: quipu trust add {} {url}", operators.registry())));
+    }
+    if let Some(id) = id
+        && id != found
+    {
+        return Err(fault!(IdMismatch, "{url} has the registry id {found}, expected {id}")
+            .hint("it is another registry that bears the same name, or the id is not the right one; nothing was changed"));
+    }
+    if let Some(known) = known.as_ref().filter(|known| known.id != found) {
+        return Err(fault!(IdMismatch, "{url} has the registry id {found}, {domain} is trusted with {}", known.id)
+            .hint(format!("if the name is to mean the other registry from now on: quipu trust remove {domain}")));
+    }
+    let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
+    let mut answer = Answer::new();
+    let shown = [
+        ("name", domain.to_string()),
+        ("url", url.to_string()),
+        ("registry id", found.to_string()),
+        ("operators", names_of(operators, OperatorPrivilege::Auth)),
+        ("last change", since.to_string()),
+        ("checkpoint", format!("{} with {} packages", snapshot.checkpoint().seq(), snapshot.checkpoint().checkpoint().packages)),
+    ];
+    let rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
+    let source = match (id, &known) {
+        (Some(_), _) => Source::Given,
+        (None, Some(known)) => known.source,
+        (None, None) if context.flags.yes => Source::Asked,
+        (None, None) => {
+            let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
+            if !context.can_ask() || !ask(&what)? {
+                return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
+                    "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
+                )));
+            }
+            Source::Asked
+        }
+    };
+    answer.line(format!("{} {domain}", if known.is_some() { "still trust" } else { "trust" }));
+    answer.text.push_str(&table(&rows));
+    answer.field("registry", domain.as_str());
+    answer.field("url", url.to_string());
+    answer.field("id", found.to_string());
+    answer
+        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    if context.flags.dry_run {
+        return Ok(answer);
+    }
+    // Memory first: a registry that is trusted and was seen has one.
+    let fresh = snapshot.remember([]);
+    match client::save(context, found, fresh.clone()) {
+        // Saying the id again is how a lost memory is given up on purpose.
+        Err(error) if error.code() == ErrorCode::StateLost && id.is_some() => {
+            let text = fresh.to_text()?;
+            replace::replace(&context.home.state_file(found), text.as_bytes(), replace::Access::Private)?;
+        }
+        saved => saved?,
+    }
+    Config::set_registry(&context.home, domain, url.as_str())?;
+    trust.put(Trusted {
+        name: domain.clone(),
+        id: found,
+        source,
+        since: known.map_or(context.now.unix(), |known| known.since),
+        seen: true,
+    });
+    trust.save(&context.home)?;
+    Ok(answer)
+}
+
+/// Asks a person on stderr, so that stdout holds only the answer.
+fn ask(what: &str) -> Result<bool> {
+    let io = |why: std::io::Error| -> Error { fault!(Io, "the terminal: {why}") };
+    let mut err = anstream::stderr();
+    write!(err, "{}Trust it? [y/N] ", super::answer::for_terminal(what)).and_then(|()| err.flush()).map_err(io)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(io)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+fn list(context: &Context) -> Result<Answer> {
+    let trust = TrustFile::load(&context.home)?;
+    let mut answer = Answer::new();
+    if trust.registries.is_empty() {
+        answer.line("no registry is trusted; trust one: quipu trust add DOMAIN URL");
+    }
+    let place = |name: &RegistryName| context.config.registries.get(name).map_or("-".to_owned(), |place| place.url.clone());
+    let rows: Vec<Vec<String>> = trust
+        .registries
+        .iter()
+        .map(|trusted| {
+            let mark = if context.config.registry.as_ref() == Some(&trusted.name) { "*" } else { " " };
+            vec![format!("{mark} {}", trusted.name), trusted.id.to_string(), place(&trusted.name)]
+        })
+        .collect();
+    answer.text.push_str(&table(&rows));
+    let objects: Vec<_> = trust
+        .registries
+        .iter()
+        .map(|trusted| {
+            json!({
+                "registry": trusted.name.as_str(),
+                "id": trusted.id.to_string(),
+                "url": place(&trusted.name),
+                "default": context.config.registry.as_ref() == Some(&trusted.name),
+                "since": trusted.since,
+            })
+        })
+        .collect();
+    answer.field("registries", objects);
+    Ok(answer)
+}
+
+fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
+    let mut trust = TrustFile::load(&context.home)?;
+    let Some(trusted) = trust.get(domain).cloned() else {
+        return Err(fault!(NotFound, "{domain} is not trusted").hint("show what is: quipu trust list"));
+    };
+    let mut answer = Answer::new();
+    answer.line(format!("{domain} is not trusted any more, and what was seen of it is forgotten"));
+    answer.field("registry", domain.as_str());
+    answer.field("id", trusted.id.to_string());
+    if !context.flags.dry_run {
+        trust.registries.retain(|other| other.name != *domain);
+        trust.save(&context.home)?;
+        replace::remove(&context.home.state_file(trusted.id))?;
+    }
+    Ok(answer)
+}

@@ -1,0 +1,177 @@
+//! `quipu verify`: a package, a repository on disk, or a whole registry.
+
+use super::answer::{Answer, bytes_in_words, count, error_object};
+use super::client::{self, Client};
+use super::context::Context;
+use super::progress::Progress;
+use crate::git::quarantine::Quarantine;
+use crate::git::store::Store;
+use crate::git::transport::{self, FetchOptions, Want};
+use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
+use crate::replica::audit::{Audit, Findings, audit};
+use crate::trust::choose::check_anchor;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Verify a package, a repository on disk, or a whole registry
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A package or release, a path (/…, ./…, ../…), or a registry's domain
+    what: String,
+    /// Verify logs and checkpoints, and not the files of releases
+    #[arg(long)]
+    logs_only: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The first fault that was found; the answer lists all.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    let what = args.what.as_str();
+    if looks_like_url(what) {
+        return Err(fault!(Usage, "{what} is a URL; a registry is verified by its name or by its path")
+            .hint(format!("trust it first: quipu trust add DOMAIN {what}")));
+    }
+    if looks_like_path(what) {
+        let store = Store::open(&context.folder.join(what))?;
+        return whole(context, args, &store, None);
+    }
+    if !what.contains(':') && what.parse::<RegistryName>().is_ok() {
+        return registry(context, args, what.parse()?);
+    }
+    if !what.contains(':') && Path::new(what).exists() {
+        return Err(fault!(Usage, "{what} is read as a name, and is none").hint(format!("for the path: quipu verify ./{what}")));
+    }
+    package(context, args, &what.parse()?)
+}
+
+fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer> {
+    let client = Client::open(context, name)?;
+    // What was seen of it is held against it first.
+    let snapshot = client.snapshot(None)?;
+    client.remember(&snapshot, [])?;
+    if let Some(path) = client.url.is_local() {
+        return whole(context, args, &Store::open(path)?, Some(&client));
+    }
+    let quarantine = Quarantine::new(snapshot.format(), &[])?;
+    let folders = ["registry", "packages", "decisions", "contents", "attestations"];
+    let wants: Result<Vec<Want>> = folders
+        .iter()
+        .map(|folder| {
+            let name: crate::git::layout::RefName = format!("refs/{folder}").parse()?;
+            Ok(Want::below(name.clone()).to(name))
+        })
+        .collect();
+    let options = FetchOptions { terminal: context.terminal(), ..FetchOptions::default() };
+    transport::fetch(&quarantine, &client.url, &wants?, &options)?;
+    whole(context, args, quarantine.store(), Some(&client))
+}
+
+fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'_>>) -> Result<Answer> {
+    let progress = Progress::new(context, "packages");
+    let found = audit(&Audit {
+        store,
+        expected: client.map(|client| (&client.name, client.id)),
+        contents: !args.logs_only,
+        progress: &|done, all| progress.at(done, all),
+    })?;
+    progress.end();
+    Ok(report(&found))
+}
+
+/// Says what an audit found.
+fn report(found: &Findings) -> Answer {
+    let mut answer = Answer::new();
+    let registry = found.operators.registry();
+    let verdict = if found.faults.is_empty() { "verified" } else { "NOT verified" };
+    answer.line(format!("{verdict}: {registry}, id {}", found.operators.id()));
+    answer.line(format!(
+        "  {}, {}, {}, {} ({})",
+        count(found.packages, "package"),
+        count(found.records, "record"),
+        count(found.checkpoint.seq() + 1, "checkpoint"),
+        count(found.releases, "release"),
+        bytes_in_words(found.bytes)
+    ));
+    answer.line(format!("  checkpoint {} {}", found.checkpoint.seq(), found.checkpoint.digest()));
+    for package in &found.unpublished {
+        answer.line(format!("  not published yet: {package}"));
+    }
+    for fault in &found.faults {
+        answer.line(format!("  {fault}"));
+    }
+    let hidden = found.fault_count.saturating_sub(found.faults.len() as u64);
+    if hidden > 0 {
+        answer.line(format!("  and {hidden} more"));
+    }
+    answer.field("verified", found.faults.is_empty());
+    answer.field("registry", registry.as_str());
+    answer.field("id", found.operators.id().to_string());
+    answer.field("packages", found.packages);
+    answer.field("records", found.records);
+    answer.field("releases", found.releases);
+    answer.field("bytes", found.bytes);
+    answer.field("checkpoint", json!({ "seq": found.checkpoint.seq(), "digest": found.checkpoint.digest().to_string() }));
+    answer.field("unpublished", found.unpublished.iter().map(ToString::to_string).collect::<Vec<_>>());
+    answer.field("faults", found.faults.iter().map(error_object).collect::<Vec<Value>>());
+    answer.field("fault-count", found.fault_count);
+    answer.fault = found.faults.first().cloned();
+    answer
+}
+
+fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answer> {
+    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let package = &reference.package;
+    let mut snapshot = client.snapshot(Some(package))?;
+    let view = snapshot.package(package)?;
+    let log = &view.log.log;
+    check_anchor(log, reference.anchor.as_ref())?;
+    let (mut releases, mut bytes) = (0, 0);
+    if let Some(version) = &reference.version
+        && log.release_of(version).is_none()
+    {
+        return Err(fault!(NotFound, "{}/{package} has no version {version}", client.name));
+    }
+    if !args.logs_only {
+        for released in log.releases() {
+            let release = &released.release;
+            if reference.version.as_ref().is_some_and(|version| *version != release.version) {
+                continue;
+            }
+            match snapshot.contents(package, release, |_, _| Ok(())) {
+                Ok(_) => {
+                    releases += 1;
+                    bytes += release.size;
+                }
+                // What was taken down need not be there.
+                Err(error)
+                    if error.code() == ErrorCode::RefMissing
+                        && view
+                            .decision_log()
+                            .is_some_and(|decisions| decisions.takedown_of(log.chain().id(), &release.version).is_some()) => {}
+                Err(error) => return Err(error.at(format!("{package}@{}", release.version))),
+            }
+        }
+    }
+    client.remember(&snapshot, [(package, &view)])?;
+    let decisions = view.decisions.as_ref().map_or(0, |decisions| decisions.records.len());
+    let records = (view.log.records.len() + decisions) as u64;
+    let mut answer = Answer::new();
+    answer.line(format!("verified: {}/{package}", client.name));
+    answer.line(format!("  {}, {} ({})", count(records, "record"), count(releases, "release"), bytes_in_words(bytes)));
+    answer.line(format!("  log {}", log.chain().id()));
+    answer.line(format!("  head {} in checkpoint {}", log.chain().head(), snapshot.checkpoint().seq()));
+    answer.field("verified", true);
+    answer.field("registry", client.name.as_str());
+    answer.field("package", package.to_string());
+    answer.field("log", log.chain().id().to_string());
+    answer.field("head", log.chain().head().to_string());
+    answer.field("records", records);
+    answer.field("releases", releases);
+    answer.field("bytes", bytes);
+    answer
+        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    Ok(answer)
+}

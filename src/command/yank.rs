@@ -1,0 +1,62 @@
+//! `quipu yank` and `quipu unyank`: a version leaves new choices, or comes back.
+
+use super::answer::Answer;
+use super::client::{self, Client};
+use super::context::Context;
+use super::submit::{State, submit};
+use crate::model::entry::PackageEntry;
+use crate::model::error::{Result, fault};
+use crate::model::name::Reference;
+use serde_json::json;
+
+/// Take a version out of new choices; locks that have it still get it
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The package and the version: [REGISTRY/]NAMESPACE:NAME@VERSION
+    reference: Reference,
+    /// Why, for all to read
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Runs `quipu yank` or, where `back` is true, `quipu unyank`.
+///
+/// # Errors
+/// `usage` without a version, `not-released`, `unauthorized`, and all else that the registry refuses.
+pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
+    let verb = if back { "unyank" } else { "yank" };
+    let Some(version) = args.reference.version.clone() else {
+        return Err(fault!(Usage, "{} names no version", args.reference).hint(format!("quipu {verb} {}@VERSION", args.reference)));
+    };
+    let client = Client::open(context, client::which(context, args.reference.registry.as_ref(), None)?)?;
+    let signing = context.signing(&context.key()?)?;
+    let author = signing.author(None)?;
+    let package = &args.reference.package;
+    let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
+        if ground.view.is_none() {
+            return Err(fault!(NotFound, "{} has no package {package}", client.name));
+        }
+        let entry = match back {
+            true => PackageEntry::Unyank(version.clone(), args.reason.clone()),
+            false => PackageEntry::Yank(version.clone(), args.reason.clone()),
+        };
+        ground.work.add(ground.author, entry)?;
+        Ok((ground.work, Vec::new()))
+    })?;
+    let full = format!("{}/{package}@{version}", client.name);
+    let mut answer = Answer::new();
+    answer.line(match &submitted.state {
+        State::DryRun => format!("would {verb} {full}"),
+        State::Proposed(id) => format!("proposed to {verb} {full}: proposal {id}"),
+        State::Published(seq, _) => format!("{verb}ed {full} in checkpoint {seq}"),
+    });
+    answer.field("state", submitted.state.as_str());
+    answer.field("registry", client.name.as_str());
+    answer.field("package", package.to_string());
+    answer.field("version", version.to_string());
+    answer.field("reason", args.reason.as_str());
+    if let State::Published(seq, digest) = &submitted.state {
+        answer.field("checkpoint", json!({ "seq": seq, "digest": digest.to_string() }));
+    }
+    Ok(answer)
+}

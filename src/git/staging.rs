@@ -1,0 +1,91 @@
+//! Objects on their way into a store: held in memory while they are few, written to a pack as soon as they are many, and on disk all at
+//! once when it is finished. Until then the store has none of them.
+
+use super::pack::{LEVEL_DEFAULT, PackWriter};
+use super::store::{Reader, Store};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
+use crate::model::error::{ErrorCode, Result};
+use crate::model::object::{MemoryObjects, ReadObjects, WriteObjects};
+
+/// So many objects are still written one by one.
+const LOOSE_OBJECTS: usize = 64;
+/// So many bytes are still held in memory.
+const LOOSE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Objects for one store, and all that the store has already.
+pub struct Staging<'a> {
+    store: &'a Store,
+    reader: Reader,
+    /// Trees and commits, and files while they are few.
+    memory: MemoryObjects,
+    count: usize,
+    bytes: usize,
+    pack: Option<PackWriter>,
+}
+
+impl<'a> Staging<'a> {
+    /// Begins without objects.
+    pub fn new(store: &'a Store) -> Self {
+        Staging { store, reader: store.reader(), memory: MemoryObjects::new(store.format()), count: 0, bytes: 0, pack: None }
+    }
+
+    /// Brings all objects to disk, and only then makes them visible.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn finish(self) -> Result<()> {
+        match self.pack {
+            None => self.store.write_durable(self.memory.iter()).map(drop),
+            Some(pack) => pack.finish().map(drop),
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let mut pack = self.store.pack(self.count, LEVEL_DEFAULT)?;
+        let mut kept = MemoryObjects::new(self.store.format());
+        for (_, kind, bytes) in self.memory.iter() {
+            pack.add(kind, bytes)?;
+            if kind != ObjectKind::Blob {
+                kept.write(kind, bytes)?;
+            }
+        }
+        self.memory = kept;
+        self.pack = Some(pack);
+        Ok(())
+    }
+}
+
+impl ReadObjects for Staging<'_> {
+    fn format(&self) -> ObjectFormat {
+        self.store.format()
+    }
+
+    fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+        match self.memory.read(kind, id, limit) {
+            Err(error) if error.code() == ErrorCode::NotFound => self.reader.read(kind, id, limit),
+            read => read,
+        }
+    }
+}
+
+impl WriteObjects for Staging<'_> {
+    fn write(&mut self, kind: ObjectKind, bytes: &[u8]) -> Result<GitId> {
+        let id = GitId::of(self.format(), kind, bytes);
+        if self.memory.contains(id) || self.reader.contains(id) {
+            return Ok(id);
+        }
+        self.count += 1;
+        self.bytes += bytes.len();
+        if let Some(pack) = &mut self.pack {
+            pack.add(kind, bytes)?;
+            if kind == ObjectKind::Blob {
+                return Ok(id);
+            }
+        }
+        self.memory.write(kind, bytes)?;
+        if self.pack.is_none() && (self.count > LOOSE_OBJECTS || self.bytes > LOOSE_BYTES) {
+            self.spill()?;
+        }
+        Ok(id)
+    }
+}

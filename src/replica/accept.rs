@@ -1,0 +1,413 @@
+//! Accepting proposals: each is verified whole, then all that hold are published by one checkpoint.
+
+use super::author::Author;
+use super::chains::{self, Replayed};
+use super::standing::{Standing, Step, advance};
+use crate::git::layout::{self, RefName};
+use crate::git::refs::{Expected, RefEdit};
+use crate::git::staging::Staging;
+use crate::git::store::{RepositoryLock, Store};
+use crate::log::operator::{Authority, OperatorLog};
+use crate::log::package::PackageLog;
+use crate::model::changes::ChangeLine;
+use crate::model::commit;
+use crate::model::contents::{self, Limits};
+use crate::model::digest::{GitId, ObjectKind};
+use crate::model::entry::{Policy, Release};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
+use crate::model::map::Map;
+use crate::model::name::{FullName, PackageName};
+use crate::model::object::{ReadObjects, WriteObjects};
+use crate::model::record::SignedRecord;
+use crate::model::slot::Slot;
+use crate::model::time::Timestamp;
+use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
+use std::collections::BTreeMap;
+
+/// How far ahead of the acceptor's clock a record may be, in seconds.
+pub const CLOCK_AHEAD: u64 = 24 * 60 * 60;
+
+/// What became of one proposal.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The package.
+    pub package: PackageName,
+    /// The proposal; `None` for what a killed acceptor had moved already.
+    pub proposal: Option<GitId>,
+    /// The new records, or why not.
+    pub verdict: Verdict,
+}
+
+/// Whether a proposal is in.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// These records are published.
+    Accepted(Vec<SignedRecord>),
+    /// All of it was published before.
+    AlreadyIn,
+    /// It was refused.
+    Refused(Error),
+}
+
+/// What an acceptor did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One for each proposal, in the order in which they were judged.
+    pub outcomes: Vec<Outcome>,
+    /// The checkpoint that was made, where something was accepted.
+    pub checkpoint: Option<SignedRecord>,
+}
+
+/// A package as this batch has it so far.
+struct Draft {
+    head: GitId,
+    /// What the reference was when the batch began.
+    was: Option<GitId>,
+    log: Replayed<PackageLog>,
+    contents: Tree,
+    contents_was: Option<GitId>,
+}
+
+/// Something that asks to be published.
+struct Candidate {
+    package: PackageName,
+    /// The proposal and its reference; `None` for a log whose reference was moved by an acceptor that was killed.
+    proposal: Option<(RefName, GitId)>,
+}
+
+/// Repairs what a killed acceptor left, judges all proposals, or those of one package, and publishes those that hold.
+///
+/// # Errors
+/// `unauthorized` where the author may not make checkpoints, `io`, `conflict`; a proposal that is refused is no error.
+pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, only: Option<&PackageName>) -> Result<Report> {
+    let mut keys = KeyCache::default();
+    let left = store.read_journal(lock)?;
+    store.break_locks_of_journal(lock, &left)?;
+    let standing = Standing::read(store, &mut keys)?;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let reader = store.reader();
+    for package in left.iter().filter_map(layout::parse_package) {
+        let head = store.reference(&layout::package(&package))?;
+        if head.is_some() && head != standing.map.get(&reader, &Slot::Package(package.clone()))? {
+            candidates.push(Candidate { package, proposal: None });
+        }
+    }
+    let mut outcomes = Vec::new();
+    let mut done: Vec<RefEdit> = Vec::new();
+    let prefix =
+        only.map_or("refs/incoming/".to_owned(), |package| format!("refs/incoming/{}/{}/", package.namespace(), package.name()));
+    store.for_each_reference(&prefix, |name, id| {
+        match layout::parse_incoming(&name) {
+            Some((package, named)) if named == id => candidates.push(Candidate { package, proposal: Some((name, id)) }),
+            // A reference that is none of ours says nothing and goes.
+            _ => done.push(RefEdit { name, expected: Expected::At(id), new: None }),
+        }
+        Ok(())
+    })?;
+
+    let mut batch =
+        Batch { store, standing: &standing, objects: Staging::new(store), keys, now: author.now, packages: BTreeMap::new() };
+    for candidate in candidates {
+        let verdict = match batch.judge(&candidate) {
+            Ok(Some(records)) => Verdict::Accepted(records),
+            Ok(None) => Verdict::AlreadyIn,
+            // What this machine could not read or write is no fault of the proposal.
+            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => return Err(error),
+            Err(error) => Verdict::Refused(error.asked()),
+        };
+        if let Some((name, id)) = &candidate.proposal {
+            done.push(RefEdit { name: name.clone(), expected: Expected::At(*id), new: None });
+        }
+        outcomes.push(Outcome { package: candidate.package, proposal: candidate.proposal.map(|(_, id)| id), verdict });
+    }
+    let changed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_)));
+    let checkpoint = if changed {
+        let (objects, step) = batch.step(done)?;
+        Some(advance(lock, store, &standing, &standing.operators.log, objects, author, step)?)
+    } else {
+        store.update(&done)?;
+        store.end_journal(lock)?;
+        None
+    };
+    Ok(Report { outcomes, checkpoint })
+}
+
+struct Batch<'a> {
+    store: &'a Store,
+    standing: &'a Standing,
+    objects: Staging<'a>,
+    keys: KeyCache,
+    now: Timestamp,
+    packages: BTreeMap<PackageName, Draft>,
+}
+
+impl<'a> Batch<'a> {
+    fn operators(&self) -> &'a OperatorLog {
+        &self.standing.operators.log
+    }
+
+    /// Judges one candidate and makes it part of the batch where it holds. Returns its new records; `None` where it has none.
+    fn judge(&mut self, candidate: &Candidate) -> Result<Option<Vec<SignedRecord>>> {
+        let package = &candidate.package;
+        let reader = self.store.reader();
+        let format = self.store.format();
+        let contents_was = self.store.reference(&layout::contents(package))?;
+        let (tree, head) = match &candidate.proposal {
+            Some((_, id)) => {
+                let bytes = reader.read(ObjectKind::Commit, *id, crate::model::object::STRUCTURE_MAX)?;
+                commit::parse_proposal(format, &bytes)?
+            }
+            None => {
+                let head = self.store.reference(&layout::package(package))?;
+                let head = head.ok_or_else(|| fault!(NotFound, "the log of {package} is gone"))?;
+                let tree = match contents_was {
+                    Some(id) => commit::parse_contents(format, &reader.read(ObjectKind::Commit, id, 4096)?)?,
+                    None => format.empty_tree(),
+                };
+                (tree, head)
+            }
+        };
+        let log = chains::package(&reader, head, &mut self.keys)?;
+        let name = FullName { registry: self.operators().registry().clone(), package: package.clone() };
+        log.log.expect(&name, self.operators().id())?;
+        let published = self.published(package)?;
+        let known = match &published {
+            None => {
+                self.operators().now().may_register(&log.records[0], package.namespace())?;
+                0
+            }
+            Some(published) => match follows(&log, published)? {
+                0 => return Ok(None),
+                new => log.records.len() - new,
+            },
+        };
+        let new = log.records[known..].to_vec();
+        self.check_times(&log.records, known)?;
+        let folders = self.check_contents(&new, tree, candidate.proposal.is_some())?;
+        let mut entries = Vec::new();
+        if let Some(id) = self.contents_of(package, contents_was)? {
+            let old = Tree::read(&self.objects, id)?;
+            let held = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.log.release_of(&version).is_some());
+            entries.extend(
+                old.entries().iter().filter(held).filter(|entry| folders.iter().all(|new| new.name != entry.name)).cloned(),
+            );
+        }
+        entries.extend(folders);
+        let contents = Tree::new(entries)?;
+        let was = match self.packages.get(package) {
+            Some(draft) => draft.was,
+            None => self.store.reference(&layout::package(package))?,
+        };
+        self.packages.insert(package.clone(), Draft { head, was, log, contents, contents_was });
+        Ok(Some(new))
+    }
+
+    /// Returns the log as it is published, or as this batch will publish it.
+    fn published(&mut self, package: &PackageName) -> Result<Option<Replayed<PackageLog>>> {
+        if let Some(draft) = self.packages.get(package) {
+            return Ok(Some(draft.log.clone()));
+        }
+        let reader = self.store.reader();
+        let Some(head) = self.standing.map.get(&reader, &Slot::Package(package.clone()))? else { return Ok(None) };
+        if let Some(decisions) = self.standing.map.get(&reader, &Slot::Decisions(package.clone()))? {
+            let decisions = chains::decisions(&reader, decisions, self.operators(), &mut self.keys)?;
+            if let Some((.., takedown)) =
+                decisions.log.takedowns().find(|(of, version, _)| *of == decisions.log.target() && version.is_none())
+            {
+                return Err(fault!(TakenDown, "{package} was taken down: {}", takedown.reason));
+            }
+        }
+        chains::package(&reader, head, &mut self.keys).map(Some)
+    }
+
+    fn contents_of(&self, package: &PackageName, reference: Option<GitId>) -> Result<Option<GitId>> {
+        if let Some(draft) = self.packages.get(package) {
+            let bytes = draft.contents.to_bytes();
+            return Ok((!draft.contents.is_empty()).then(|| GitId::of(self.store.format(), ObjectKind::Tree, &bytes)));
+        }
+        let Some(id) = reference else { return Ok(None) };
+        let bytes = self.store.reader().read(ObjectKind::Commit, id, 4096)?;
+        commit::parse_contents(self.store.format(), &bytes).map(Some)
+    }
+
+    fn check_times(&self, records: &[SignedRecord], known: usize) -> Result<()> {
+        for (at, record) in records.iter().enumerate().skip(known) {
+            let time = record.draft().time;
+            if time > self.now.plus(CLOCK_AHEAD) {
+                return Err(fault!(BadRecord, "{} is of {time}, more than a day ahead of {}", record.summary(), self.now)
+                    .hint("set the clock of the machine that signs"));
+            }
+            if at > 0 && time < records[at - 1].draft().time {
+                return Err(fault!(BadRecord, "{} is of {time}, earlier than the record before it", record.summary()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the proposal's tree holds exactly the contents of the new releases, and returns its folders.
+    fn check_contents(&mut self, new: &[SignedRecord], tree: GitId, exact: bool) -> Result<Vec<TreeEntry>> {
+        let authority = self.operators().now();
+        let limits = limits(&authority.policy);
+        let reader = self.store.reader();
+        let proposed = if tree == self.store.format().empty_tree() { Tree::default() } else { Tree::read(&reader, tree)? };
+        let mut folders = Vec::new();
+        for release in chains::releases_in(new) {
+            check_policy(authority, release)?;
+            let version = release.version.to_string();
+            let Some(folder) = proposed.get(&version).filter(|entry| entry.mode == Mode::Tree) else {
+                return Err(fault!(BadContents, "the proposal has no folder {version} with the contents of that release"));
+            };
+            check_release(&reader, release, folder.id, &limits)?;
+            folders.push(folder.clone());
+        }
+        if exact
+            && let Some(extra) = proposed.entries().iter().find(|entry| folders.iter().all(|folder| folder.name != entry.name))
+        {
+            return Err(fault!(BadContents, "the proposal holds {:?}, which none of its new releases is", extra.name));
+        }
+        Ok(folders)
+    }
+
+    fn step(mut self, after: Vec<RefEdit>) -> Result<(Staging<'a>, Step)> {
+        let mut step = Step { after, ..Step::default() };
+        let mut heads = Vec::new();
+        for (package, draft) in std::mem::take(&mut self.packages) {
+            let head = draft.log.head();
+            let line = ChangeLine::Head { log: draft.log.log.chain().id(), seq: head.seq(), head: head.digest() };
+            step.changes.insert(Slot::Package(package.clone()), (Some(draft.head), line));
+            if !draft.contents.is_empty() {
+                let tree = draft.contents.write(&mut self.objects)?;
+                let id = self.objects.write(ObjectKind::Commit, &commit::contents(tree))?;
+                if draft.contents_was != Some(id) {
+                    let name = layout::contents(&package);
+                    step.refs.push(RefEdit { name, expected: draft.contents_was.into(), new: Some(id) });
+                }
+            }
+            if draft.was != Some(draft.head) {
+                heads.push(RefEdit { name: layout::package(&package), expected: draft.was.into(), new: Some(draft.head) });
+            }
+        }
+        // Contents first: a log that is ahead of the map has its contents beside it.
+        step.refs.extend(heads);
+        Ok((self.objects, step))
+    }
+}
+
+/// Says how many records a log has beyond the published one.
+fn follows(log: &Replayed<PackageLog>, published: &Replayed<PackageLog>) -> Result<usize> {
+    let (ours, theirs) = (&log.records, &published.records);
+    if log.log.chain().id() != published.log.chain().id() {
+        let owners: Vec<String> = published.log.keys().iter().map(|key| key.name.to_string()).collect();
+        return Err(fault!(
+            NameTaken,
+            "the name {} belongs to the log {}, whose keys are {}",
+            published.log.name(),
+            published.log.chain().id(),
+            owners.join(", ")
+        ));
+    }
+    let shared = ours.iter().zip(theirs).take_while(|(a, b)| a.digest() == b.digest()).count();
+    if shared < theirs.len() && shared < ours.len() {
+        let winner = &theirs[shared];
+        return Err(fault!(
+            Conflict,
+            "{} was first at seq {} of {}: {}",
+            winner.draft().signer,
+            winner.seq(),
+            published.log.name(),
+            winner.summary()
+        )
+        .hint("fetch what is published and propose again: quipu publish does both"));
+    }
+    Ok(ours.len() - shared)
+}
+
+/// Checks the rules of a registry that one release must fulfil.
+///
+/// # Errors
+/// `policy`.
+pub fn check_policy(authority: &Authority, release: &Release) -> Result<()> {
+    if authority.policy.license_required && release.license.is_none() {
+        return Err(fault!(Policy, "version {} names no licence, which this registry asks for", release.version)
+            .hint("add license = \"…\" to the package's quipu.toml"));
+    }
+    if let Some(kind) = authority.policy.attestations.first() {
+        return Err(fault!(Policy, "this registry admits only what has an attestation of type {kind}"));
+    }
+    Ok(())
+}
+
+/// Returns the limits that a policy sets.
+pub fn limits(policy: &Policy) -> Limits {
+    let default = Limits::default();
+    Limits {
+        files: policy.max_files.unwrap_or(default.files),
+        file_bytes: policy.max_file_bytes.unwrap_or(default.file_bytes),
+        release_bytes: policy.max_release_bytes.unwrap_or(default.release_bytes),
+        ..default
+    }
+}
+
+/// Checks that a tree holds the files of a release.
+///
+/// # Errors
+/// `content-mismatch` where it holds others; `bad-contents`, `limit`.
+pub fn check_release(objects: &impl ReadObjects, release: &Release, tree: GitId, limits: &Limits) -> Result<()> {
+    let found = contents::read_tree(objects, tree, limits, |_, _| Ok(()))?;
+    check_digest(release, &found)?;
+    if tree != release.tree {
+        return Err(fault!(
+            ContentMismatch,
+            "the contents of {} are the tree {tree}, the record says {}",
+            release.version,
+            release.tree
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that files are those that a release names.
+///
+/// # Errors
+/// `content-mismatch`.
+pub fn check_digest(release: &Release, found: &contents::Contents) -> Result<()> {
+    let (files, size) = (found.len() as u64, found.size());
+    if found.digest() != release.content {
+        return Err(fault!(
+            ContentMismatch,
+            "the contents of {} have the digest {}, the record says {}",
+            release.version,
+            found.digest(),
+            release.content
+        ));
+    }
+    if files != release.files || size != release.size {
+        return Err(fault!(
+            ContentMismatch,
+            "the contents of {} are {files} files of {size} bytes, the record says {} files of {} bytes",
+            release.version,
+            release.files,
+            release.size
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a proposal for a log that was written to the same objects, and returns its commit.
+///
+/// # Errors
+/// Those of [`WriteObjects::write`].
+pub fn propose(objects: &mut impl WriteObjects, head: GitId, releases: &[(String, GitId)]) -> Result<GitId> {
+    let entry = |(version, tree): &(String, GitId)| TreeEntry { name: version.clone(), mode: Mode::Tree, id: *tree };
+    let tree = Tree::new(releases.iter().map(entry).collect())?.write(objects)?;
+    objects.write(ObjectKind::Commit, &commit::proposal(tree, head))
+}
+
+/// Says whether a map holds a package at this head.
+///
+/// # Errors
+/// Those of [`Map::get`].
+pub fn is_published(objects: &impl ReadObjects, map: Map, package: &PackageName, head: GitId) -> Result<bool> {
+    Ok(map.get(objects, &Slot::Package(package.clone()))? == Some(head))
+}

@@ -1,0 +1,428 @@
+//! A whole registry, verified: every operator record, every checkpoint, the map, every log, and the contents of every release.
+
+use super::accept::{check_digest, limits};
+use super::chains;
+use super::standing;
+use crate::git::layout;
+use crate::git::store::{Reader, Store};
+use crate::log::decision::DecisionLog;
+use crate::log::operator::OperatorLog;
+use crate::log::package::PackageLog;
+use crate::log::registry::{CheckedCheckpoint, RegistryLog};
+use crate::model::changes::{ChangeLine, changes_digest};
+use crate::model::commit;
+use crate::model::contents::{self, Limits};
+use crate::model::digest::{FileDigest, GitId, ObjectKind, RegistryId};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
+use crate::model::map::{Change, Map};
+use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::object::ReadObjects;
+use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of};
+use crate::model::slot::Slot;
+use crate::model::tree::Tree;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many checkpoints are held at a time.
+const CHECKPOINTS_AT_ONCE: usize = 1024;
+/// So many packages are handed to the cores at a time.
+const PACKAGES_AT_ONCE: usize = 4096;
+/// So many entries that are no packages may change in one checkpoint.
+const CHANGES_MAX: u64 = 4_000_000;
+/// So many faults are reported; the rest is counted.
+const FAULTS_MAX: usize = 100;
+
+/// What is to be verified.
+pub struct Audit<'a> {
+    /// The repository.
+    pub store: &'a Store,
+    /// Name and id, where they are known.
+    pub expected: Option<(&'a RegistryName, RegistryId)>,
+    /// Whether the files of releases are read.
+    pub contents: bool,
+    /// Hears how many packages are done, and of how many.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Findings {
+    /// The operators.
+    pub operators: OperatorLog,
+    /// The newest checkpoint.
+    pub checkpoint: CheckedCheckpoint,
+    /// How many packages there are.
+    pub packages: u64,
+    /// How many records, checkpoints and operator records included, were verified.
+    pub records: u64,
+    /// How many releases were read from their files.
+    pub releases: u64,
+    /// How many bytes those files have.
+    pub bytes: u64,
+    /// Packages whose references are ahead of the map.
+    pub unpublished: Vec<PackageName>,
+    /// What is wrong, with its place; at most [`FAULTS_MAX`].
+    pub faults: Vec<Error>,
+    /// How many things are wrong.
+    pub fault_count: u64,
+}
+
+struct Totals {
+    records: AtomicU64,
+    releases: AtomicU64,
+    bytes: AtomicU64,
+    done: AtomicU64,
+    faults: Mutex<Vec<Error>>,
+    fault_count: AtomicU64,
+    unpublished: Mutex<Vec<PackageName>>,
+}
+
+impl Totals {
+    fn fault(&self, error: Error) {
+        self.fault_count.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut faults) = self.faults.lock()
+            && faults.len() < FAULTS_MAX
+        {
+            faults.push(error);
+        }
+    }
+}
+
+/// Verifies a registry on all cores. Faults of single packages are collected; what makes all else meaningless ends it.
+///
+/// # Errors
+/// `bad-repository`, and any code of the law for operators and checkpoints.
+pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
+    let store = audit.store;
+    let mut keys = KeyCache::default();
+    let reader = store.reader();
+    let (log_head, operators_head) = standing::heads(store)?;
+    let operators = chains::operators(&reader, operators_head, &mut keys)?;
+    if let Some((name, id)) = audit.expected {
+        if operators.log.registry() != name {
+            return Err(fault!(WrongRegistry, "the repository is the registry {}, expected {name}", operators.log.registry()));
+        }
+        if operators.log.id() != id {
+            return Err(fault!(IdMismatch, "the repository has the registry id {}, expected {id}", operators.log.id()));
+        }
+    }
+    let operators = operators.log;
+    let totals = Totals {
+        records: AtomicU64::new(operators.chain().seq() + 1),
+        releases: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        done: AtomicU64::new(0),
+        faults: Mutex::new(Vec::new()),
+        fault_count: AtomicU64::new(0),
+        unpublished: Mutex::new(Vec::new()),
+    };
+    let newest = checkpoints(store, &operators, log_head, &totals)?;
+    let map = Map::at(newest.map());
+    let count = newest.checkpoint().packages;
+    packages(audit, &operators, map, count, &totals)?;
+    references(store, map, count, &totals)?;
+    let faults = totals.faults.into_inner().unwrap_or_default();
+    let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
+    unpublished.sort();
+    Ok(Findings {
+        operators,
+        checkpoint: newest,
+        packages: count,
+        records: totals.records.into_inner(),
+        releases: totals.releases.into_inner(),
+        bytes: totals.bytes.into_inner(),
+        unpublished,
+        faults,
+        fault_count: totals.fault_count.into_inner(),
+    })
+}
+
+/// Verifies the registry log from its first checkpoint, and what each checkpoint says that it changed.
+fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
+    let reader = store.reader();
+    let format = store.format();
+    let mut ids = vec![head];
+    while let Some(parent) = parent_of(format, &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
+        ids.push(parent);
+    }
+    ids.reverse();
+    let mut log: Option<RegistryLog> = None;
+    let mut map = Map::empty(format);
+    let mut packages = 0;
+    for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
+        let records: Vec<Result<SignedRecord>> = chunk
+            .par_iter()
+            .map_init(
+                || (store.reader(), KeyCache::default()),
+                |(reader, keys), id| chains::record(reader, *id).and_then(|record| record.verify(keys)),
+            )
+            .collect();
+        for record in records {
+            let record = record.map_err(|error| error.at("registry log"))?;
+            let next = Map::at(record.draft().tree);
+            check_changes(&reader, &record, map, next, &mut packages)?;
+            map = next;
+            log = Some(match log {
+                None => RegistryLog::start(operators, &record)?,
+                Some(log) => log.append(operators, &record)?,
+            });
+            totals.records.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let newest = log.ok_or_else(|| fault!(BrokenChain, "the registry log has no checkpoint"))?.newest().clone();
+    // What was good in history may not be good as the last word.
+    CheckedCheckpoint::newest(operators, newest.record())
+}
+
+/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before.
+fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, packages: &mut u64) -> Result<()> {
+    let crate::model::entry::Entry::Checkpoint(checkpoint) = record.entry() else {
+        return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
+    };
+    let place = || format!("checkpoint {}", record.seq());
+    let mut lines = BTreeMap::new();
+    Map::diff(reader, old, new, &mut |Change { slot, old, new }| {
+        if let Slot::Package(_) = slot {
+            *packages = *packages + u64::from(old.is_none()) - u64::from(new.is_none());
+        }
+        let line = match (&slot, new) {
+            (Slot::Skip, Some(id)) => {
+                let skip = chains::record(reader, id)?;
+                if Some(skip.digest()) != checkpoint.skip {
+                    return Err(fault!(BadMap, "the map's skip link leads to {}, the record's elsewhere", skip.digest()));
+                }
+                return Ok(());
+            }
+            (Slot::Skip, None) => return Ok(()),
+            (_, None) => ChangeLine::Gone,
+            (Slot::MirrorHeld(_), Some(id)) => {
+                ChangeLine::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?))
+            }
+            (_, Some(id)) => line_of(&chains::record(reader, id)?),
+        };
+        lines.insert(slot, line);
+        // Entries come with heads of their own, so that no honest checkpoint changes more of them than this.
+        if lines.len() as u64 > checkpoint.packages.saturating_add(CHANGES_MAX) {
+            return Err(fault!(Limit, "the checkpoint changes more entries than it has packages"));
+        }
+        Ok(())
+    })
+    .map_err(|error| error.at(place()))?;
+    if *packages != checkpoint.packages {
+        return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages).at(place()));
+    }
+    let found = changes_digest(&lines);
+    if found != checkpoint.changes {
+        return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes).at(place()));
+    }
+    Ok(())
+}
+
+/// Returns what a checkpoint says of a log with this head.
+pub fn line_of(head: &Record) -> ChangeLine {
+    let log = head.draft().link.map_or(head.digest().into(), |link| link.log);
+    ChangeLine::Head { log, seq: head.seq(), head: head.digest() }
+}
+
+/// Verifies every log that the map names.
+fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
+    let reader = audit.store.reader();
+    let limits = limits(&operators.now().policy);
+    // A package's decisions stand right behind it in the map, and are judged with it.
+    let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
+    let run = |batch: &mut Vec<Logs>| {
+        batch.par_iter().for_each_init(
+            || (audit.store.reader(), KeyCache::default()),
+            |(reader, keys), logs| {
+                let judge = Judge { audit, operators, limits: &limits, totals };
+                if let Err(error) = judge.logs(reader, keys, logs) {
+                    totals.fault(error.at(&logs.slot));
+                }
+                if matches!(logs.slot, Slot::Package(_)) {
+                    let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
+                    (audit.progress)(done, count);
+                }
+            },
+        );
+        batch.clear();
+    };
+    let mut found = 0;
+    // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
+    map.for_each(&reader, &mut |slot, head| {
+        match (&slot, pending.last_mut()) {
+            (Slot::Skip, _) => return Ok(()),
+            (Slot::Decisions(package), Some(last)) if matches!(&last.slot, Slot::Package(before) if before == package) => {
+                last.decisions = Some(head);
+                return Ok(());
+            }
+            (Slot::Package(_), _) => {
+                found += 1;
+                if found > count {
+                    return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
+                }
+            }
+            _ => {}
+        }
+        if pending.len() >= PACKAGES_AT_ONCE {
+            run(&mut pending);
+        }
+        pending.push(Logs { slot, head, decisions: None });
+        Ok(())
+    })?;
+    run(&mut pending);
+    if found != count {
+        return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
+    }
+    Ok(())
+}
+
+/// What one entry of the map leads to.
+struct Logs {
+    slot: Slot,
+    head: GitId,
+    /// The decisions about the package.
+    decisions: Option<GitId>,
+}
+
+/// What every log is judged by.
+struct Judge<'a> {
+    audit: &'a Audit<'a>,
+    operators: &'a OperatorLog,
+    limits: &'a Limits,
+    totals: &'a Totals,
+}
+
+impl Judge<'_> {
+    fn logs(&self, reader: &Reader, keys: &mut KeyCache, logs: &Logs) -> Result<()> {
+        let counted = |records: usize| self.totals.records.fetch_add(records as u64, Ordering::Relaxed);
+        match &logs.slot {
+            Slot::Package(package) => {
+                let log = chains::package(reader, logs.head, keys)?;
+                counted(log.records.len());
+                let registry = self.operators.registry().clone();
+                log.log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
+                check_reference(self.audit.store, reader, package, &log.records, self.totals)?;
+                let decisions = match logs.decisions {
+                    None => None,
+                    Some(head) => {
+                        let decisions = chains::decisions(reader, head, self.operators, keys)?;
+                        counted(decisions.records.len());
+                        decisions.log.check_log(&log.log)?;
+                        Some(decisions.log)
+                    }
+                };
+                if self.audit.contents { self.contents(reader, package, &log.log, decisions.as_ref()) } else { Ok(()) }
+            }
+            Slot::Attestation(..) => {
+                counted(chains::attestations(reader, logs.head, self.operators.id(), keys)?.records.len());
+                Ok(())
+            }
+            Slot::Decisions(package) => Err(fault!(BadMap, "decisions about {package} stand in the map, and no package")),
+            Slot::MirrorLog(_) | Slot::MirrorHeld(_) | Slot::Skip => Ok(()),
+        }
+    }
+
+    /// Reads the files of every release that is not taken down.
+    fn contents(&self, reader: &Reader, package: &PackageName, log: &PackageLog, decisions: Option<&DecisionLog>) -> Result<()> {
+        if log.releases().next().is_none() {
+            return Ok(());
+        }
+        let name = layout::contents(package);
+        let tree = match self.audit.store.reference(&name)? {
+            Some(id) => {
+                let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
+                let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(&name))?;
+                Tree::read(reader, tree)?
+            }
+            None => Tree::default(),
+        };
+        let unknown =
+            |entry: &&crate::model::tree::Entry| entry.name.parse().map_or(true, |version| log.release_of(&version).is_none());
+        if let Some(extra) = tree.entries().iter().find(unknown) {
+            self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+        }
+        for released in log.releases() {
+            let release = &released.release;
+            let down = decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version)).is_some();
+            let verdict = match tree.get(&release.version.to_string()) {
+                None if down => continue,
+                None => Err(fault!(RefMissing, "the contents of {} are gone", release.version)),
+                Some(folder) => contents::read_tree(reader, folder.id, self.limits, |_, _| Ok(()))
+                    .and_then(|found| check_digest(release, &found).map(|()| found.size())),
+            };
+            match verdict {
+                Ok(size) => {
+                    self.totals.releases.fetch_add(1, Ordering::Relaxed);
+                    self.totals.bytes.fetch_add(size, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    let error = match error.code() {
+                        ErrorCode::NotFound => {
+                            fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message())
+                        }
+                        _ => error,
+                    };
+                    self.totals.fault(error.at(format!("{package}@{}", release.version)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares a package's reference with the head that the map names.
+fn check_reference(
+    store: &Store,
+    reader: &Reader,
+    package: &PackageName,
+    records: &[SignedRecord],
+    totals: &Totals,
+) -> Result<()> {
+    let name = layout::package(package);
+    let head = records[records.len() - 1].git_id();
+    match store.reference(&name)? {
+        None => Err(fault!(RefMissing, "{name} is gone, the map holds {head}")),
+        Some(named) if named == head => Ok(()),
+        Some(named) if records.iter().any(|record| record.git_id() == named) => {
+            Err(fault!(Rollback, "{name} names {named}, which lies behind {head}, the head in the map"))
+        }
+        Some(named) => {
+            if chains::walk(reader, named)?.iter().any(|record| record.git_id() == head) {
+                if let Ok(mut unpublished) = totals.unpublished.lock() {
+                    unpublished.push(package.clone());
+                }
+                return Ok(());
+            }
+            Err(fault!(Fork, "{name} names {named}, which does not stand on {head}, the head in the map"))
+        }
+    }
+}
+
+/// Looks for logs that have a reference and no place in the map.
+fn references(store: &Store, map: Map, count: u64, totals: &Totals) -> Result<()> {
+    let mut found = 0;
+    store.for_each_reference("refs/packages/", |_, _| {
+        found += 1;
+        Ok(())
+    })?;
+    if found <= count {
+        return Ok(());
+    }
+    let reader = store.reader();
+    store.for_each_reference("refs/packages/", |name, _| {
+        match layout::parse_package(&name) {
+            None => totals.fault(fault!(BadRepository, "{name} is not the reference of a package")),
+            Some(package) => {
+                if map.get(&reader, &Slot::Package(package.clone()))?.is_none()
+                    && let Ok(mut unpublished) = totals.unpublished.lock()
+                {
+                    unpublished.push(package);
+                }
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,390 @@
+//! A registry at one checkpoint, wherever it is read from: verified from its operators down to the files of a release.
+
+use super::accept::{check_digest, limits};
+use super::chains::{self, Replayed};
+use super::source::{Source, is_whole};
+use crate::git::layout;
+use crate::git::transport::Url;
+use crate::log::decision::DecisionLog;
+use crate::log::operator::OperatorLog;
+use crate::log::package::PackageLog;
+use crate::log::registry::CheckedCheckpoint;
+use crate::model::commit;
+use crate::model::contents::{self, Contents, FileEntry};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
+use crate::model::entry::Release;
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
+use crate::model::map::Map;
+use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::object::ReadObjects;
+use crate::model::record::Record;
+use crate::model::slot::Slot;
+use crate::model::time::Timestamp;
+use crate::model::tree::{Mode, Tree};
+use crate::trust::memory::{Contradiction, Memory};
+use std::path::Path;
+
+/// How a registry is to be read.
+pub struct Reading<'a> {
+    /// Where it is.
+    pub url: &'a Url,
+    /// Its name and id, where they are known.
+    pub expected: Option<(&'a RegistryName, RegistryId)>,
+    /// What was seen of it before.
+    pub memory: Option<&'a Memory>,
+    /// Where verified objects are kept.
+    pub cache: Option<&'a Path>,
+    /// The package that will be asked for, so that it comes in the same breath.
+    pub package: Option<&'a PackageName>,
+    /// Whether a person may be asked for a password.
+    pub terminal: bool,
+    /// Whether nothing may be fetched: what was seen last is what there is.
+    pub offline: bool,
+    /// What to do with a contradiction; returns the error to end with.
+    pub evidence: &'a dyn Fn(Contradiction) -> Error,
+}
+
+/// A registry at its newest checkpoint.
+pub struct Snapshot<'a> {
+    reading: Reading<'a>,
+    source: Source,
+    operators: Replayed<OperatorLog>,
+    checkpoint: CheckedCheckpoint,
+    /// The package that was asked for with the registry itself: what its reference names.
+    asked: Option<(PackageName, Option<GitId>)>,
+    keys: KeyCache,
+}
+
+/// A package: its log and what operators decided about it.
+#[derive(Clone, Debug)]
+pub struct PackageView {
+    /// The log.
+    pub log: Replayed<PackageLog>,
+    /// The decisions, where there are any.
+    pub decisions: Option<Replayed<DecisionLog>>,
+}
+
+impl PackageView {
+    /// Returns the state of the decision log.
+    pub fn decision_log(&self) -> Option<&DecisionLog> {
+        self.decisions.as_ref().map(|decisions| &decisions.log)
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// Reads a registry's operators and its newest checkpoint, and checks them against what is known and what was seen.
+    ///
+    /// # Errors
+    /// `id-mismatch`, `wrong-registry`, `rollback`, `fork`, any code of the law, and those of the transport.
+    pub fn open(reading: Reading<'a>) -> Result<Self> {
+        let (source, heads) = Source::open(&reading)?;
+        let mut keys = KeyCache::default();
+        let mut operators = chains::operators(&source.reader(), heads.operators, &mut keys)?;
+        if let Some((name, id)) = reading.expected {
+            check_identity(&operators.log, name, id, reading.url)?;
+        }
+        let newest = chains::record(&source.reader(), heads.log)?.verify(&mut keys)?;
+        let mut checked = CheckedCheckpoint::newest(&operators.log, &newest);
+        if matches!(&checked, Err(error) if error.code() == ErrorCode::WrongRegistry)
+            && let Some(head) = source.need_reference(&layout::operators())?
+        {
+            // The operators may have changed between the two fetches.
+            operators = chains::operators(&source.reader(), head, &mut keys)?;
+            checked = CheckedCheckpoint::newest(&operators.log, &newest);
+        }
+        let checkpoint = checked?;
+        if let Some(memory) = reading.memory {
+            let between = between(&source, &checkpoint, memory)?;
+            memory
+                .check_checkpoint(&operators.log, &checkpoint, &between)
+                .map_err(|contradiction| (reading.evidence)(*contradiction))?;
+        }
+        let asked = reading.package.map(|package| (package.clone(), heads.package));
+        Ok(Snapshot { reading, source, operators, checkpoint, asked, keys })
+    }
+
+    /// Checks that the checkpoint is not past its time.
+    ///
+    /// # Errors
+    /// `stale`.
+    pub fn check_fresh(&self, now: Timestamp) -> Result<()> {
+        self.checkpoint.check_fresh(now)
+    }
+
+    /// Returns the operators.
+    pub fn operators(&self) -> &Replayed<OperatorLog> {
+        &self.operators
+    }
+
+    /// Returns the checkpoint.
+    pub fn checkpoint(&self) -> &CheckedCheckpoint {
+        &self.checkpoint
+    }
+
+    /// Returns the map.
+    pub fn map(&self) -> Map {
+        Map::at(self.checkpoint.map())
+    }
+
+    /// Reads and verifies a package.
+    ///
+    /// # Errors
+    /// `not-found` with near names, `not-published`, `ref-missing`, `rollback`, `fork`, any code of the law.
+    pub fn package(&mut self, package: &PackageName) -> Result<PackageView> {
+        let reader = self.source.reader();
+        let found = self.map().get(&reader, &Slot::Package(package.clone()))?;
+        let name = layout::package(package);
+        let named = match &self.asked {
+            Some((asked, named)) if asked == package => *named,
+            // What was kept has no references; the map vouches for the head.
+            _ if self.reading.offline && self.reading.url.is_local().is_none() => found,
+            _ => self.source.reference(&name)?,
+        };
+        let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
+        let Some(head) = found else {
+            return Err(match named {
+                Some(_) => fault!(NotPublished, "{full} is proposed, and no checkpoint of {} holds it yet", full.registry)
+                    .hint("it is published when an operator accepts it: quipu registry accept PATH"),
+                None => self.not_found(&full),
+            });
+        };
+        let Some(named) = named else {
+            return Err(fault!(
+                RefMissing,
+                "checkpoint {} of {} holds {package} at {head}, and the reference {name} is gone",
+                self.checkpoint.seq(),
+                full.registry
+            )
+            .hint("the host of the registry has to restore it: quipu registry fsck"));
+        };
+        if !is_whole(&reader, head)? {
+            self.source.need(&[head])?;
+        }
+        let log = chains::package(&self.source.reader(), head, &mut self.keys)?;
+        log.log.expect(&full, self.operators.log.id())?;
+        if named != head {
+            self.check_reference(package, &log, named)?;
+        }
+        let decisions = match self.map().get(&self.source.reader(), &Slot::Decisions(package.clone()))? {
+            None => None,
+            Some(head) => {
+                if !is_whole(&self.source.reader(), head)? {
+                    self.source.need(&[head])?;
+                }
+                let decisions = chains::decisions(&self.source.reader(), head, &self.operators.log, &mut self.keys)?;
+                decisions.log.check_log(&log.log)?;
+                Some(decisions)
+            }
+        };
+        let view = PackageView { log, decisions };
+        if let Some(memory) = self.reading.memory {
+            memory
+                .check_package(package, &view.log.log, view.log.head(), view.decision_log())
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+            let records = view.decisions.as_ref().map_or(&[][..], |decisions| &decisions.records);
+            memory
+                .check_decisions(package, view.decision_log(), records)
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+        }
+        Ok(view)
+    }
+
+    /// Judges a reference that does not name the head in the map: ahead of it is what is not published yet, behind it is a rollback,
+    /// and beside it a fork.
+    fn check_reference(&mut self, package: &PackageName, log: &Replayed<PackageLog>, named: GitId) -> Result<()> {
+        let name = layout::package(package);
+        let behind = |id: GitId| log.records.iter().any(|record| record.git_id() == id);
+        let mut named = named;
+        if behind(named) {
+            // It may have moved since it was asked for.
+            match self.source.reference(&name)? {
+                Some(again) if again == log.head().git_id() => return Ok(()),
+                Some(again) if behind(again) => {
+                    return Err(fault!(
+                        Rollback,
+                        "{name} names {again}, which lies behind {}, the head that checkpoint {} holds",
+                        log.head().git_id(),
+                        self.checkpoint.seq()
+                    ));
+                }
+                Some(again) => named = again,
+                None => return Err(fault!(RefMissing, "{name} is gone")),
+            }
+        }
+        if !is_whole(&self.source.reader(), named)? {
+            self.source.need(&[named])?;
+        }
+        let beside = chains::walk(&self.source.reader(), named)?;
+        if beside.iter().any(|record| record.git_id() == log.head().git_id()) {
+            return Ok(());
+        }
+        let found = beside.last().map(|record| record.bytes().to_vec()).unwrap_or_default();
+        let error = fault!(
+            Fork,
+            "{name} names {named}, which does not stand on {}, the head that checkpoint {} holds",
+            log.head().git_id(),
+            self.checkpoint.seq()
+        );
+        Err((self.reading.evidence)(Contradiction { error, seen: log.head().bytes().to_vec(), found }))
+    }
+
+    fn not_found(&self, full: &FullName) -> Error {
+        let error = fault!(NotFound, "{} has no package {}", full.registry, full.package);
+        let near = near_names(&self.source.reader(), self.map(), &full.package).unwrap_or_default();
+        match near.as_slice() {
+            [] => error,
+            names => error.hint(format!("did you mean {}?", names.join(" or "))),
+        }
+    }
+
+    /// Reads the files of a release and hands each to `on_file`; what it was given is vouched for when this returns without an error.
+    ///
+    /// # Errors
+    /// `content-mismatch`, `bad-contents`, `limit`, `ref-missing` where the registry does not hand out the contents.
+    pub fn contents(
+        &mut self,
+        package: &PackageName,
+        release: &Release,
+        mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<()>,
+    ) -> Result<Contents> {
+        let tree = self.contents_tree(package, release)?;
+        let limits = limits(&self.operators.log.now().policy);
+        let found = contents::read_tree(&self.source.reader(), tree, &limits, &mut on_file)?;
+        check_digest(release, &found)?;
+        Ok(found)
+    }
+
+    /// Finds a tree with the files of a release, here or there. Whether they are the right ones is for the digest to say.
+    fn contents_tree(&self, package: &PackageName, release: &Release) -> Result<GitId> {
+        let limits = limits(&self.operators.log.now().policy);
+        let whole = |tree: GitId| {
+            let reader = self.source.reader();
+            contents::list_tree(&reader, tree, &limits).is_ok_and(|files| files.iter().all(|file| reader.contains(file.blob)))
+        };
+        if whole(release.tree) {
+            return Ok(release.tree);
+        }
+        match self.source.need(&[release.tree]) {
+            Ok(()) => return Ok(release.tree),
+            Err(error) if error.code() == ErrorCode::RefMissing => {}
+            Err(error) => return Err(error),
+        }
+        // The tree in the record is a hint; the references have the last word.
+        let missing = || fault!(RefMissing, "the registry does not hand out the contents of {package} {}", release.version);
+        let commit = self.source.need_reference(&layout::contents(package))?.ok_or_else(missing)?;
+        let reader = self.source.reader();
+        let tree = commit::parse_contents(reader.format(), &reader.read(ObjectKind::Commit, commit, 4096)?)?;
+        let entry = Tree::read(&reader, tree)?.get(&release.version.to_string()).cloned();
+        entry.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id).ok_or_else(missing)
+    }
+
+    /// Keeps what was fetched and verified.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn keep(&self) -> Result<()> {
+        match self.reading.cache {
+            Some(cache) => self.source.keep(cache),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what is to be remembered of the registry, and of the packages that were looked at.
+    pub fn remember<'v>(&self, views: impl IntoIterator<Item = (&'v PackageName, &'v PackageView)>) -> Memory {
+        let head = self.operators.head();
+        let mut memory = match self.reading.memory {
+            Some(memory) => {
+                let mut memory = memory.clone();
+                memory.remember_registry(&self.operators.log, head, &self.checkpoint);
+                memory
+            }
+            None => Memory::new(&self.operators.log, head, &self.checkpoint),
+        };
+        for (package, view) in views {
+            memory.remember_package(package, view.log.log.chain().id(), view.log.head());
+            if let Some(decisions) = &view.decisions {
+                memory.remember_decisions(package, decisions.log.chain().id(), decisions.head());
+            }
+        }
+        memory
+    }
+
+    /// Returns the object format of the registry's repository.
+    pub fn format(&self) -> ObjectFormat {
+        self.source.store().format()
+    }
+
+    /// Returns the folder of all objects that are here.
+    pub fn objects_path(&self) -> std::path::PathBuf {
+        self.source.store().objects_path()
+    }
+
+    /// Returns a reader of all that is here.
+    pub fn reader(&self) -> crate::git::store::Reader {
+        self.source.reader()
+    }
+}
+
+fn check_identity(operators: &OperatorLog, name: &RegistryName, id: RegistryId, url: &Url) -> Result<()> {
+    if operators.registry() != name {
+        return Err(fault!(WrongRegistry, "{url} is the registry {}, expected {name}", operators.registry()));
+    }
+    if operators.id() != id {
+        return Err(fault!(IdMismatch, "{url} has the registry id {}, expected {id}", operators.id())
+            .hint("it is another registry that bears the same name; nothing was taken from it"));
+    }
+    Ok(())
+}
+
+/// Reads the checkpoints from the newest down to the one that was seen, both included.
+fn between(source: &Source, newest: &CheckedCheckpoint, memory: &Memory) -> Result<Vec<Record>> {
+    let seen = &memory.checkpoint;
+    if newest.seq() <= seen.seq {
+        return Ok(Vec::new());
+    }
+    let walk = |objects: &crate::git::store::Reader| -> Result<Vec<Record>> {
+        let mut records = vec![chains::record(objects, newest.record().git_id())?];
+        while let Some(last) = records.last()
+            && last.seq() > seen.seq
+        {
+            let Some(parent) = last.draft().parent else { break };
+            records.push(chains::record(objects, parent)?);
+        }
+        Ok(records)
+    };
+    match walk(&source.reader()) {
+        Err(error) if error.code() == ErrorCode::NotFound && matches!(source, Source::Remote(_)) => {
+            walk(&source.history()?.store().reader())
+        }
+        walked => walked,
+    }
+}
+
+/// Finds names that a person may have meant.
+fn near_names(objects: &impl ReadObjects, map: Map, wanted: &PackageName) -> Result<Vec<String>> {
+    const NEAR: usize = 3;
+    let mut near: Vec<(usize, String)> = Vec::new();
+    let mut consider = |name: &PackageName| {
+        let distance = strsim::damerau_levenshtein(&name.to_string(), &wanted.to_string());
+        let same = name.name() == wanted.name();
+        if distance <= 2 || (distance <= 3 && name.name().as_str().len() > 6) || same {
+            near.push((distance, name.to_string()));
+        }
+    };
+    let mut namespaces = map.namespaces(objects)?;
+    namespaces.retain(|namespace| strsim::damerau_levenshtein(namespace.as_str(), wanted.namespace().as_str()) <= 2);
+    namespaces.truncate(NEAR);
+    for namespace in namespaces {
+        if let Some(packages) = map.packages_of(objects, &namespace)? {
+            packages.for_each(objects, &mut |slot, _| {
+                if let Slot::Package(name) = &slot {
+                    consider(name);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    near.sort();
+    Ok(near.into_iter().take(NEAR).map(|(_, name)| name).collect())
+}

@@ -1,0 +1,254 @@
+//! Where a registry is read from: a repository on this machine, or another one through a quarantine.
+
+use super::snapshot::Reading;
+use crate::git::layout::{self, RefName};
+use crate::git::quarantine::Quarantine;
+use crate::git::store::{Reader, Store};
+use crate::git::transport::{self, FetchOptions, Filter, Negotiate, Url, Want};
+use crate::model::digest::{GitId, ObjectFormat};
+use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::name::PackageName;
+use crate::replica::chains;
+use crate::trust::memory::Memory;
+use std::path::Path;
+
+/// A registry's repository, as far as it is here.
+pub(crate) enum Source {
+    /// It is on this machine, and is read as it is.
+    Disk(Store),
+    /// Only what was verified and kept before is here, and nothing else is asked for.
+    Kept(Store),
+    /// What was fetched of it stays apart from what was verified before.
+    Remote(Box<Remote>),
+}
+
+/// A registry on another machine.
+pub(crate) struct Remote {
+    url: Url,
+    quarantine: Quarantine,
+    cache: Option<Store>,
+    terminal: bool,
+}
+
+/// The heads that a source has.
+pub(crate) struct Heads {
+    pub(crate) log: GitId,
+    pub(crate) operators: GitId,
+    /// The package that was asked about: what its reference names.
+    pub(crate) package: Option<GitId>,
+}
+
+fn here(name: &str) -> Result<RefName> {
+    format!("refs/quipu/{name}").parse()
+}
+
+impl Source {
+    /// Opens a registry and finds its heads, and that of the package that is asked for.
+    pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
+        let Reading { url, memory, package, .. } = *reading;
+        if let Some(path) = url.is_local() {
+            let store = Store::open(path)?;
+            let (log, operators) = super::standing::heads(&store)?;
+            let package = package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
+            return Ok((Source::Disk(store), Heads { log, operators, package }));
+        }
+        let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Store::open(path).ok());
+        if reading.offline {
+            return match (cache, memory) {
+                (Some(cache), Some(memory)) => {
+                    let package = package.and_then(|package| memory.packages.get(package)).map(|seen| seen.commit);
+                    let heads = Heads { log: memory.checkpoint.commit, operators: memory.operators.commit, package };
+                    Ok((Source::Kept(cache), heads))
+                }
+                _ => {
+                    Err(fault!(Network, "nothing of {url} is kept on this machine").hint("once without --offline brings it here"))
+                }
+            };
+        }
+        let format = cache.as_ref().map(Store::format).or(memory.map(|memory| memory.checkpoint.commit.format()));
+        let open = |format, cache| Remote::open(url, format, cache, memory, package, reading.terminal);
+        let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache) {
+            // Nothing says beforehand which format a registry has.
+            Err(error) if format.is_none() && error.message().contains("mismatched algorithms") => {
+                open(ObjectFormat::Sha256, None)?
+            }
+            opened => opened?,
+        };
+        Ok((Source::Remote(Box::new(remote)), heads))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        match self {
+            Source::Disk(store) | Source::Kept(store) => store,
+            Source::Remote(remote) => remote.quarantine.store(),
+        }
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.store().reader()
+    }
+
+    /// Asks again what a reference names.
+    pub(crate) fn reference(&self, name: &RefName) -> Result<Option<GitId>> {
+        match self {
+            Source::Disk(store) => store.reference(name),
+            Source::Kept(_) => Ok(None),
+            Source::Remote(remote) => {
+                let again = here("again")?;
+                let scratch = remote.scratch()?;
+                match remote.fetch_into(&scratch, &[Want::reference(name.clone()).to(again.clone())], FetchOptions::default()) {
+                    Ok(()) => scratch.store().reference(&again),
+                    Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Brings objects here by their ids, with all that they stand on.
+    pub(crate) fn need(&self, ids: &[GitId]) -> Result<()> {
+        match self {
+            Source::Disk(_) => Err(fault!(RefMissing, "the repository does not have the object {}", ids[0])),
+            Source::Kept(_) => Err(fault!(Network, "the object {} is not kept on this machine", ids[0])
+                .hint("once without --offline brings it here")),
+            Source::Remote(remote) => {
+                let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+                remote.fetch_into(&remote.quarantine, &wants, FetchOptions::default())
+            }
+        }
+    }
+
+    /// Brings a reference's commit here, with its tree.
+    pub(crate) fn need_reference(&self, name: &RefName) -> Result<Option<GitId>> {
+        match self {
+            Source::Disk(store) => store.reference(name),
+            Source::Kept(_) => Ok(None),
+            Source::Remote(remote) => {
+                let to = here("named")?;
+                match remote.fetch_into(
+                    &remote.quarantine,
+                    &[Want::reference(name.clone()).to(to.clone())],
+                    FetchOptions::default(),
+                ) {
+                    Ok(()) => remote.quarantine.store().reference(&to),
+                    Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Keeps what was fetched, now that it is verified.
+    pub(crate) fn keep(&self, cache: &Path) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        match &remote.cache {
+            Some(store) => remote.quarantine.keep(store),
+            None => {
+                let format = remote.quarantine.store().format();
+                let store = match Store::init(cache, format) {
+                    // Another process was first.
+                    Err(error) if error.code() == ErrorCode::Exists => Store::open(cache)?,
+                    made => made?,
+                };
+                remote.quarantine.keep(&store)
+            }
+        }
+    }
+
+    /// Brings the registry log's commits here, without their trees, as far as they go back.
+    pub(crate) fn history(&self) -> Result<Quarantine> {
+        let Source::Remote(remote) = self else { return Err(fault!(Bug, "a repository on disk has its history")) };
+        let scratch = remote.scratch()?;
+        let options = FetchOptions { filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
+        remote.fetch_into(&scratch, &[Want::reference(layout::registry_log()).to(here("log")?)], options)?;
+        Ok(scratch)
+    }
+}
+
+impl Remote {
+    fn open(
+        url: &Url,
+        format: ObjectFormat,
+        cache: Option<Store>,
+        memory: Option<&Memory>,
+        package: Option<&PackageName>,
+        terminal: bool,
+    ) -> Result<(Self, Heads)> {
+        let alternates: Vec<_> = cache.iter().map(Store::objects_path).collect();
+        let quarantine = Quarantine::new(format, &alternates)?;
+        let remote = Remote { url: url.clone(), quarantine, cache, terminal };
+        let reader = remote.quarantine.store().reader();
+        let known = |id: GitId| id.format() == format && reader.contains(id);
+
+        // The registry log from the checkpoint that was seen last, or else its newest checkpoint alone: the log may be long.
+        let seen = memory.map(|memory| memory.checkpoint.commit).filter(|id| known(*id));
+        if let Some(seen) = seen {
+            remote.quarantine.set_shallow(&[seen])?;
+        }
+        let of_log = FetchOptions {
+            depth: if seen.is_some() { None } else { Some(1) },
+            negotiate: seen.map_or(Negotiate::Nothing, |seen| Negotiate::Commits(vec![seen])),
+            ..FetchOptions::default()
+        };
+        // The other logs are short and come whole, from what was seen of them last.
+        let mut tips: Vec<GitId> = Vec::new();
+        if let Some(memory) = memory {
+            tips.extend([memory.operators.commit]);
+            tips.extend(package.and_then(|package| memory.packages.get(package)).map(|seen| seen.commit));
+            tips.retain(|id| known(*id));
+        }
+        let of_rest = FetchOptions {
+            negotiate: if tips.is_empty() { Negotiate::Nothing } else { Negotiate::Commits(tips) },
+            ..FetchOptions::default()
+        };
+        let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
+        let wants_log = [Want::reference(layout::registry_log()).to(log.clone())];
+        let wants_operators = Want::reference(layout::operators()).to(operators.clone());
+        let wants_rest: Vec<Want> = std::iter::once(wants_operators.clone())
+            .chain(package.map(|package| Want::reference(layout::package(package)).to(named.clone())))
+            .collect();
+        let (first, second) = std::thread::scope(|scope| {
+            let rest = scope.spawn(|| remote.fetch_into(&remote.quarantine, &wants_rest, of_rest.clone()));
+            let first = remote.fetch_into(&remote.quarantine, &wants_log, of_log);
+            (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
+        });
+        first.map_err(|error| match error.code() {
+            ErrorCode::RefMissing => {
+                fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
+            }
+            _ => error,
+        })?;
+        match second {
+            // Only the package is missing; whether that is right is for the map to say.
+            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => {
+                remote.fetch_into(&remote.quarantine, &[wants_operators], of_rest)?;
+            }
+            fetched => fetched?,
+        }
+        let at = |name: &RefName| remote.quarantine.store().reference(name);
+        let gone = |name: RefName| fault!(RefMissing, "{url}: {name} is gone");
+        let heads = Heads {
+            log: at(&log)?.ok_or_else(|| gone(layout::registry_log()))?,
+            operators: at(&operators)?.ok_or_else(|| gone(layout::operators()))?,
+            package: at(&named)?,
+        };
+        Ok((remote, heads))
+    }
+
+    fn scratch(&self) -> Result<Quarantine> {
+        Quarantine::new(self.quarantine.store().format(), &[])
+    }
+
+    fn fetch_into(&self, quarantine: &Quarantine, wants: &[Want], options: FetchOptions) -> Result<()> {
+        transport::fetch(quarantine, &self.url, wants, &FetchOptions { terminal: self.terminal, ..options }).map(drop)
+    }
+}
+
+/// Says whether the log below a head is here as a whole.
+pub(crate) fn is_whole(reader: &Reader, head: GitId) -> Result<bool> {
+    match chains::walk(reader, head) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,321 @@
+//! Where a registry's own repository stands, and moving it on by one checkpoint.
+//!
+//! The order of every step: objects, brought to disk; the journal; references of logs and contents; the registry log's reference, which is the
+//! commit point; what is no longer needed. Killed anywhere, the next acceptor finds the old state or the new one, and the journal.
+
+use super::author::Author;
+use super::chains::{self, Replayed};
+use crate::git::layout;
+use crate::git::refs::{Expected, RefEdit};
+use crate::git::staging::Staging;
+use crate::git::store::{RepositoryLock, Store};
+use crate::log::operator::OperatorLog;
+use crate::log::registry::CheckedCheckpoint;
+use crate::model::changes::{ChangeLine, changes_digest};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
+use crate::model::entry::{Checkpoint, Entry, OperatorEntry, OperatorInit, OperatorPrivilege, Privilege as _, Subject};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
+use crate::model::map::Map;
+use crate::model::name::RegistryName;
+use crate::model::object::{ReadObjects, WriteObjects};
+use crate::model::record::{Draft, Link, SignedRecord};
+use crate::model::skip::skip;
+use crate::model::slot::Slot;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A registry as its own repository has it now.
+pub struct Standing {
+    /// The operator log.
+    pub operators: Replayed<OperatorLog>,
+    /// The newest checkpoint.
+    pub checkpoint: CheckedCheckpoint,
+    /// Its map.
+    pub map: Map,
+}
+
+impl Standing {
+    /// Reads and verifies operators and newest checkpoint.
+    ///
+    /// # Errors
+    /// `bad-repository` where this is no registry; any code of the law.
+    pub fn read(store: &Store, keys: &mut KeyCache) -> Result<Self> {
+        let reader = store.reader();
+        let (log, operators) = heads(store)?;
+        let operators = chains::operators(&reader, operators, keys)?;
+        let newest = chains::record(&reader, log)?.verify(keys)?;
+        let checkpoint = CheckedCheckpoint::of_history(&operators.log, &newest)?;
+        let map = Map::at(checkpoint.map());
+        Ok(Standing { operators, checkpoint, map })
+    }
+}
+
+/// Returns the heads of the registry log and of the operator log.
+///
+/// # Errors
+/// `bad-repository` where this is no registry, `ref-missing` where one of the two is gone.
+pub fn heads(store: &Store) -> Result<(GitId, GitId)> {
+    let log = store.reference(&layout::registry_log())?;
+    let operators = store.reference(&layout::operators())?;
+    match (log, operators) {
+        (Some(log), Some(operators)) => Ok((log, operators)),
+        (None, None) => Err(fault!(BadRepository, "{} is a git repository and no registry", store.path().display())
+            .hint(format!("make one: quipu registry init {} --name DOMAIN", store.path().display()))),
+        (None, Some(_)) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::registry_log())),
+        (Some(_), None) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::operators())),
+    }
+}
+
+/// What one checkpoint is to publish.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Heads in the map, and what the checkpoint says of each.
+    pub changes: BTreeMap<Slot, (Option<GitId>, ChangeLine)>,
+    /// References that move before the checkpoint does, in this order.
+    pub refs: Vec<RefEdit>,
+    /// References that move after it.
+    pub after: Vec<RefEdit>,
+}
+
+/// Moves a registry on by one checkpoint.
+///
+/// # Errors
+/// `unauthorized` where the author may not make checkpoints, `conflict` where a reference moved meanwhile, `io`. Nothing is published then.
+pub fn advance(
+    lock: &RepositoryLock,
+    store: &Store,
+    standing: &Standing,
+    operators: &OperatorLog,
+    mut objects: Staging<'_>,
+    author: &Author<'_>,
+    step: Step,
+) -> Result<SignedRecord> {
+    let Some(known) =
+        operators.now().keys.get(author.key()).filter(|key| key.privileges.contains(&OperatorPrivilege::Checkpoint))
+    else {
+        return Err(fault!(
+            Unauthorized,
+            "the key {} may not make checkpoints of {}",
+            author.key().fingerprint(),
+            operators.registry()
+        )
+        .hint(format!("the keys that may: {}", names_of(operators, OperatorPrivilege::Checkpoint)))
+        .asked());
+    };
+    let previous = standing.checkpoint.record();
+    let next = Link {
+        log: previous.draft().link.map_or(previous.digest().into(), |link| link.log),
+        seq: previous.seq() + 1,
+        prev: previous.digest(),
+    };
+    let (skip_digest, skip_commit) = skip_of(&objects, &standing.checkpoint)?;
+    let mut slots: BTreeMap<Slot, Option<GitId>> = step.changes.iter().map(|(slot, (head, _))| (slot.clone(), *head)).collect();
+    slots.insert(Slot::Skip, Some(skip_commit));
+    let map = standing.map.update(&mut objects, &slots)?;
+    let mut packages = standing.checkpoint.checkpoint().packages;
+    let mut lines = BTreeMap::new();
+    for (slot, (head, line)) in step.changes {
+        if let Slot::Package(_) = slot {
+            let before = standing.map.get(&objects, &slot)?;
+            packages = packages + u64::from(head.is_some()) - u64::from(before.is_some());
+        }
+        lines.insert(slot, line);
+    }
+    let time = author.now.max(previous.draft().time);
+    let entry = Checkpoint {
+        skip: Some(skip_digest),
+        operators: operators.chain().head(),
+        packages,
+        changes: changes_digest(&lines),
+        expires: operators.now().policy.checkpoint_expiry.map(|seconds| time.plus(seconds).unix()),
+    };
+    let draft = Draft {
+        format: store.format(),
+        tree: map.root(),
+        parent: Some(previous.git_id()),
+        signer: known.name.clone(),
+        time,
+        registry: operators.registry().clone(),
+        subject: Subject::Log,
+        link: Some(next),
+        entry: Entry::Checkpoint(entry),
+    };
+    let record = draft.sign(author.signer).map_err(Error::asked)?;
+    CheckedCheckpoint::newest(operators, &record).map_err(Error::asked)?;
+    objects.write(ObjectKind::Commit, record.bytes())?;
+    objects.finish()?;
+
+    let log = layout::registry_log();
+    let names = step.refs.iter().chain(&step.after).map(|edit| &edit.name);
+    store.write_journal(lock, names.chain([&log]))?;
+    store.update(&step.refs)?;
+    store.update(&[RefEdit { name: log, expected: Expected::At(previous.git_id()), new: Some(record.git_id()) }])?;
+    store.update(&step.after)?;
+    store.end_journal(lock)?;
+    Ok(record)
+}
+
+/// Returns the simple names of the operators that hold a privilege.
+pub fn names_of(operators: &OperatorLog, privilege: OperatorPrivilege) -> String {
+    let names: Vec<&str> =
+        operators.now().keys.iter().filter(|key| key.privileges.contains(&privilege)).map(|key| key.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Finds the checkpoint that the skip link of the next one names: its digest and its commit. Two hops at most.
+fn skip_of(objects: &impl ReadObjects, head: &CheckedCheckpoint) -> Result<(RecordDigest, GitId)> {
+    let target = skip(head.seq() + 1);
+    let mut at = (*head.record()).clone();
+    let mut keys = KeyCache::default();
+    while at.seq() != target {
+        let follow = skip(at.seq()) >= target;
+        let id = if follow { Map::at(at.draft().tree).get(objects, &Slot::Skip)? } else { at.draft().parent };
+        let id = id.ok_or_else(|| fault!(BadMap, "checkpoint {} has no link to an earlier one", at.seq()))?;
+        at = chains::record(objects, id)?.verify(&mut keys)?;
+    }
+    Ok((at.digest(), at.git_id()))
+}
+
+/// What a new registry is made of.
+pub struct Founding<'a> {
+    /// Its name.
+    pub name: &'a RegistryName,
+    /// The object format of its repository.
+    pub format: ObjectFormat,
+    /// Makes the files of its front page, by name, once the registry's id is known.
+    pub front_page: &'a dyn Fn(RegistryId) -> Vec<(&'static str, Vec<u8>)>,
+}
+
+/// The git configuration that a served registry needs.
+///
+/// Proposals come in under `refs/incoming/`; whatever else a pusher might move is hidden from pushes, which also keeps a push from
+/// being told of every reference there is.
+const CONFIG: &[(&str, &str)] = &[
+    ("core.logAllRefUpdates", "false"),
+    // A pushed proposal is on disk before the pusher hears that it is.
+    ("core.fsync", "all"),
+    ("gc.auto", "0"),
+    ("receive.autogc", "false"),
+    ("receive.fsckObjects", "true"),
+    ("receive.denyDeletes", "true"),
+    ("receive.denyNonFastForwards", "true"),
+    ("receive.advertiseAtomic", "true"),
+    ("receive.hideRefs", "refs/"),
+    ("receive.hideRefs", "!refs/incoming/"),
+    ("core.alternateRefsPrefixes", "refs/heads/"),
+    ("transfer.advertiseSID", "false"),
+    ("uploadpack.allowFilter", "true"),
+    ("uploadpack.allowAnySHA1InWant", "true"),
+    ("uploadpack.hideRefs", "refs/incoming/"),
+];
+
+/// Makes a registry: operator log, first checkpoint with an empty map, front page.
+///
+/// # Errors
+/// `exists` where the folder is not empty, `io`.
+pub fn found(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Result<Standing> {
+    let format = founding.format;
+    let first = operator_init(author, founding)?;
+    let operators = OperatorLog::start(&first).map_err(Error::asked)?;
+    let checkpoint = Draft {
+        format,
+        tree: format.empty_tree(),
+        parent: None,
+        signer: author.name.clone(),
+        time: author.now,
+        registry: founding.name.clone(),
+        subject: Subject::Log,
+        link: None,
+        entry: Entry::Checkpoint(Checkpoint {
+            skip: None,
+            operators: operators.chain().head(),
+            packages: 0,
+            changes: changes_digest(&BTreeMap::new()),
+            expires: None,
+        }),
+    }
+    .sign(author.signer)
+    .map_err(Error::asked)?;
+
+    let store = Store::init(path, format)?;
+    store.set_config(CONFIG)?;
+    let mut objects = Staging::new(&store);
+    objects.write(ObjectKind::Tree, b"")?;
+    objects.write(ObjectKind::Commit, first.bytes())?;
+    objects.write(ObjectKind::Commit, checkpoint.bytes())?;
+    let page = front_page(&mut objects, author, founding, operators.id())?;
+    objects.finish()?;
+    let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
+    store.update(&[edit(layout::operators(), first.git_id()), edit(layout::front_page(), page)])?;
+    store.update(&[edit(layout::registry_log(), checkpoint.git_id())])?;
+    Standing::read(&store, &mut KeyCache::default())
+}
+
+fn operator_init(author: &Author<'_>, founding: &Founding<'_>) -> Result<SignedRecord> {
+    let grant = crate::model::entry::Grant {
+        name: author.name.clone(),
+        key: author.key().clone(),
+        privileges: OperatorPrivilege::ALL.to_vec(),
+        namespaces: Vec::new(),
+    };
+    let draft = Draft {
+        format: founding.format,
+        tree: founding.format.empty_tree(),
+        parent: None,
+        signer: author.name.clone(),
+        time: author.now,
+        registry: founding.name.clone(),
+        subject: Subject::Operators,
+        link: None,
+        entry: Entry::Operator(OperatorEntry::Init(OperatorInit { origin: None, keys: vec![grant] })),
+    };
+    draft.sign(author.signer).map_err(Error::asked)
+}
+
+fn front_page(objects: &mut Staging<'_>, author: &Author<'_>, founding: &Founding<'_>, id: RegistryId) -> Result<GitId> {
+    use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
+    let mut entries = Vec::new();
+    for (name, bytes) in (founding.front_page)(id) {
+        let id = objects.write(ObjectKind::Blob, &bytes)?;
+        entries.push(TreeEntry { name: name.to_owned(), mode: Mode::File, id });
+    }
+    let tree = Tree::new(entries)?.write(objects)?;
+    let who = format!("{} <{}> {} +0000", author.name, author.key().fingerprint(), author.now.unix());
+    let commit = format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nFront page of the registry {}\n", founding.name);
+    objects.write(ObjectKind::Commit, commit.as_bytes())
+}
+
+/// Appends records to the operator log and publishes them with a checkpoint.
+///
+/// # Errors
+/// Those of the law and of [`advance`].
+pub fn change_operators(
+    lock: &RepositoryLock,
+    store: &Store,
+    author: &Author<'_>,
+    entry: OperatorEntry,
+    keys: &mut KeyCache,
+) -> Result<(SignedRecord, SignedRecord)> {
+    let standing = Standing::read(store, keys)?;
+    let log = &standing.operators.log;
+    let Some(known) = log.now().keys.get(author.key()) else {
+        return Err(fault!(Unauthorized, "the key {} is no operator of {}", author.key().fingerprint(), log.registry())
+            .hint(format!("the operators with auth: {}", names_of(log, OperatorPrivilege::Auth)))
+            .asked());
+    };
+    let record = author.next(log.chain(), known.name.clone(), store.format().empty_tree(), Entry::Operator(entry))?;
+    let changed = log.clone().append(&record).map_err(Error::asked)?;
+    let mut objects = Staging::new(store);
+    objects.write(ObjectKind::Tree, b"")?;
+    objects.write(ObjectKind::Commit, record.bytes())?;
+    let refs =
+        vec![RefEdit { name: layout::operators(), expected: Expected::At(log.chain().git_head()), new: Some(record.git_id()) }];
+    let step = Step { refs, ..Step::default() };
+    let checkpoint = advance(lock, store, &standing, &changed, objects, author, step).map_err(|error| match error.code() {
+        ErrorCode::Unauthorized if !changed.now().keys.holds(author.key(), OperatorPrivilege::Checkpoint) => error
+            .hint("whoever changes operators also makes the next checkpoint, so the change must come from a key that still may"),
+        _ => error,
+    })?;
+    Ok((record, checkpoint))
+}
