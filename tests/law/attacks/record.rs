@@ -23,7 +23,7 @@ fn twin() -> (Growing, SignedRecord) {
             anchor: None,
         })
         .into();
-    let record = log.sign(&alice(), PackageEntry::Release(Box::new(entry)));
+    let record = log.sign(&alice(), PackageEntry::Release(std::sync::Arc::new(entry)));
     assert_eq!(code(log.append(&record)), "accepted");
     (log, record)
 }
@@ -497,14 +497,14 @@ fn a_record_is_not_larger_than_256_kib() {
     let with = |links: usize| {
         let mut entry = release("1.0.0");
         entry.links = vec!["x".repeat(4000); links];
-        log.draft(&alice(), PackageEntry::Release(Box::new(entry))).sign(&alice().key)
+        log.draft(&alice(), PackageEntry::Release(std::sync::Arc::new(entry))).sign(&alice().key)
     };
     assert_eq!(code(with(65)), "accepted");
     assert_eq!(with(66).unwrap_err().code(), ErrorCode::Limit);
     let many = |links: usize| {
         let mut entry = release("1.0.0");
         entry.links = vec!["x".into(); links];
-        log.draft(&alice(), PackageEntry::Release(Box::new(entry))).sign(&alice().key)
+        log.draft(&alice(), PackageEntry::Release(std::sync::Arc::new(entry))).sign(&alice().key)
     };
     assert_eq!(code(many(1024)), "accepted");
     assert_eq!(code(many(1025)), "bad-record");
