@@ -13,7 +13,7 @@ use quipu::model::tree::Tree;
 const FORMATS: [ObjectFormat; 2] = [ObjectFormat::Sha1, ObjectFormat::Sha256];
 
 /// A commit that is read as a record, as contents or as a proposal is what these are written as. Returns whether it was a record.
-pub fn commits(bytes: &[u8]) -> bool {
+pub(crate) fn commits(bytes: &[u8]) -> bool {
     let mut any = false;
     for format in FORMATS {
         if let Ok(record) = Record::parse(format, bytes.to_vec()) {
@@ -41,7 +41,7 @@ pub fn commits(bytes: &[u8]) -> bool {
 }
 
 /// An armour that is read is the one that is written, alone and in a header.
-pub fn armours(bytes: &[u8]) -> bool {
+pub(crate) fn armours(bytes: &[u8]) -> bool {
     let alone = SshSig::parse_armour(bytes);
     if let Ok(signature) = &alone {
         assert_eq!(signature.to_armour().as_bytes(), bytes);
@@ -54,7 +54,7 @@ pub fn armours(bytes: &[u8]) -> bool {
 }
 
 /// A path that is read is the path that is printed, and a tree that is read is the tree that is written.
-pub fn contents(bytes: &[u8]) -> bool {
+pub(crate) fn contents(bytes: &[u8]) -> bool {
     let mut any = false;
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(path) = text.parse::<ContentPath>()
@@ -74,7 +74,7 @@ pub fn contents(bytes: &[u8]) -> bool {
 }
 
 /// A private key that is read signs, and is written so that it is read again.
-pub fn private_keys(bytes: &[u8]) -> bool {
+pub(crate) fn private_keys(bytes: &[u8]) -> bool {
     match parse_private_key(bytes) {
         Ok(PrivateKeyFile::Plain(key, comment)) => {
             let written = to_openssh(&key, &comment);

@@ -81,8 +81,10 @@ fn damaged_signatures_are_read_in_their_one_form_or_not_at_all() {
 
 #[test]
 fn damaged_paths_and_trees_are_read_in_their_one_form_or_not_at_all() {
-    let mut samples: Vec<Vec<u8>> =
-        ["README.md", "a/b/c.txt", "src/lib.rs", ".gitignore", "é/日本/x-1"].iter().map(|path| path.as_bytes().to_vec()).collect();
+    let mut samples: Vec<Vec<u8>> = ["README.md", "a/b/c.txt", "src/lib.rs", ".gitignore", "é/日本/x-1"]
+        .iter()
+        .map(|path| path.as_bytes().to_vec())
+        .collect();
     assert!(smoke(&samples, 50_000, invariants::contents) > 100);
     samples = world(SHA1)
         .objects

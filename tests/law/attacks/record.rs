@@ -61,10 +61,10 @@ fn a_body_has_each_field_once_in_its_order_and_no_other() {
         ("package = \"wasi:http\"\n", String::new()),
         (&line("content"), String::new()),
         // In another order.
-        (&format!("size = 1234\nfiles = 2\n"), "files = 2\nsize = 1234\n".into()),
+        ("size = 1234\nfiles = 2\n", "files = 2\nsize = 1234\n".into()),
         (&format!("{}{}", line("version"), line("content")), line("content") + &line("version")),
         (
-            &format!("registry = \"acme.example\"\npackage = \"wasi:http\"\n"),
+            "registry = \"acme.example\"\npackage = \"wasi:http\"\n",
             "package = \"wasi:http\"\nregistry = \"acme.example\"\n".into(),
         ),
         ("\"wasi:clocks\"", "\"wasi:jar\"".into()),
@@ -438,7 +438,7 @@ fn a_bad_key_signs_nothing_and_is_let_in_nowhere() {
         format!("ssh-ed25519 {}", &bobs[..60]),
         format!("{ours} bob"),
         format!("{ours}\\n"),
-        bobs.clone(),
+        bobs,
     ] {
         let edited = allow.replace(&ours, &other);
         assert_ne!(edited, allow);
