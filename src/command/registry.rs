@@ -16,6 +16,7 @@ use crate::model::key::{KeyCache, allowed_signers_line};
 use crate::model::name::{Label, RegistryName, looks_like_url};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::Verdict;
+use crate::replica::accept::{self, Asked};
 use crate::replica::audit::{Audit, audit};
 use crate::replica::standing::{Founding, Standing, change_operators, found};
 use crate::trust::memory::Memory;
@@ -225,7 +226,7 @@ fn accept(context: &Context, path: &Path) -> Result<Answer> {
         answer.field("waiting", waiting.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
         return Ok(answer);
     }
-    let report = submit::accept_here(&store, &operator, None)?;
+    let report = submit::accept_here(&store, &operator, Asked::All)?;
     let mut refused = Vec::new();
     let mut objects: Vec<Value> = Vec::new();
     for outcome in &report.outcomes {
@@ -334,6 +335,8 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
         fields(&mut answer, &standing.operators.log);
         return Ok(answer);
     }
+    // What a killed acceptor left is judged by the operators of before.
+    accept::accept(&lock, &store, &author, Asked::Left)?;
     let (record, checkpoint): (SignedRecord, SignedRecord) = change_operators(&lock, &store, &author, entry, &mut keys)?;
     let standing = Standing::read(&store, &mut keys)?;
     answer.line(format!(
