@@ -102,6 +102,7 @@ pub mod command {
     pub mod publish;
     pub mod registry;
     pub mod submit;
+    pub mod tour;
     pub mod trust;
     pub mod verify;
     pub mod yank;
