@@ -6,7 +6,7 @@
 use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
 use super::program::in_one_line;
-use super::quarantine::Quarantine;
+use super::quarantine::{self, Quarantine};
 use super::refs::{Lock, RefEdit, References, sync_files, sync_folders};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
@@ -36,8 +36,10 @@ const HARMLESS_EXTENSIONS: &[&str] =
     &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
+/// What the folders begin with in which repositories are made.
+const INIT_PREFIX: &str = ".quipu-init-";
 /// How old a temporary file is that nobody will finish.
-const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
+pub(crate) const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
 /// The most of a lock's note that is read.
 const NOTE_MAX: u64 = 256;
 
@@ -67,6 +69,15 @@ impl Store {
     /// # Errors
     /// `exists` where something is there already, `io` where it cannot be made.
     pub fn init(path: &Path, format: ObjectFormat) -> Result<Self> {
+        Store::init_with(path, format, |_| Ok(()))
+    }
+
+    /// Makes a bare repository with what `fill` puts into it. It gets its name when all of that is on disk, so that a process that is
+    /// killed leaves nothing under it.
+    ///
+    /// # Errors
+    /// Those of [`Store::init`], and those of `fill`.
+    pub fn init_with(path: &Path, format: ObjectFormat, fill: impl FnOnce(&Store) -> Result<()>) -> Result<Self> {
         let exists = || {
             fault!(Exists, "{}: something is there already, expected an empty folder or none", path.display())
                 .hint("choose another folder, or use the repository that is there")
@@ -87,15 +98,21 @@ impl Store {
             return Err(exists());
         };
         fs::create_dir_all(parent).map_err(|why| at(&why))?;
-        // It is complete when it gets its name, so that a process that is killed leaves no half of it.
+        // What cannot be swept away now is somebody else's, or is tried again the next time.
+        let _ = quarantine::sweep(parent, INIT_PREFIX);
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".quipu-init-");
+        builder.prefix(INIT_PREFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let scratch = builder.tempdir_in(parent).map_err(|why| at(&why))?;
         // git by itself does not sync loose objects that are pushed.
         let written = write_skeleton(scratch.path(), format, "all")?;
         sync_folders(&written)?;
+        let store = Store::open(scratch.path())?;
+        // Tells a folder in use from one that a killed process left.
+        let owned = store.lock(Duration::ZERO, "being made")?;
+        fill(&store)?;
+        drop(owned);
         match fs::rename(scratch.path(), &absolute) {
             Ok(()) => {}
             Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {

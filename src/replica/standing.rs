@@ -148,11 +148,7 @@ pub fn advance(
     CheckedCheckpoint::newest(operators, &record).map_err(Error::asked)?;
     objects.write(ObjectKind::Commit, record.bytes())?;
 
-    let log = RefEdit {
-        name: layout::registry_log(),
-        expected: Expected::At(previous.git_id()),
-        new: Some(record.git_id()),
-    };
+    let log = RefEdit { name: layout::registry_log(), expected: Expected::At(previous.git_id()), new: Some(record.git_id()) };
     let names = step.refs.iter().chain(&step.after).map(|edit| &edit.name);
     let moved = store
         .write_journal(lock, names.chain([&log.name]))
@@ -248,7 +244,7 @@ const CONFIG: &[(&str, &str)] = &[
     ("uploadpack.hideRefs", "refs/incoming/"),
 ];
 
-/// Makes a registry: operator log, first checkpoint with an empty map, front page.
+/// Makes a registry: operator log, first checkpoint with an empty map, front page. It is there as a whole or not at all.
 ///
 /// # Errors
 /// `exists` where the folder is not empty, `io`.
@@ -276,17 +272,21 @@ pub fn found(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Resul
     .sign(author.signer)
     .map_err(Error::asked)?;
 
-    let store = Store::init(path, format)?;
-    store.set_config(CONFIG)?;
-    let mut objects = Staging::new(&store);
-    objects.write(ObjectKind::Tree, b"")?;
-    objects.write(ObjectKind::Commit, first.bytes())?;
-    objects.write(ObjectKind::Commit, checkpoint.bytes())?;
-    let page = front_page(&mut objects, author, founding, operators.id())?;
-    objects.finish()?;
-    let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
-    store.update(&[edit(layout::operators(), first.git_id()), edit(layout::front_page(), page)])?;
-    store.update(&[edit(layout::registry_log(), checkpoint.git_id())])?;
+    let store = Store::init_with(path, format, |store| {
+        store.set_config(CONFIG)?;
+        let mut objects = Staging::new(store);
+        objects.write(ObjectKind::Tree, b"")?;
+        objects.write(ObjectKind::Commit, first.bytes())?;
+        objects.write(ObjectKind::Commit, checkpoint.bytes())?;
+        let page = front_page(&mut objects, author, founding, operators.id())?;
+        objects.finish()?;
+        let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
+        store.update(&[
+            edit(layout::operators(), first.git_id()),
+            edit(layout::front_page(), page),
+            edit(layout::registry_log(), checkpoint.git_id()),
+        ])
+    })?;
     Standing::read(&store, &mut KeyCache::default())
 }
 
