@@ -54,6 +54,21 @@ pub fn create_new(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     sync_folder(folder)
 }
 
+/// Lets a file be executed by whoever may read it.
+///
+/// # Errors
+/// `io`.
+pub fn make_executable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let at = |why: io::Error| fault!(Io, "{}: {why}", path.display());
+        let mode = fs::metadata(path).map_err(at)?.permissions().mode();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2))).map_err(at)?;
+    }
+    Ok(())
+}
+
 /// Removes a file, and says nothing where there is none.
 ///
 /// # Errors
