@@ -339,10 +339,17 @@ impl Judge<'_> {
             }
             None => Tree::default(),
         };
-        let unknown =
-            |entry: &&crate::model::tree::Entry| entry.name.parse().map_or(true, |version| log.release_of(&version).is_none());
-        if let Some(extra) = tree.entries().iter().find(unknown) {
-            self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+        let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
+        if let Some(extra) = tree.entries().iter().find(|entry| unknown(log, &entry.name)) {
+            // An acceptor moves contents first, and then the log; or it was killed in between, and its journal says so.
+            let is_coming = self.audit.store.has_journal()
+                || match self.audit.store.reference(&layout::package(package))? {
+                    Some(head) => !unknown(&chains::package(reader, head, &mut KeyCache::default())?.log, &extra.name),
+                    None => false,
+                };
+            if !is_coming {
+                self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+            }
         }
         for released in log.releases() {
             let release = &released.release;
@@ -401,78 +408,6 @@ fn check_reference(
     }
 }
 
-<<<<<<< HEAD
-=======
-#[allow(clippy::too_many_arguments)]
-fn contents_of(
-    audit: &Audit<'_>,
-    operators: &OperatorLog,
-    limits: &Limits,
-    reader: &Reader,
-    keys: &mut KeyCache,
-    package: &PackageName,
-    log: &PackageLog,
-    map: Map,
-    totals: &Totals,
-) -> Result<()> {
-    if log.releases().next().is_none() {
-        return Ok(());
-    }
-    let decisions = match map.get(reader, &Slot::Decisions(package.clone()))? {
-        Some(head) => Some(chains::decisions(reader, head, operators, keys)?),
-        None => None,
-    };
-    let tree = match audit.store.reference(&layout::contents(package))? {
-        Some(id) => {
-            let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
-            let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(layout::contents(package)))?;
-            Tree::read(reader, tree)?
-        }
-        None => Tree::default(),
-    };
-    let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
-    if let Some(extra) = tree.entries().iter().find(|entry| unknown(log, &entry.name)) {
-        // An acceptor moves contents first, and then the log; or it was killed in between, and its journal says so.
-        let is_coming = audit.store.has_journal()
-            || match audit.store.reference(&layout::package(package))? {
-                Some(head) => !unknown(&chains::package(reader, head, keys)?.log, &extra.name),
-                None => false,
-            };
-        if !is_coming {
-            totals.fault(
-                fault!(BadContents, "{} holds {:?}, which was never released", layout::contents(package), extra.name).at(package),
-            );
-        }
-    }
-    for released in log.releases() {
-        let release = &released.release;
-        let down = decisions.as_ref().and_then(|decisions| decisions.log.takedown_of(&release.version)).is_some();
-        let verdict = match tree.get(&release.version.to_string()) {
-            None if down => continue,
-            None => Err(fault!(RefMissing, "the contents of {} are gone", release.version)),
-            Some(folder) => contents::read_tree(reader, folder.id, limits, |_, _| Ok(()))
-                .and_then(|found| check_digest(release, &found).map(|()| found.size())),
-        };
-        match verdict {
-            Ok(size) => {
-                totals.releases.fetch_add(1, Ordering::Relaxed);
-                totals.bytes.fetch_add(size, Ordering::Relaxed);
-            }
-            Err(error) => {
-                let error = match error.code() {
-                    ErrorCode::NotFound => {
-                        fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message())
-                    }
-                    _ => error,
-                };
-                totals.fault(error.at(format!("{package}@{}", release.version)));
-            }
-        }
-    }
-    Ok(())
-}
-
->>>>>>> w-faults
 /// Looks for logs that have a reference and no place in the map.
 fn references(store: &Store, map: Map, count: u64, totals: &Totals) -> Result<()> {
     let mut found = 0;
