@@ -103,6 +103,7 @@ pub mod command {
     pub mod registry;
     pub mod submit;
     pub mod trust;
+    pub mod usage;
     pub mod verify;
     pub mod yank;
 }
