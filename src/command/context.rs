@@ -1,5 +1,6 @@
 //! What every command has at hand: the flags that all share, the user's folders, the clock.
 
+use super::answer::for_terminal;
 use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
@@ -11,8 +12,9 @@ use crate::model::sshsig::{Signer, SshSig};
 use crate::model::time::Timestamp;
 use crate::replica::author::Author;
 use clap::{Args, ValueEnum};
-use std::io::IsTerminal as _;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Flags that every command takes.
 #[derive(Args, Debug, Clone, Default)]
@@ -106,6 +108,41 @@ impl Context {
     pub fn key(&self) -> Result<KeyFile> {
         let wanted = self.flags.key.as_deref().or(self.config.key.as_deref());
         keys::find(&self.home, wanted, signer::of_git)
+    }
+
+    /// Makes a key of random bytes, and the one that signs where it is the first.
+    ///
+    /// # Errors
+    /// `bad-name` where no name is given and the user has none that would do, `exists`, `io`.
+    pub fn make_key(&self, name: Option<&Label>) -> Result<KeyFile> {
+        let name = match name {
+            Some(name) => name.clone(),
+            None => ["USER", "LOGNAME", "USERNAME"]
+                .iter()
+                .find_map(|variable| std::env::var(variable).ok().and_then(|user| keys::simple(&user)))
+                .ok_or_else(|| fault!(BadName, "no name for the key was given").hint("give one: quipu key new NAME"))?,
+        };
+        let first = keys::own(&self.home)?.is_empty();
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|why| fault!(Io, "this machine has no random numbers: {why}"))?;
+        let key = keys::create(&self.home, &name, seed)?;
+        if first {
+            Config::set_key_if_none(&self.home, name.as_str())?;
+        }
+        Ok(key)
+    }
+
+    /// Asks a person yes or no, on stderr, so that stdout holds only the answer.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn ask(&self, question: &str) -> Result<bool> {
+        let io = |why: std::io::Error| fault!(Io, "the terminal: {why}");
+        let mut err = anstream::stderr();
+        write!(err, "{} [y/N] ", for_terminal(question)).and_then(|()| err.flush()).map_err(io)?;
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(io)?;
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
 
     /// Opens what signs with a key.

@@ -7,6 +7,7 @@ use super::keyarg::{KeyArg, known};
 use super::progress::Progress;
 use super::submit;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
+use crate::disk::keys;
 use crate::git::program::Program;
 use crate::git::store::Store;
 use crate::model::digest::ObjectFormat;
@@ -167,7 +168,14 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
             .hint("another registry of the same name would be taken for it; choose another name")
             .hint(format!("or trust the old one no longer: quipu trust remove {name}")));
     }
-    let signing = context.signing(&context.key()?)?;
+    let key = match context.key() {
+        Err(error) if error.code() == ErrorCode::NoKey && keys::own(&context.home)?.is_empty() && !context.flags.dry_run => {
+            let wanted = context.flags.yes || (context.can_ask() && context.ask("There is no key to sign with. Make one?")?);
+            if wanted { context.make_key(operator)? } else { return Err(error) }
+        }
+        found => found?,
+    };
+    let signing = context.signing(&key)?;
     let author = signing.author(operator)?;
     let target = context.folder.join(path);
     let mut answer = Answer::new();

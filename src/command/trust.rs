@@ -8,14 +8,13 @@ use crate::disk::replace;
 use crate::git::transport::Url;
 use crate::model::digest::RegistryId;
 use crate::model::entry::OperatorPrivilege;
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
 use crate::model::time::Timestamp;
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::names_of;
 use clap::Subcommand;
 use serde_json::json;
-use std::io::{BufRead as _, Write as _};
 
 /// Trust registries
 #[derive(Subcommand, Debug)]
@@ -82,6 +81,11 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         return Err(fault!(IdMismatch, "{url} has the registry id {found}, {domain} is trusted with {}", known.id)
             .hint(format!("if the name is to mean the other registry from now on: quipu trust remove {domain}")));
     }
+    let lost = known.as_ref().is_some_and(|known| known.seen) && replace::read(&context.home.state_file(found))?.is_none();
+    if lost && id.is_none() {
+        return Err(fault!(StateLost, "what was remembered of {domain} is gone: {}", context.home.state_file(found).display())
+            .hint(format!("to begin anew on purpose, say the id: quipu trust add {domain} {url} --id {found}")));
+    }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();
     let shown = [
@@ -102,7 +106,7 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         (None, None) if context.flags.yes => Source::Asked,
         (None, None) => {
             let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
-            if !context.can_ask() || !ask(&what)? {
+            if !context.can_ask() || !context.ask(&format!("{what}Trust it?"))? {
                 return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
                     "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
                 )));
@@ -136,16 +140,6 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         trust.put(Trusted { name: domain.clone(), id: found, source, since, seen: true });
     })?;
     Ok(answer)
-}
-
-/// Asks a person on stderr, so that stdout holds only the answer.
-fn ask(what: &str) -> Result<bool> {
-    let io = |why: std::io::Error| -> Error { fault!(Io, "the terminal: {why}") };
-    let mut err = anstream::stderr();
-    write!(err, "{}Trust it? [y/N] ", super::answer::for_terminal(what)).and_then(|()| err.flush()).map_err(io)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(io)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 fn list(context: &Context) -> Result<Answer> {

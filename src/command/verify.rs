@@ -4,6 +4,7 @@ use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::{self, Client};
 use super::context::Context;
 use super::progress::Progress;
+use crate::disk::config::TrustFile;
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
@@ -78,7 +79,26 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         progress: &|done, all| progress.at(done, all),
     })?;
     progress.end();
-    Ok(report(&found))
+    let mut answer = report(&found);
+    if client.is_none() {
+        compare_with_trust(context, &found, &mut answer)?;
+    }
+    Ok(answer)
+}
+
+/// Says whether the repository is the registry that its name means here: anyone can make a sound registry of any name.
+fn compare_with_trust(context: &Context, found: &Findings, answer: &mut Answer) -> Result<()> {
+    let (name, id) = (found.operators.registry(), found.operators.id());
+    match TrustFile::load(&context.home)?.get(name) {
+        None => answer.line(format!("  {name} is not trusted here: whether this is the right id is for you to compare")),
+        Some(trusted) if trusted.id == id => {}
+        Some(trusted) => {
+            let error = fault!(IdMismatch, "the repository has the registry id {id}, {name} is trusted with {}", trusted.id)
+                .hint("it is sound in itself, and another registry that bears the same name");
+            answer.fault = answer.fault.take().or(Some(error));
+        }
+    }
+    Ok(())
 }
 
 /// Says what an audit found.
