@@ -13,7 +13,7 @@ use crate::model::time::Timestamp;
 use crate::replica::author::Author;
 use clap::{Args, ValueEnum};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Flags that every command takes.
@@ -89,6 +89,11 @@ impl Context {
     pub fn new(flags: Flags, home: Home, folder: PathBuf) -> Result<Self> {
         let config = Config::load(&home)?;
         Ok(Context { config, flags, home, now: now()?, folder })
+    }
+
+    /// Returns the path that an argument names.
+    pub fn path(&self, argument: &Path) -> PathBuf {
+        if argument == Path::new(".") { self.folder.clone() } else { self.folder.join(argument) }
     }
 
     /// Says whether a person can be asked something.

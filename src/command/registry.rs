@@ -213,7 +213,8 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     answer.line("next:");
     answer.line("  quipu new DIR --name NAMESPACE:NAME    make a folder a package");
     answer.line("  quipu publish DIR                      publish it");
-    answer.line(format!("  quipu trust add {name} URL --id {id}    what others type"));
+    answer.line("others trust it with:");
+    answer.line(format!("  quipu trust add {name} URL --id {id}"));
     answer.field("registry", name.as_str());
     answer.field("id", id.to_string());
     answer.field("path", url.display().to_string());
