@@ -39,11 +39,16 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         let store = Store::open(&context.folder.join(what))?;
         return whole(context, args, &store, None);
     }
-    if !what.contains(':') && what.parse::<RegistryName>().is_ok() {
-        return registry(context, args, what.parse()?);
-    }
-    if !what.contains(':') && Path::new(what).exists() {
-        return Err(fault!(Usage, "{what} is read as a name, and is none").hint(format!("for the path: quipu verify ./{what}")));
+    if !what.contains(':') {
+        let name = what.parse::<RegistryName>().ok();
+        let trust = TrustFile::load(&context.home)?;
+        let trusted = name.as_ref().is_some_and(|name| trust.get(name).is_some());
+        return match name {
+            Some(name) if trusted || !Path::new(what).exists() => registry(context, args, name),
+            _ if Path::new(what).exists() => Err(fault!(Usage, "{what} is read as a name, and is none that is trusted")
+                .hint(format!("for the path: quipu verify ./{what}"))),
+            _ => Err(what.parse::<Reference>().err().unwrap_or_else(|| fault!(Usage, "{what} is no name"))),
+        };
     }
     package(context, args, &what.parse()?)
 }
