@@ -37,6 +37,7 @@ pub mod log {
     pub mod operator;
     pub mod package;
     pub mod registry;
+    mod suspicion;
 }
 
 /// Judgement: what was seen before, anchors, and which release is meant. Imports `log` and `model`.
@@ -104,6 +105,7 @@ pub mod command {
     pub mod submit;
     pub mod tour;
     pub mod trust;
+    pub mod usage;
     pub mod verify;
     pub mod yank;
 }

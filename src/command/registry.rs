@@ -74,6 +74,7 @@ pub enum OperatorArgs {
         /// The registry's repository
         path: PathBuf,
         /// The key: `ssh-ed25519 AAAA…`, a .pub file, or the name of one of yours
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What it may do: auth, checkpoint, register, decide, policy, mirror
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',', required = true)]
@@ -90,6 +91,7 @@ pub enum OperatorArgs {
         /// The registry's repository
         path: PathBuf,
         /// The key: its name in the log, its fingerprint, `ssh-ed25519 AAAA…`, or a .pub file
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What is taken [default: all it has]
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',')]

@@ -154,7 +154,13 @@ fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edi
         return store.update(&[edit]);
     }
     let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
-    let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options)?;
+    let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
+        error.hint(format!(
+            "where proposals are pushed can be said apart: push = \"URL\" under [registries.\"{}\"] in {}",
+            client.name,
+            client.context.home.config_file().display()
+        ))
+    })?;
     match report.refs.get(&edit.name) {
         Some(Pushed::Done | Pushed::Unchanged) => Ok(()),
         Some(Pushed::Refused(why)) => {

@@ -1,6 +1,6 @@
 //! `quipu trust`: which registries are trusted, and by which id.
 
-use super::answer::{Answer, table};
+use super::answer::{Answer, count, table};
 use super::client;
 use super::context::Context;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
@@ -90,7 +90,10 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         ("registry id", found.to_string()),
         ("operators", names_of(operators, OperatorPrivilege::Auth)),
         ("last change", since.to_string()),
-        ("checkpoint", format!("{} with {} packages", snapshot.checkpoint().seq(), snapshot.checkpoint().checkpoint().packages)),
+        (
+            "checkpoint",
+            format!("{} with {}", snapshot.checkpoint().seq(), count(snapshot.checkpoint().checkpoint().packages, "package")),
+        ),
     ];
     let rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
     let source = match (id, &known) {

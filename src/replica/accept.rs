@@ -270,7 +270,9 @@ impl<'a> Batch<'a> {
         let Some(head) = self.standing.map.get(&reader, &Slot::Package(package.clone()))? else { return Ok(None) };
         if let Some(decisions) = self.standing.map.get(&reader, &Slot::Decisions(package.clone()))? {
             let decisions = chains::decisions(&reader, decisions, self.operators(), &mut self.keys)?;
-            if let Some((_, takedown)) = decisions.log.takedowns().find(|(version, _)| version.is_none()) {
+            if let Some((.., takedown)) =
+                decisions.log.takedowns().find(|(of, version, _)| *of == decisions.log.target() && version.is_none())
+            {
                 return Err(fault!(TakenDown, "{package} was taken down: {}", takedown.reason));
             }
         }

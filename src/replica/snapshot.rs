@@ -136,9 +136,9 @@ impl<'a> Snapshot<'a> {
         let found = self.map().get(&reader, &Slot::Package(package.clone()))?;
         let name = layout::package(package);
         let named = match &self.asked {
-            Some((asked, named)) if asked == package => *named,
             // What was kept has no references; the map vouches for the head.
-            _ if self.reading.offline && self.reading.url.is_local().is_none() => found,
+            _ if matches!(self.source, Source::Kept(_)) => found,
+            Some((asked, named)) if asked == package => *named,
             _ => self.source.reference(&name)?,
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
@@ -173,14 +173,7 @@ impl<'a> Snapshot<'a> {
                     self.source.need(&[head])?;
                 }
                 let decisions = chains::decisions(&self.source.reader(), head, &self.operators.log, &mut self.keys)?;
-                if decisions.log.target() != log.log.chain().id() {
-                    return Err(fault!(
-                        WrongLog,
-                        "the decisions about {full} are about the log {}, its log is {}",
-                        decisions.log.target(),
-                        log.log.chain().id()
-                    ));
-                }
+                decisions.log.check_log(&log.log)?;
                 Some(decisions)
             }
         };
@@ -190,7 +183,9 @@ impl<'a> Snapshot<'a> {
                 .check_package(package, &view.log.log, view.log.head(), view.decision_log())
                 .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
             let records = view.decisions.as_ref().map_or(&[][..], |decisions| &decisions.records);
-            memory.check_decisions(package, view.decision_log(), records)?;
+            memory
+                .check_decisions(package, view.decision_log(), records)
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
         }
         Ok(view)
     }
