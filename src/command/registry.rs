@@ -385,7 +385,8 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     progress.end();
     let mut faults: Vec<Error> = found.faults.clone();
     // While an acceptor is at it, there is a journal too.
-    if store.has_journal() && store.lock(Duration::ZERO, "quipu: looking for a journal").is_ok() && store.has_journal() {
+    let is_live = || store.lock(Duration::ZERO, "quipu: looking").is_err_and(|error| error.code() == ErrorCode::Conflict);
+    if store.has_journal() && !is_live() && store.has_journal() {
         faults.push(
             fault!(BadRepository, "an acceptor was killed while it moved references")
                 .hint(format!("the next one repairs it: quipu registry accept {}", path.display())),

@@ -6,8 +6,8 @@ use super::pack::io_error;
 use super::store::{RepositoryLock, Store};
 use crate::model::error::{Result, fault};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 const FILE: &str = "quipu-journal";
@@ -33,7 +33,7 @@ impl Store {
         let new = path.with_extension("new");
         let at = |why: &std::io::Error| io_error(&path, why);
         let text: String = all.iter().map(|name| format!("{name}\n")).collect::<String>() + END;
-        fs::write(&new, text).map_err(|why| at(&why))?;
+        File::create(&new).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|why| at(&why))?;
         fs::rename(&new, &path).map_err(|why| at(&why))?;
         Ok(BTreeSet::from([path, self.path().to_owned()]))
     }
