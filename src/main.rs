@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use quipu::command::answer::{Answer, error_to_json, for_terminal};
+use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{get, info, key, log, new, owner, publish, registry, trust, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     match answer {
         Ok(answer) => {
             if flags.json {
-                print(&format!("{}\n", answer.to_json(name)));
+                print(&json_line(&answer.to_json(name)));
             } else if !flags.quiet {
                 print(&for_terminal(&answer.text));
             }
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             if flags.json {
-                print(&format!("{}\n", error_to_json(name, &error)));
+                print(&json_line(&error_to_json(name, &error)));
             } else {
                 complain(&error);
             }
@@ -141,9 +141,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let name = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-        print(&format!("{}\n", error_to_json(&name, &Error::new(ErrorCode::Usage, message))));
+        print(&json_line(&error_to_json(&name, &Error::new(ErrorCode::Usage, message))));
     } else {
-        let _ = error.print();
+        // It repeats what was typed, which may have come from elsewhere.
+        let _ = anstream::stderr().write_all(for_terminal(&error.render().to_string()).as_bytes());
     }
     ExitCode::from(ErrorCode::Usage.exit_when_read())
 }

@@ -8,7 +8,7 @@ use crate::git::layout;
 use crate::git::quarantine::Quarantine;
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
-use crate::git::store::Store;
+use crate::git::store::{RepositoryLock, Store};
 use crate::git::transport::{self, PushOptions, Pushed};
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long another acceptor is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// What an acceptor writes into the lock.
+const LOCK_NOTE: &str = "quipu: accepting proposals";
 
 /// What became of new records.
 #[derive(Debug)]
@@ -137,11 +139,16 @@ pub fn submit(
             }
         }
         Some(_) => {
-            target.update(&[edit])?;
             match operator(client.context, operators, signing)? {
-                None => State::Proposed(proposal),
+                None => {
+                    target.update(&[edit])?;
+                    State::Proposed(proposal)
+                }
                 Some(operator) => {
-                    let report = accept_here(target, &operator, Some(package))?;
+                    // Under the lock, so that no other acceptor takes it and keeps its verdict to itself.
+                    let lock = target.lock(LOCK_WAIT, LOCK_NOTE)?;
+                    target.update(&[edit])?;
+                    let report = accept_locked(&lock, target, &operator, Some(package))?;
                     published(&report, proposal)?
                 }
             }
@@ -175,9 +182,13 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
 /// # Errors
 /// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
 pub fn accept_here(store: &Store, operator: &Signing, only: Option<&PackageName>) -> Result<Report> {
-    let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
+    let lock = store.lock(LOCK_WAIT, LOCK_NOTE)?;
+    accept_locked(&lock, store, operator, only)
+}
+
+fn accept_locked(lock: &RepositoryLock, store: &Store, operator: &Signing, only: Option<&PackageName>) -> Result<Report> {
     let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
-    accept::accept(&lock, store, &author, only)
+    accept::accept(lock, store, &author, only)
 }
 
 fn published(report: &Report, proposal: GitId) -> Result<State> {
@@ -185,7 +196,6 @@ fn published(report: &Report, proposal: GitId) -> Result<State> {
     match (outcome.map(|outcome| &outcome.verdict), &report.checkpoint) {
         (Some(Verdict::Refused(error)), _) => Err(error.clone()),
         (Some(Verdict::Accepted(_)), Some(checkpoint)) => Ok(State::Published(checkpoint.seq(), checkpoint.digest())),
-        // Another acceptor took it while this one waited for the lock.
         _ => Ok(State::Proposed(proposal)),
     }
 }

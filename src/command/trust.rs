@@ -82,6 +82,9 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         return Err(fault!(IdMismatch, "{url} has the registry id {found}, {domain} is trusted with {}", known.id)
             .hint(format!("if the name is to mean the other registry from now on: quipu trust remove {domain}")));
     }
+    if id.is_none() && known.as_ref().is_some_and(|known| known.seen) {
+        client::require_memory(context, domain, found, url.as_str())?;
+    }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();
     let shown = [

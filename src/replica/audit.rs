@@ -247,14 +247,7 @@ fn check_changes(
 
 /// Checks that a log goes on from where the checkpoint before left it: a name never comes to mean another log without a reset, and a
 /// head never goes back or aside.
-fn check_succession(
-    reader: &Reader,
-    operators: &OperatorLog,
-    map: Map,
-    slot: &Slot,
-    before: GitId,
-    after: GitId,
-) -> Result<()> {
+fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &Slot, before: GitId, after: GitId) -> Result<()> {
     let (last, next) = (chains::record(reader, before)?, chains::record(reader, after)?);
     let (ours, theirs) = (log_of(&last), log_of(&next));
     if ours != theirs {

@@ -399,7 +399,8 @@ fn a_checkpoint_behind_the_remembered_one_is_a_rollback() {
         let carol = host.reader(&scene, "carol", &registry);
         carol.gets("demo:hello", "before");
         carol.redirect(&registry, &host.url(&old));
-        for command in [&["get", "demo:hello", "--to", "x"][..], &["info", "demo:hello"], &["info"], &["verify", "acme.example"]] {
+        for command in [&["get", "demo:hello", "--to", "x"][..], &["info", "demo:hello"], &["info"], &["verify", "acme.example"]]
+        {
             carol.refused(&old, command, "rollback", 4);
         }
         // Who never saw the newer one has no way to tell.
@@ -708,8 +709,14 @@ fn a_map_of_another_shape_is_found() {
     let uppercase = packages_of(registry.raw("tree", &raw_tree(&[("160000", b"HELLO", head), ("160000", b"hello", head)])));
     let orphan = packages_of(registry.raw("tree", &raw_tree(&[("160000", b"hello", head), ("160000", b"x.decisions", head)])));
     let mut shapes: Vec<(&str, Vec<u8>)> = vec![
-        ("an entry that no map has", raw_tree(&[("100644", b"extra", blob), ("40000", b"packages", packages), ("160000", b"skip", skip)])),
-        ("an empty folder", raw_tree(&[("40000", b"mirrors", empty), ("40000", b"packages", packages), ("160000", b"skip", skip)])),
+        (
+            "an entry that no map has",
+            raw_tree(&[("100644", b"extra", blob), ("40000", b"packages", packages), ("160000", b"skip", skip)]),
+        ),
+        (
+            "an empty folder",
+            raw_tree(&[("40000", b"mirrors", empty), ("40000", b"packages", packages), ("160000", b"skip", skip)]),
+        ),
         ("an empty namespace", {
             let packages = registry.raw("tree", &raw_tree(&[("40000", b"demo", demo), ("40000", b"empty", empty)]));
             raw_tree(&[("40000", b"packages", packages), ("160000", b"skip", skip)])
@@ -718,7 +725,8 @@ fn a_map_of_another_shape_is_found() {
         ("a file for a head", raw_tree(&[("40000", b"packages", in_blob), ("160000", b"skip", skip)])),
         ("a name that is none", raw_tree(&[("40000", b"packages", uppercase), ("160000", b"skip", skip)])),
         ("a name twice", {
-            let packages = packages_of(registry.raw("tree", &raw_tree(&[("160000", b"hello", head), ("160000", b"hello", head)])));
+            let packages =
+                packages_of(registry.raw("tree", &raw_tree(&[("160000", b"hello", head), ("160000", b"hello", head)])));
             raw_tree(&[("40000", b"packages", packages), ("160000", b"skip", skip)])
         }),
         ("decisions about nothing", raw_tree(&[("40000", b"packages", orphan), ("160000", b"skip", skip)])),
@@ -901,10 +909,8 @@ fn a_reset_of_a_name_is_on_record_and_who_saw_the_old_log_is_told() {
     draft.entry = Entry::Decision(Decision { about, what: reset });
     let record = draft.sign(&key("olga")).unwrap();
     registry.put_record(&layout::decisions(&package("demo:hello")), &record);
-    let changes = [
-        (slot("demo:hello"), Some(new.head().git_id())),
-        (Slot::Decisions(package("demo:hello")), Some(record.git_id())),
-    ];
+    let changes =
+        [(slot("demo:hello"), Some(new.head().git_id())), (Slot::Decisions(package("demo:hello")), Some(record.git_id()))];
     registry.checkpoint("olga", &changes, |_, _| {});
     carol.refused(&registry, &["get", "demo:hello", "--to", "after"], "wrong-log", 4);
     let dora = scene.reader("dora", &registry);
