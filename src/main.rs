@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use quipu::command::answer::{Answer, error_to_json, for_terminal};
+use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     match answer {
         Ok(answer) => {
             if flags.json {
-                print(&format!("{}\n", answer.to_json(name)));
+                print(&json_line(&answer.to_json(name)));
             } else if !flags.quiet {
                 print(&for_terminal(&answer.text));
             }
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             if flags.json {
-                print(&format!("{}\n", error_to_json(name, &error)));
+                print(&json_line(&error_to_json(name, &error)));
             } else {
                 complain(&error);
             }
@@ -151,7 +151,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let fault = usage::explain(error);
     if std::env::args_os().any(|arg| arg == "--json") {
         let name = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-        print(&format!("{}\n", error_to_json(&name, &fault)));
+        print(&json_line(&error_to_json(&name, &fault)));
     } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {

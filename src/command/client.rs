@@ -64,9 +64,7 @@ impl<'c> Client<'c> {
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
         let memory = recall(context, id)?;
         if memory.is_none() && trusted.seen {
-            return Err(fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
-                .hint("without it a registry that went back could not be told from one that did not")
-                .hint(format!("to begin anew on purpose: quipu trust add {name} {} --id {id}", place.url)));
+            return Err(lost(context, &name, id, &place.url));
         }
         let cache = context.home.cache_of(id);
         Ok(Client { context, name, id, url, push, memory, cache, evidence: keep_evidence(context, id) })
@@ -116,6 +114,20 @@ impl<'c> Client<'c> {
         }
         Ok(())
     }
+}
+
+fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {
+    fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
+        .hint("without it a registry that went back could not be told from one that did not")
+        .hint(format!("to begin anew on purpose: quipu trust add {name} {url} --id {id}"))
+}
+
+/// Checks that what was seen of a registry is still there.
+///
+/// # Errors
+/// `state-lost`.
+pub fn require_memory(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Result<()> {
+    recall(context, id)?.map(drop).ok_or_else(|| lost(context, name, id, url))
 }
 
 /// Reads what was seen of a registry.

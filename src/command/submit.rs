@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long another acceptor is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// What an acceptor writes into the lock.
+const LOCK_NOTE: &str = "quipu: accepting proposals";
 
 /// What became of new records.
 #[derive(Debug)]
@@ -191,7 +193,7 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
 /// # Errors
 /// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
 pub fn accept_here(store: &Store, operator: &Signing, asked: Asked<'_>) -> Result<Report> {
-    let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
+    let lock = store.lock(LOCK_WAIT, LOCK_NOTE)?;
     let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
     accept::accept(&lock, store, &author, asked)
 }

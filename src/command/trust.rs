@@ -81,10 +81,8 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         return Err(fault!(IdMismatch, "{url} has the registry id {found}, {domain} is trusted with {}", known.id)
             .hint(format!("if the name is to mean the other registry from now on: quipu trust remove {domain}")));
     }
-    let lost = known.as_ref().is_some_and(|known| known.seen) && replace::read(&context.home.state_file(found))?.is_none();
-    if lost && id.is_none() {
-        return Err(fault!(StateLost, "what was remembered of {domain} is gone: {}", context.home.state_file(found).display())
-            .hint(format!("to begin anew on purpose, say the id: quipu trust add {domain} {url} --id {found}")));
+    if id.is_none() && known.as_ref().is_some_and(|known| known.seen) {
+        client::require_memory(context, domain, found, url.as_str())?;
     }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();

@@ -12,7 +12,7 @@ use crate::log::registry::{CheckedCheckpoint, RegistryLog};
 use crate::model::changes::{ChangeLine, changes_digest};
 use crate::model::commit;
 use crate::model::contents::{self, Limits};
-use crate::model::digest::{FileDigest, GitId, ObjectKind, RegistryId};
+use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map};
@@ -152,6 +152,7 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
     let mut log: Option<RegistryLog> = None;
     let mut map = Map::empty(format);
     let mut packages = 0;
+    let mut dropped = BTreeMap::new();
     for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
         let records: Vec<Result<SignedRecord>> = chunk
             .par_iter()
@@ -163,7 +164,11 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
         for record in records {
             let record = record.map_err(|error| error.at("registry log"))?;
             let next = Map::at(record.draft().tree);
-            check_changes(&reader, &record, map, next, &mut packages)?;
+            let moved = check_changes(&reader, &record, map, next, &mut packages, &mut dropped)?;
+            for (slot, before, after) in moved {
+                check_succession(&reader, operators, next, &slot, before, after)
+                    .map_err(|error| error.at(format!("checkpoint {}", record.seq())))?;
+            }
             map = next;
             log = Some(match log {
                 None => RegistryLog::start(operators, &record)?,
@@ -177,14 +182,34 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
     CheckedCheckpoint::newest(operators, newest.record())
 }
 
-/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before.
-fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, packages: &mut u64) -> Result<()> {
+/// The head of a log before a checkpoint moved it, and after.
+type Moved = (Slot, GitId, GitId);
+
+/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before, and returns the logs that it
+/// moved. `dropped` are the heads of names that an earlier checkpoint took out of the map.
+fn check_changes(
+    reader: &Reader,
+    record: &SignedRecord,
+    old: Map,
+    new: Map,
+    packages: &mut u64,
+    dropped: &mut BTreeMap<Slot, GitId>,
+) -> Result<Vec<Moved>> {
     let crate::model::entry::Entry::Checkpoint(checkpoint) = record.entry() else {
         return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
     };
     let place = || format!("checkpoint {}", record.seq());
     let mut lines = BTreeMap::new();
+    let mut moved = Vec::new();
     Map::diff(reader, old, new, &mut |Change { slot, old, new }| {
+        match (&slot, old, new) {
+            (Slot::Skip | Slot::MirrorHeld(_) | Slot::MirrorLog(_), ..) | (_, None, None) => {}
+            (_, Some(before), Some(after)) => moved.push((slot.clone(), before, after)),
+            (_, Some(before), None) => {
+                dropped.insert(slot.clone(), before);
+            }
+            (_, None, Some(after)) => moved.extend(dropped.remove(&slot).map(|before| (slot.clone(), before, after))),
+        }
         if let Slot::Package(_) = slot {
             *packages = *packages + u64::from(old.is_none()) - u64::from(new.is_none());
         }
@@ -218,13 +243,52 @@ fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, pac
     if found != checkpoint.changes {
         return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes).at(place()));
     }
+    Ok(moved)
+}
+
+/// Checks that a log goes on from where the checkpoint before left it: a name never comes to mean another log without a reset, and a
+/// head never goes back or aside.
+fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &Slot, before: GitId, after: GitId) -> Result<()> {
+    let (last, next) = (chains::record(reader, before)?, chains::record(reader, after)?);
+    let (ours, theirs) = (log_of(&last), log_of(&next));
+    if ours != theirs {
+        let decisions = match slot {
+            Slot::Package(package) => map.get(reader, &Slot::Decisions(package.clone()))?,
+            _ => None,
+        };
+        let is_reset = match decisions {
+            Some(head) => {
+                let decisions = chains::decisions(reader, head, operators, &mut KeyCache::default())?;
+                decisions.log.resets().iter().any(|reset| reset.old == ours && reset.new == theirs)
+            }
+            None => false,
+        };
+        if !is_reset {
+            return Err(fault!(NameTaken, "{slot} comes to mean the log {theirs}, it meant {ours}, and no reset says so"));
+        }
+        return Ok(());
+    }
+    let Some(further) = next.seq().checked_sub(last.seq()) else {
+        return Err(fault!(Rollback, "{slot} goes back from seq {} to seq {}", last.seq(), next.seq()));
+    };
+    let mut at = Some(after);
+    for _ in 0..further {
+        let Some(id) = at else { break };
+        at = parent_of(reader.format(), &reader.read(ObjectKind::Commit, id, RECORD_MAX)?)?;
+    }
+    if at != Some(before) {
+        return Err(fault!(Fork, "{slot} moves to {after}, which does not stand on {before}, the head before"));
+    }
     Ok(())
+}
+
+fn log_of(record: &Record) -> LogId {
+    record.draft().link.map_or(record.digest().into(), |link| link.log)
 }
 
 /// Returns what a checkpoint says of a log with this head.
 pub fn line_of(head: &Record) -> ChangeLine {
-    let log = head.draft().link.map_or(head.digest().into(), |link| link.log);
-    ChangeLine::Head { log, seq: head.seq(), head: head.digest() }
+    ChangeLine::Head { log: log_of(head), seq: head.seq(), head: head.digest() }
 }
 
 /// Verifies every log that the map names.

@@ -9,7 +9,7 @@ use super::chains::{self, Replayed};
 use crate::git::layout::{self, RefName};
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
-use crate::git::store::{RepositoryLock, Store};
+use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::log::operator::OperatorLog;
 use crate::log::registry::CheckedCheckpoint;
 use crate::model::changes::{ChangeLine, changes_digest};
@@ -47,9 +47,29 @@ impl Standing {
         let operators = chains::operators(&reader, operators, keys)?;
         let newest = chains::record(&reader, log)?.verify(keys)?;
         let checkpoint = CheckedCheckpoint::of_history(&operators.log, &newest)?;
+        if let Err(error) = CheckedCheckpoint::newest(&operators.log, &newest) {
+            // Its signer was denied since, and then another must have gone on from it, or the change of operators was cut short before its
+            // own checkpoint. But who was denied, by a checkpoint below this one, does not get in again by naming older operators.
+            check_not_behind(&reader, &operators.log, &checkpoint).map_err(|_| error)?;
+        }
         let map = Map::at(checkpoint.map());
         Ok(Standing { operators, checkpoint, map })
     }
+}
+
+/// Checks that no checkpoint below this one names later operators.
+fn check_not_behind(reader: &Reader, operators: &OperatorLog, newest: &CheckedCheckpoint) -> Result<()> {
+    let mut below = newest.record().draft().parent;
+    while let Some(id) = below {
+        let record = chains::record(reader, id)?;
+        if let Entry::Checkpoint(checkpoint) = record.entry()
+            && operators.at(&checkpoint.operators)?.seq > newest.operators_seq()
+        {
+            return Err(fault!(Unauthorized, "checkpoint {} names earlier operators than the one below it", newest.seq()));
+        }
+        below = record.draft().parent;
+    }
+    Ok(())
 }
 
 /// Returns the heads of the registry log and of the operator log.
