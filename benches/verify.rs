@@ -44,8 +44,7 @@ fn main() -> Result<()> {
     let packages = flag("--packages").unwrap_or(if is_whole() { 3_000 } else { 20 });
     let keys = flag("--keys").unwrap_or(packages.div_ceil(10));
     let rounds = flag("--rounds").unwrap_or(if is_whole() { 15 } else { 1 });
-    let formats: &[ObjectFormat] =
-        if is_whole() { &[ObjectFormat::Sha1] } else { &[ObjectFormat::Sha1, ObjectFormat::Sha256] };
+    let formats: &[ObjectFormat] = if is_whole() { &[ObjectFormat::Sha1] } else { &[ObjectFormat::Sha1, ObjectFormat::Sha256] };
     let formats = if std::env::args().any(|arg| arg == "sha256") { &[ObjectFormat::Sha256] } else { formats };
     println!("{} threads", rayon::current_num_threads());
     println!("| verify, logs only | records | floor, records/s | quipu, records/s | share of the floor | middle half |");

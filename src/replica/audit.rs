@@ -4,6 +4,7 @@ use super::accept::{check_digest, limits};
 use super::chains;
 use super::standing;
 use crate::git::layout;
+use crate::git::refs::OpenedReferences;
 use crate::git::store::{Reader, Store};
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
@@ -29,6 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHECKPOINTS_AT_ONCE: usize = 1024;
 /// So many packages are handed to the cores at a time.
 const PACKAGES_AT_ONCE: usize = 4096;
+/// From so many heads on they are read by all cores.
+const HEADS_AT_ONCE_MIN: usize = 64;
 /// So many entries that are no packages may change in one checkpoint.
 const CHANGES_MAX: u64 = 4_000_000;
 /// So many faults are reported; the rest is counted.
@@ -90,6 +93,29 @@ impl Totals {
     }
 }
 
+/// What the cores work with: readers, and the keys that were admitted. Rayon cuts work into many small pieces; what one piece is done
+/// with, the next one goes on with.
+struct Hands<'a> {
+    store: &'a Store,
+    idle: Mutex<Vec<(Reader, KeyCache)>>,
+}
+
+impl<'a> Hands<'a> {
+    fn of(store: &'a Store) -> Self {
+        Hands { store, idle: Mutex::new(Vec::new()) }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Reader, &mut KeyCache) -> T) -> T {
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let (reader, mut keys) = idle.unwrap_or_else(|| (self.store.reader(), KeyCache::default()));
+        let done = work(&reader, &mut keys);
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push((reader, keys));
+        }
+        done
+    }
+}
+
 /// Verifies a registry on all cores. Faults of single packages are collected; what makes all else meaningless ends it.
 ///
 /// # Errors
@@ -118,10 +144,11 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         fault_count: AtomicU64::new(0),
         unpublished: Mutex::new(Vec::new()),
     };
-    let newest = checkpoints(store, &operators, log_head, &totals)?;
+    let hands = Hands::of(store);
+    let newest = checkpoints(&hands, &operators, log_head, &totals)?;
     let map = Map::at(newest.map());
     let count = newest.checkpoint().packages;
-    packages(audit, &operators, map, count, &totals)?;
+    packages(audit, &hands, &operators, map, count, &totals)?;
     references(store, map, count, &totals)?;
     let faults = totals.faults.into_inner().unwrap_or_default();
     let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
@@ -140,9 +167,9 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
 }
 
 /// Verifies the registry log from its first checkpoint, and what each checkpoint says that it changed.
-fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
-    let reader = store.reader();
-    let format = store.format();
+fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
+    let reader = hands.store.reader();
+    let format = reader.format();
     let mut ids = vec![head];
     while let Some(parent) = parent_of(format, &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
         ids.push(parent);
@@ -154,15 +181,12 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
     for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
         let records: Vec<Result<SignedRecord>> = chunk
             .par_iter()
-            .map_init(
-                || (store.reader(), KeyCache::default()),
-                |(reader, keys), id| chains::record(reader, *id).and_then(|record| record.verify(keys)),
-            )
+            .map(|id| hands.with(|reader, keys| chains::record(reader, *id).and_then(|record| record.verify(keys))))
             .collect();
         for record in records {
             let record = record.map_err(|error| error.at("registry log"))?;
             let next = Map::at(record.draft().tree);
-            check_changes(&reader, &record, map, next, &mut packages)?;
+            check_changes(hands, &reader, &record, map, next, &mut packages)?;
             map = next;
             log = Some(match log {
                 None => RegistryLog::start(operators, &record)?,
@@ -177,38 +201,65 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
 }
 
 /// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before.
-fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, packages: &mut u64) -> Result<()> {
+fn check_changes(
+    hands: &Hands<'_>,
+    reader: &Reader,
+    record: &SignedRecord,
+    old: Map,
+    new: Map,
+    packages: &mut u64,
+) -> Result<()> {
     let crate::model::entry::Entry::Checkpoint(checkpoint) = record.entry() else {
         return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
     };
     let place = || format!("checkpoint {}", record.seq());
     let mut lines = BTreeMap::new();
+    // Heads that were not looked at yet.
+    let mut heads: Vec<(Slot, GitId)> = Vec::new();
+    let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut BTreeMap<Slot, ChangeLine>| -> Result<()> {
+        let line =
+            |(slot, head): (Slot, GitId)| hands.with(|reader, _| chains::record(reader, head)).map(|head| (slot, line_of(&head)));
+        // The cores are not called together for a few.
+        let found: Vec<Result<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
+            heads.drain(..).map(line).collect()
+        } else {
+            std::mem::take(heads).into_par_iter().map(line).collect()
+        };
+        for found in found {
+            let (slot, line) = found?;
+            lines.insert(slot, line);
+        }
+        Ok(())
+    };
     Map::diff(reader, old, new, &mut |Change { slot, old, new }| {
         if let Slot::Package(_) = slot {
             *packages = *packages + u64::from(old.is_none()) - u64::from(new.is_none());
         }
-        let line = match (&slot, new) {
+        match (&slot, new) {
             (Slot::Skip, Some(id)) => {
                 let skip = chains::record(reader, id)?;
                 if Some(skip.digest()) != checkpoint.skip {
                     return Err(fault!(BadMap, "the map's skip link leads to {}, the record's elsewhere", skip.digest()));
                 }
-                return Ok(());
             }
-            (Slot::Skip, None) => return Ok(()),
-            (_, None) => ChangeLine::Gone,
+            (Slot::Skip, None) => {}
+            (_, None) => drop(lines.insert(slot, ChangeLine::Gone)),
             (Slot::MirrorHeld(_), Some(id)) => {
-                ChangeLine::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?))
+                let digest = FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?);
+                lines.insert(slot, ChangeLine::Held(digest));
             }
-            (_, Some(id)) => line_of(&chains::record(reader, id)?),
-        };
-        lines.insert(slot, line);
+            (_, Some(id)) => heads.push((slot, id)),
+        }
+        if heads.len() == PACKAGES_AT_ONCE {
+            read(&mut heads, &mut lines)?;
+        }
         // Entries come with heads of their own, so that no honest checkpoint changes more of them than this.
         if lines.len() as u64 > checkpoint.packages.saturating_add(CHANGES_MAX) {
             return Err(fault!(Limit, "the checkpoint changes more entries than it has packages"));
         }
         Ok(())
     })
+    .and_then(|()| read(&mut heads, &mut lines))
     .map_err(|error| error.at(place()))?;
     if *packages != checkpoint.packages {
         return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages).at(place()));
@@ -227,23 +278,23 @@ pub fn line_of(head: &Record) -> ChangeLine {
 }
 
 /// Verifies every log that the map names.
-fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
+fn packages(audit: &Audit<'_>, hands: &Hands<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
     let reader = audit.store.reader();
     let limits = limits(&operators.now().policy);
+    let references = audit.store.opened_references()?;
     let mut pending: Vec<(Slot, GitId)> = Vec::with_capacity(PACKAGES_AT_ONCE);
     let run = |batch: &mut Vec<(Slot, GitId)>| {
-        batch.par_iter().for_each_init(
-            || (audit.store.reader(), KeyCache::default()),
-            |(reader, keys), (slot, head)| {
-                if let Err(error) = one(audit, operators, &limits, reader, keys, slot, *head, map, totals) {
-                    totals.fault(error.at(slot));
-                }
-                if matches!(slot, Slot::Package(_)) {
-                    let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (audit.progress)(done, count);
-                }
-            },
-        );
+        batch.par_iter().for_each(|(slot, head)| {
+            let verdict =
+                hands.with(|reader, keys| one(audit, operators, &limits, reader, keys, &references, slot, *head, map, totals));
+            if let Err(error) = verdict {
+                totals.fault(error.at(slot));
+            }
+            if matches!(slot, Slot::Package(_)) {
+                let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
+                (audit.progress)(done, count);
+            }
+        });
         batch.clear();
     };
     let mut found = 0;
@@ -277,6 +328,7 @@ fn one(
     limits: &Limits,
     reader: &Reader,
     keys: &mut KeyCache,
+    references: &OpenedReferences<'_>,
     slot: &Slot,
     head: GitId,
     map: Map,
@@ -288,7 +340,7 @@ fn one(
             let log = chains::package(reader, head, keys)?;
             totals.records.fetch_add(log.records.len() as u64, Ordering::Relaxed);
             log.log.expect(&FullName { registry: registry.clone(), package: package.clone() }, operators.id())?;
-            check_reference(audit.store, reader, package, &log.records, totals)?;
+            check_reference(audit.store, references, reader, package, &log.records, totals)?;
             if audit.contents {
                 contents_of(audit, operators, limits, reader, keys, package, &log.log, map, totals)?;
             }
@@ -311,6 +363,7 @@ fn one(
 /// Compares a package's reference with the head that the map names.
 fn check_reference(
     store: &Store,
+    references: &OpenedReferences<'_>,
     reader: &Reader,
     package: &PackageName,
     records: &[SignedRecord],
@@ -318,6 +371,9 @@ fn check_reference(
 ) -> Result<()> {
     let name = layout::package(package);
     let head = records[records.len() - 1].git_id();
+    if references.names(&name, head)? {
+        return Ok(());
+    }
     match store.reference(&name)? {
         None => Err(fault!(RefMissing, "{name} is gone, the map holds {head}")),
         Some(named) if named == head => Ok(()),
