@@ -41,7 +41,7 @@ fn code(path: &Path) -> Vec<(usize, String)> {
     let is_tests = |at: usize| {
         lines[at].starts_with("#[cfg(")
             && lines[at].contains("test")
-            && lines.get(at + 1).is_some_and(|next| next.contains("mod "))
+            && lines[at + 1..].iter().find(|next| !next.starts_with("#[")).is_some_and(|next| next.contains("mod "))
     };
     let end = (0..lines.len()).find(|at| is_tests(*at)).unwrap_or(lines.len());
     let numbered = lines[..end].iter().enumerate().map(|(at, line)| (at + 1, (*line).to_owned()));

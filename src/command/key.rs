@@ -25,6 +25,7 @@ pub enum Args {
     /// Show one key: fingerprint, public key, allowed_signers line
     Show {
         /// A name from `quipu key list`, or a path [default: the key that would sign]
+        #[arg(id = "whose", value_name = "KEY")]
         key: Option<String>,
         /// Print only the line for git's allowed_signers file
         #[arg(long)]

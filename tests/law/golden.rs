@@ -8,6 +8,7 @@ use quipu::log::decision::DecisionLog;
 use quipu::log::operator::OperatorLog;
 use quipu::log::package::PackageLog;
 use quipu::log::registry::RegistryLog;
+use quipu::model::changes::{ChangeLine, changes_digest};
 use quipu::model::commit;
 use quipu::model::contents::{ContentsBuilder, Limits, write_tree};
 use quipu::model::digest::{ContentDigest, GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
@@ -16,9 +17,10 @@ use quipu::model::entry::{
     OperatorInit, OperatorPrivilege as O, Origin, PackageEntry, PackageInit, Policy, Registration, Release, Subject,
     TakedownClass, Verdict,
 };
-use quipu::model::map::{ChangeLine, Map, Slot, changes_digest};
+use quipu::model::map::Map;
 use quipu::model::object::{MemoryObjects, WriteObjects as _};
 use quipu::model::record::{Link, SignedRecord};
+use quipu::model::slot::Slot;
 use quipu::model::sshsig::Signer as _;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
