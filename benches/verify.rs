@@ -26,7 +26,7 @@ use quipu::model::sshsig::{SIGNED_LEN, SshSig, signed_bytes};
 use quipu::model::time::Timestamp;
 use quipu::replica::audit::{Audit, audit};
 use quipu::replica::author::{Author, Work};
-use quipu::replica::standing::{Founding, Standing, Step, advance, found};
+use quipu::replica::standing::{Founding, Step, advance, found};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+pub(crate) mod bed;
+
 /// What came of running two things in turn.
 pub(crate) struct Pairs {
     floor: Vec<Duration>,

@@ -69,6 +69,27 @@ pub(crate) struct References {
     format: ObjectFormat,
 }
 
+/// References that are asked for by the thousand: `packed-refs` is opened once. What it says may have changed since.
+pub struct OpenedReferences<'a> {
+    references: &'a References,
+    packed: Option<gix::refs::packed::Buffer>,
+}
+
+impl OpenedReferences<'_> {
+    /// Says whether a reference names this object: loose, or in `packed-refs` as it was when it was opened. Where it does not, what it
+    /// names is for [`super::store::Store::reference`] to say.
+    ///
+    /// # Errors
+    /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
+    pub fn names(&self, name: &RefName, id: GitId) -> Result<bool> {
+        let found = match (self.references.loose(name)?, &self.packed) {
+            (None, Some(packed)) => self.references.find_packed(packed, name.as_str())?,
+            (loose, _) => loose,
+        };
+        Ok(found == Some(id))
+    }
+}
+
 impl References {
     /// Takes the references of the git directory `root`.
     pub(crate) fn new(root: PathBuf, format: ObjectFormat) -> Self {
@@ -92,6 +113,11 @@ impl References {
                 None => Ok(None),
             },
         }
+    }
+
+    /// Opens `packed-refs` for many questions.
+    pub(crate) fn opened(&self) -> Result<OpenedReferences<'_>> {
+        Ok(OpenedReferences { references: self, packed: self.packed()? })
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {

@@ -7,7 +7,7 @@ use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
 use super::program::in_one_line;
 use super::quarantine::{self, Quarantine};
-use super::refs::{Lock, RefEdit, References, sync_files, sync_folders};
+use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
 use crate::model::object::ReadObjects;
@@ -170,6 +170,14 @@ impl Store {
     /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
     pub fn reference(&self, name: &RefName) -> Result<Option<GitId>> {
         self.references.get(name)
+    }
+
+    /// Opens the references for many questions.
+    ///
+    /// # Errors
+    /// `bad-repository` where they are broken, `io` where they cannot be read.
+    pub fn opened_references(&self) -> Result<OpenedReferences<'_>> {
+        self.references.opened()
     }
 
     /// Returns all references whose names begin with `prefix`, in the order of their names.
