@@ -57,7 +57,7 @@ fn log(format: ObjectFormat, releases: usize) -> Vec<SignedRecord> {
                 })
                 .into(),
         };
-        let record = log.chain().place(draft(PackageEntry::Release(Box::new(release)))).sign(&key).unwrap();
+        let record = log.chain().place(draft(PackageEntry::Release(std::sync::Arc::new(release)))).sign(&key).unwrap();
         log = log.append(&record).unwrap();
         records.push(record);
     }

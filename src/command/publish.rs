@@ -71,7 +71,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         };
         check_policy(operators.now(), &release).map_err(Error::asked)?;
         described = Some((release.content, release.size, release.files));
-        work.add(author, PackageEntry::Release(Box::new(release)))?;
+        work.add(author, PackageEntry::Release(release.into()))?;
         debug_assert_eq!(objects.format(), work.log().chain().format());
         Ok((work, vec![(version.to_string(), collected.tree)]))
     })?;

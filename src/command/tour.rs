@@ -259,8 +259,8 @@ fn forged_release(path: &Path, author: &Author<'_>, name: &Label, package: &Pack
     let head = standing.map.get(&objects, &slot)?.ok_or_else(missing)?;
     let log = chains::package(&store.reader(), head, &mut keys)?.log;
     let newest = log.releases().next_back().ok_or_else(missing)?;
-    let release = Release { version: "0.3.0".parse()?, ..newest.release.clone() };
-    let entry = Entry::Package(PackageEntry::Release(Box::new(release)));
+    let release = Release { version: "0.3.0".parse()?, ..(*newest.release).clone() };
+    let entry = Entry::Package(PackageEntry::Release(release.into()));
     let record = author.next(log.chain(), name.clone(), store.format().empty_tree(), entry)?;
     objects.write(ObjectKind::Commit, record.bytes())?;
 

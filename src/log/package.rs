@@ -10,12 +10,13 @@ use crate::model::name::{FullName, PackageName, RegistryName, Version};
 use crate::model::record::SignedRecord;
 use crate::model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One release, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// What the record says.
-    pub release: Release,
+    pub release: Arc<Release>,
     /// The record's place.
     pub seq: u64,
     /// The record's digest.
@@ -190,7 +191,7 @@ impl PackageLog {
         Ok(())
     }
 
-    fn release(&mut self, record: &SignedRecord, release: &Release) -> Result<()> {
+    fn release(&mut self, record: &SignedRecord, release: &Arc<Release>) -> Result<()> {
         self.keys.require(record, PackagePrivilege::Release)?;
         if let Some(earlier) = self.released_as(&release.version) {
             return Err(fault!(
@@ -204,7 +205,7 @@ impl PackageLog {
             return Err(fault!(BadRecord, "the tree {} is not an id of this repository's object format", release.tree));
         }
         let released = Released {
-            release: release.clone(),
+            release: Arc::clone(release),
             seq: record.seq(),
             digest: record.digest(),
             time: record.draft().time,

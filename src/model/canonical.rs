@@ -20,7 +20,7 @@
 use super::error::{Result, fault};
 use super::gitfiles::is_invisible;
 use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
 
 /// Says whether a character is never written as itself: quote and backslash, controls, and what is not seen or reorders text when
 /// a person reads a record with `git log` ([`is_invisible`]).
@@ -38,40 +38,29 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Writes canonical text.
-#[derive(Debug, Default)]
-pub struct Writer {
-    out: String,
+pub struct Writer<'a> {
+    out: &'a mut dyn fmt::Write,
 }
 
-impl Writer {
-    /// Starts an empty document.
-    pub fn new() -> Self {
-        Writer::default()
-    }
-
-    /// Starts a document behind a text, with which it is returned.
-    pub fn behind(text: String) -> Self {
-        Writer { out: text }
+// Where the text goes to may refuse it, as a comparison does that found a difference; there is nothing to do about that here.
+impl<'a> Writer<'a> {
+    /// Starts a document.
+    pub fn new(out: &'a mut dyn fmt::Write) -> Self {
+        Writer { out }
     }
 
     /// Writes `key = "value"`.
     pub fn string(&mut self, key: &str, value: &str) {
-        self.key(key);
-        if is_plain(value) {
-            self.out.push('"');
-            self.out.push_str(value);
-            self.out.push('"');
-        } else {
-            self.quoted(value);
-        }
-        self.out.push('\n');
+        self.raw(&[key, " = \""]);
+        let _ = Escaped(self.out).write_str(value);
+        self.raw(&["\"\n"]);
     }
 
     /// Writes `key = "value"` of anything that prints.
     pub fn text(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        self.shown(value);
-        self.out.push('\n');
+        self.raw(&[key, " = \""]);
+        let _ = write!(Escaped(self.out), "{value}");
+        self.raw(&["\"\n"]);
     }
 
     /// Writes the line only where there is a value.
@@ -83,80 +72,64 @@ impl Writer {
 
     /// Writes `key = 12`.
     pub fn integer(&mut self, key: &str, value: u64) {
-        self.key(key);
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.out, "{value}");
+        let _ = writeln!(self.out, "{key} = {value}");
     }
 
     /// Writes `key = true`.
     pub fn boolean(&mut self, key: &str, value: bool) {
-        self.key(key);
-        let _ = writeln!(self.out, "{value}");
+        self.raw(&[key, if value { " = true\n" } else { " = false\n" }]);
     }
 
     /// Writes `key = ["a", "b"]`.
     pub fn strings(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
-        self.key(key);
-        self.out.push('[');
+        self.raw(&[key, " = ["]);
         for (index, value) in values.into_iter().enumerate() {
-            if index > 0 {
-                self.out.push_str(", ");
-            }
-            self.shown(value);
+            self.raw(&[if index > 0 { ", \"" } else { "\"" }]);
+            let _ = write!(Escaped(self.out), "{value}");
+            self.raw(&["\""]);
         }
-        self.out.push_str("]\n");
+        self.raw(&["]\n"]);
     }
 
     /// Starts a table: an empty line and `[name]`.
     pub fn table(&mut self, name: &str) {
-        let _ = write!(self.out, "\n[{name}]\n");
+        self.raw(&["\n[", name, "]\n"]);
     }
 
     /// Starts an element of an array of tables: an empty line and `[[name]]`.
     pub fn element(&mut self, name: &str) {
-        let _ = write!(self.out, "\n[[{name}]]\n");
+        self.raw(&["\n[[", name, "]]\n"]);
     }
 
-    /// Returns the document.
-    pub fn finish(self) -> String {
-        self.out
-    }
-
-    fn key(&mut self, key: &str) {
-        self.out.push_str(key);
-        self.out.push_str(" = ");
-    }
-
-    /// Writes what a value displays, in quotes.
-    fn shown(&mut self, value: impl Display) {
-        let start = self.out.len();
-        // Most values have nothing to escape, and are written once.
-        let _ = write!(self.out, "\"{value}\"");
-        let inner = start + 1..self.out.len() - 1;
-        if !is_plain(&self.out[inner.clone()]) {
-            let value = self.out[inner].to_owned();
-            self.out.truncate(start);
-            self.quoted(&value);
+    fn raw(&mut self, parts: &[&str]) {
+        for part in parts {
+            let _ = self.out.write_str(part);
         }
     }
+}
 
-    fn quoted(&mut self, value: &str) {
-        self.out.push('"');
+/// Passes text on as it stands between quotes.
+struct Escaped<'a>(&'a mut dyn fmt::Write);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if is_plain(text) {
+            return self.0.write_str(text);
+        }
         let mut plain = 0;
-        for (at, c) in value.char_indices().filter(|(_, c)| needs_escape(*c)) {
-            self.out.push_str(&value[plain..at]);
+        for (at, c) in text.char_indices().filter(|(_, c)| needs_escape(*c)) {
+            self.0.write_str(&text[plain..at])?;
             plain = at + c.len_utf8();
-            let _ = match c {
-                '"' => self.out.write_str("\\\""),
-                '\\' => self.out.write_str("\\\\"),
-                '\n' => self.out.write_str("\\n"),
-                '\t' => self.out.write_str("\\t"),
-                c if u32::from(c) <= 0xffff => write!(self.out, "\\u{:04X}", u32::from(c)),
-                c => write!(self.out, "\\U{:08X}", u32::from(c)),
-            };
+            match c {
+                '"' => self.0.write_str("\\\"")?,
+                '\\' => self.0.write_str("\\\\")?,
+                '\n' => self.0.write_str("\\n")?,
+                '\t' => self.0.write_str("\\t")?,
+                c if u32::from(c) <= 0xffff => write!(self.0, "\\u{:04X}", u32::from(c))?,
+                c => write!(self.0, "\\U{:08X}", u32::from(c))?,
+            }
         }
-        self.out.push_str(&value[plain..]);
-        self.out.push('"');
+        self.0.write_str(&text[plain..])
     }
 }
 
@@ -468,12 +441,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_and_is_toml(text in any::<String>(), list in prop::collection::vec(any::<String>(), 0..4), number in 0..=i64::MAX) {
-            let mut writer = Writer::new();
+            let mut written = String::new();
+            let mut writer = Writer::new(&mut written);
             writer.string("s", &text);
             writer.strings("l", &list);
             writer.table("t");
             writer.integer("n", number as u64);
-            let written = writer.finish();
 
             let mut reader = Reader::new(&written);
             prop_assert_eq!(reader.string("s")?, text.clone());

@@ -10,6 +10,7 @@ use super::name::{FullName, Label, PackageName, RegistryName, Version};
 use super::time::Timestamp;
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest text in a record (a description, a reason), in bytes.
 pub const TEXT_MAX: usize = 4096;
@@ -251,7 +252,7 @@ pub enum PackageEntry {
     /// Takes privileges from a key.
     Deny(Denial<PackagePrivilege>),
     /// Releases a version.
-    Release(Box<Release>),
+    Release(Arc<Release>),
     /// Takes a version out of new choices.
     Yank(Version, String),
     /// Takes a yank back.
@@ -572,7 +573,7 @@ impl Entry {
     }
 
     /// Writes the table that is named after the kind, and what belongs to it.
-    pub fn write(&self, w: &mut Writer) {
+    pub fn write(&self, w: &mut Writer<'_>) {
         w.table(self.kind());
         match self {
             Entry::Package(entry) => write_package(entry, w),
@@ -857,7 +858,7 @@ fn check_release(release: &Release) -> Result<()> {
     Ok(())
 }
 
-fn write_grant<P: Privilege>(grant: &Grant<P>, w: &mut Writer) {
+fn write_grant<P: Privilege>(grant: &Grant<P>, w: &mut Writer<'_>) {
     w.string("name", grant.name.as_str());
     w.text("key", &grant.key);
     w.strings("privileges", grant.privileges.iter().map(|p| p.as_str()));
@@ -883,7 +884,7 @@ fn parse_all<T: FromStr<Err = Error>>(texts: &[String]) -> Result<Vec<T>> {
     texts.iter().map(|text| text.parse().map_err(|error: Error| fault!(NotCanonical, "{}", error.message()))).collect()
 }
 
-fn write_denial<P: Privilege>(denial: &Denial<P>, w: &mut Writer) {
+fn write_denial<P: Privilege>(denial: &Denial<P>, w: &mut Writer<'_>) {
     w.string("name", denial.name.as_str());
     w.text("key", &denial.key);
     w.strings("privileges", denial.privileges.iter().map(|p| p.as_str()));
@@ -899,7 +900,7 @@ fn read_denial<P: Privilege + FromStr<Err = Error>>(r: &mut Reader<'_>) -> Resul
     })
 }
 
-fn write_package(entry: &PackageEntry, w: &mut Writer) {
+fn write_package(entry: &PackageEntry, w: &mut Writer<'_>) {
     match entry {
         PackageEntry::Init(init) => {
             w.text("registry-id", init.registry_id);
@@ -993,7 +994,7 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
             while r.element("release.dependencies") {
                 release.dependencies.push(read_dependency(r)?);
             }
-            PackageEntry::Release(Box::new(release))
+            PackageEntry::Release(Arc::new(release))
         }
         "yank" => PackageEntry::Yank(r.text("version")?, r.string("reason")?),
         "unyank" => PackageEntry::Unyank(r.text("version")?, r.string("reason")?),
@@ -1036,7 +1037,7 @@ fn read_dependency(r: &mut Reader<'_>) -> Result<Dependency> {
     Ok(Dependency { registry, package, requirement, anchor: r.optional("anchor")? })
 }
 
-fn write_operator(entry: &OperatorEntry, w: &mut Writer) {
+fn write_operator(entry: &OperatorEntry, w: &mut Writer<'_>) {
     match entry {
         OperatorEntry::Init(init) => {
             if let Some((registry, id, checkpoint)) = &init.origin {
@@ -1116,7 +1117,7 @@ fn read_operator(kind: &str, r: &mut Reader<'_>) -> Result<OperatorEntry> {
     })
 }
 
-fn write_decision(decision: &Decision, w: &mut Writer) {
+fn write_decision(decision: &Decision, w: &mut Writer<'_>) {
     w.text("operators", decision.about.operators);
     w.text("target", decision.about.target);
     w.text("head", decision.about.head);

@@ -30,7 +30,7 @@ use super::name::{Label, RegistryName};
 use super::skip::skip;
 use super::sshsig::{Signer, SshSig};
 use super::time::Timestamp;
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display};
 
 /// The format of records that this program reads and writes.
 pub const FORMAT: u64 = 1;
@@ -94,25 +94,33 @@ impl Draft {
 
     /// Returns the bytes that are signed: the commit without its signature.
     pub fn payload(&self, fingerprint: &Fingerprint) -> String {
-        let mut out = String::with_capacity(2048);
+        let mut out = String::with_capacity(1024);
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "tree {}", self.tree);
-        if let Some(parent) = self.parent {
-            let _ = writeln!(out, "parent {parent}");
-        }
-        let time = self.time.unix();
-        let _ = writeln!(out, "author {} <{fingerprint}> {time} +0000", self.signer);
-        let _ = writeln!(out, "committer quipu <{}@{}> {time} +0000", self.subject, self.registry);
-        let _ = write!(out, "\n{}\n\n", self.entry.summary(&self.subject, &self.registry, self.seq()));
-        self.write_body(Writer::behind(out))
+        let _ = self.write(fingerprint, &mut out);
+        out
     }
 
     /// Returns the canonical text of the body.
     pub fn body(&self) -> String {
-        self.write_body(Writer::new())
+        let mut out = String::new();
+        self.write_body(&mut Writer::new(&mut out));
+        out
     }
 
-    fn write_body(&self, mut w: Writer) -> String {
+    fn write(&self, fingerprint: &Fingerprint, out: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(out, "tree {}", self.tree)?;
+        if let Some(parent) = self.parent {
+            writeln!(out, "parent {parent}")?;
+        }
+        let time = self.time.unix();
+        writeln!(out, "author {} <{fingerprint}> {time} +0000", self.signer)?;
+        writeln!(out, "committer quipu <{}@{}> {time} +0000", self.subject, self.registry)?;
+        write!(out, "\n{}\n\n", self.entry.summary(&self.subject, &self.registry, self.seq()))?;
+        self.write_body(&mut Writer::new(out));
+        Ok(())
+    }
+
+    fn write_body(&self, w: &mut Writer<'_>) {
         w.integer("format", FORMAT);
         w.string("kind", self.entry.kind());
         w.string("registry", self.registry.as_str());
@@ -120,8 +128,35 @@ impl Draft {
         w.optional("log", self.link.map(|link| link.log));
         w.integer("seq", self.seq());
         w.optional("prev", self.link.map(|link| link.prev));
-        self.entry.write(&mut w);
-        w.finish()
+        self.entry.write(w);
+    }
+}
+
+/// Compares what is written with what was received, so that no copy of it is needed.
+struct Expects<'a> {
+    /// What has not been written yet.
+    rest: [&'a [u8]; 2],
+    differs: bool,
+}
+
+impl Expects<'_> {
+    fn is_met(&self) -> bool {
+        !self.differs && self.rest.iter().all(|part| part.is_empty())
+    }
+}
+
+impl fmt::Write for Expects<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut text = text.as_bytes();
+        for part in &mut self.rest {
+            let (taken, rest) = text.split_at(text.len().min(part.len()));
+            match part.strip_prefix(taken) {
+                Some(left) => (*part, text) = (left, rest),
+                None => break,
+            }
+        }
+        self.differs |= !text.is_empty();
+        if self.differs { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -344,8 +379,9 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     }
 
     // A signature that was read has one spelling; the rest must be what would be written.
-    let rendered = draft.payload(&fingerprint).into_bytes();
-    if bytes[..start] != rendered[..start.min(rendered.len())] || bytes[end..] != rendered[start.min(rendered.len())..] {
+    let mut received = Expects { rest: [&bytes[..start], &bytes[end..]], differs: false };
+    let written = draft.write(&fingerprint, &mut received);
+    if written.is_err() || !received.is_met() {
         let expected = draft.entry.summary(&draft.subject, &draft.registry, draft.seq());
         return Err(if summary != expected {
             fault!(NotCanonical, "the first line says {summary:?}, the body says {expected:?}")

@@ -137,11 +137,6 @@ impl Growing {
     pub(crate) fn with(&self, who: &Person, entry: PackageEntry) -> Self {
         self.append(&self.sign(who, entry)).unwrap()
     }
-
-    /// Whether the law takes this record by this person, as a code.
-    pub(crate) fn try_with(&self, who: &Person, entry: PackageEntry) -> Result<Self> {
-        self.append(&self.sign(who, entry))
-    }
 }
 
 /// What comes next in a log of any kind, not signed yet.
@@ -172,7 +167,7 @@ pub(crate) fn release(version: &str) -> Release {
 }
 
 pub(crate) fn released(version: &str) -> PackageEntry {
-    PackageEntry::Release(Box::new(release(version)))
+    PackageEntry::Release(std::sync::Arc::new(release(version)))
 }
 
 pub(crate) fn yank(version: &str) -> PackageEntry {

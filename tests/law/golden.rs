@@ -146,7 +146,7 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     let package_first = m.first("package", &alice, &http(), None, package_init(registry_id, None, vec![alice.grant(&ALL)]));
     let log_id = LogId::from(package_first.digest());
     m.next("package", &alice, pkg(PackageEntry::Allow(bob.grant(&[P::Auth, P::Release, P::Yank]))));
-    m.next("package", &bob, pkg(PackageEntry::Release(Box::new(minimal(format, "0.1.0")))));
+    m.next("package", &bob, pkg(PackageEntry::Release(std::sync::Arc::new(minimal(format, "0.1.0")))));
     let whole = Release {
         version: "1.0.0-rc.1".parse().unwrap(),
         content: contents.digest(),
@@ -175,13 +175,13 @@ pub(crate) fn world(format: ObjectFormat) -> World {
             },
         ],
     };
-    m.next("package", &alice, pkg(PackageEntry::Release(Box::new(whole))));
+    m.next("package", &alice, pkg(PackageEntry::Release(std::sync::Arc::new(whole))));
     let yank = |version: &str, reason: &str| PackageEntry::Yank(version.parse().unwrap(), reason.into());
     m.next("package", &bob, pkg(yank("0.1.0", "leaks\tmemory")));
     let unyank = PackageEntry::Unyank("0.1.0".parse().unwrap(), "it did not".into());
     let at_head = m.next("package", &bob, pkg(unyank));
     m.next("package", &alice, pkg(PackageEntry::Allow(mallory.grant(&[P::Release]))));
-    m.next("package", &mallory, pkg(PackageEntry::Release(Box::new(minimal(format, "1.0.0")))));
+    m.next("package", &mallory, pkg(PackageEntry::Release(std::sync::Arc::new(minimal(format, "1.0.0")))));
     let deny = |who: &Person, privileges: &[P], since| {
         let key = who.key.public_key().clone();
         PackageEntry::Deny(Denial { name: who.name.clone(), key, privileges: privileges.to_vec(), compromised_since: since })
@@ -189,7 +189,7 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     m.next("package", &alice, pkg(deny(&mallory, &[P::Release], Some(7))));
     m.next("package", &alice, pkg(deny(&bob, &[P::Auth], None)));
     let consent = m.next("package", &alice, pkg(PackageEntry::Rename(full("acme.example/wasi:http-client"), None)));
-    m.next("package", &alice, pkg(PackageEntry::Release(Box::new(minimal(format, "1.1.0")))));
+    m.next("package", &alice, pkg(PackageEntry::Release(std::sync::Arc::new(minimal(format, "1.1.0")))));
     let elsewhere = PackageEntry::Rename(full("new.example/wasi:http"), Some(RegistryId::from_sha256([0xef; 32])));
     m.next("package", &alice, pkg(elsewhere));
     m.next("package", &alice, pkg(PackageEntry::Upgrade(2)));

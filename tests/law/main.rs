@@ -11,5 +11,6 @@ mod cast;
 mod documents;
 mod git;
 mod golden;
+mod invariants;
 mod properties;
 mod smoke;

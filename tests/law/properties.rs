@@ -159,7 +159,7 @@ fn release_entry(format: ObjectFormat) -> BoxedStrategy<PackageEntry> {
         dependencies(),
     )
         .prop_map(|((version, content, tree, size, files), (description, license, links, build), dependencies)| {
-            PackageEntry::Release(Box::new(Release {
+            PackageEntry::Release(std::sync::Arc::new(Release {
                 version,
                 content,
                 tree,

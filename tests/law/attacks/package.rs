@@ -271,7 +271,7 @@ fn a_version_is_released_once_and_never_again() {
     let log = Growing::new(&[]).with(&alice(), released("1.0.0")).with(&alice(), released("2.0.0-RC.1"));
     refused(&log, &log.sign(&alice(), released("1.0.0")), "already-released");
     // The same contents make no difference, nor do others.
-    let other = PackageEntry::Release(Box::new(Release { size: 1, ..release("1.0.0") }));
+    let other = PackageEntry::Release(std::sync::Arc::new(Release { size: 1, ..release("1.0.0") }));
     refused(&log, &log.sign(&alice(), other), "already-released");
     let yanked = log.with(&alice(), yank("1.0.0"));
     refused(&yanked, &yanked.sign(&alice(), released("1.0.0")), "already-released");
@@ -300,7 +300,7 @@ fn only_what_was_released_is_yanked_and_only_what_is_yanked_is_brought_back() {
 fn a_release_fits_its_repository_and_names_its_own_registry_by_leaving_it_out() {
     let log = Growing::new(&[]);
     let sha256 = Release { tree: quipu::model::digest::GitId::Sha256([1; 32]), ..release("1.0.0") };
-    refused(&log, &log.sign(&alice(), PackageEntry::Release(Box::new(sha256))), "bad-record");
+    refused(&log, &log.sign(&alice(), PackageEntry::Release(std::sync::Arc::new(sha256))), "bad-record");
     let depends = |registry: &str| {
         let dependency = Dependency {
             registry: Some((registry.parse().unwrap(), any_registry())),
@@ -308,7 +308,7 @@ fn a_release_fits_its_repository_and_names_its_own_registry_by_leaving_it_out() 
             requirement: "^1".parse().unwrap(),
             anchor: None,
         };
-        PackageEntry::Release(Box::new(Release { dependencies: vec![dependency], ..release("1.0.0") }))
+        PackageEntry::Release(std::sync::Arc::new(Release { dependencies: vec![dependency], ..release("1.0.0") }))
     };
     refused(&log, &log.sign(&alice(), depends("acme.example")), "bad-record");
     accepted(&log, &log.sign(&alice(), depends("other.example")));

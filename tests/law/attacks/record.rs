@@ -23,7 +23,7 @@ fn twin() -> (Growing, SignedRecord) {
             anchor: None,
         })
         .into();
-    let record = log.sign(&alice(), PackageEntry::Release(Box::new(entry)));
+    let record = log.sign(&alice(), PackageEntry::Release(std::sync::Arc::new(entry)));
     assert_eq!(code(log.append(&record)), "accepted");
     (log, record)
 }
@@ -61,10 +61,10 @@ fn a_body_has_each_field_once_in_its_order_and_no_other() {
         ("package = \"wasi:http\"\n", String::new()),
         (&line("content"), String::new()),
         // In another order.
-        (&format!("size = 1234\nfiles = 2\n"), "files = 2\nsize = 1234\n".into()),
+        ("size = 1234\nfiles = 2\n", "files = 2\nsize = 1234\n".into()),
         (&format!("{}{}", line("version"), line("content")), line("content") + &line("version")),
         (
-            &format!("registry = \"acme.example\"\npackage = \"wasi:http\"\n"),
+            "registry = \"acme.example\"\npackage = \"wasi:http\"\n",
             "package = \"wasi:http\"\nregistry = \"acme.example\"\n".into(),
         ),
         ("\"wasi:clocks\"", "\"wasi:jar\"".into()),
@@ -438,7 +438,7 @@ fn a_bad_key_signs_nothing_and_is_let_in_nowhere() {
         format!("ssh-ed25519 {}", &bobs[..60]),
         format!("{ours} bob"),
         format!("{ours}\\n"),
-        bobs.clone(),
+        bobs,
     ] {
         let edited = allow.replace(&ours, &other);
         assert_ne!(edited, allow);
@@ -497,14 +497,14 @@ fn a_record_is_not_larger_than_256_kib() {
     let with = |links: usize| {
         let mut entry = release("1.0.0");
         entry.links = vec!["x".repeat(4000); links];
-        log.draft(&alice(), PackageEntry::Release(Box::new(entry))).sign(&alice().key)
+        log.draft(&alice(), PackageEntry::Release(std::sync::Arc::new(entry))).sign(&alice().key)
     };
     assert_eq!(code(with(65)), "accepted");
     assert_eq!(with(66).unwrap_err().code(), ErrorCode::Limit);
     let many = |links: usize| {
         let mut entry = release("1.0.0");
         entry.links = vec!["x".into(); links];
-        log.draft(&alice(), PackageEntry::Release(Box::new(entry))).sign(&alice().key)
+        log.draft(&alice(), PackageEntry::Release(std::sync::Arc::new(entry))).sign(&alice().key)
     };
     assert_eq!(code(many(1024)), "accepted");
     assert_eq!(code(many(1025)), "bad-record");

@@ -472,7 +472,7 @@ fn after_a_reset_the_name_means_the_new_log_and_the_old_one_is_not_forgotten() {
     let log = log.clone().append(&ops, &decide_next(&log, &alice(), &old, reset("new"))).unwrap();
     assert_eq!(log.target(), LogId::from(digest("new")));
     assert_eq!(code(log.check_log(&package.log)), "wrong-log");
-    let new = DecisionHead { target: log.target(), head: digest("head"), ..old.clone() };
+    let new = DecisionHead { target: log.target(), head: digest("head"), ..old };
     let judge =
         |log: &DecisionLog, about: &DecisionHead, what| code(log.clone().append(&ops, &decide_next(log, &alice(), about, what)));
     assert_eq!(judge(&log, &old, reset("newer")), "wrong-log");
