@@ -120,7 +120,7 @@ fn registry(path: &Path, format: ObjectFormat, packages: usize, keys: usize) -> 
             let author = Author { signer, name: format!("owner-{number}").parse()?, now };
             let mut work = Work::begin(&author, format, &full, id)?;
             for minor in 0..number % 4 {
-                work.add(&author, PackageEntry::Release(Box::new(release(format, number, minor)?)))?;
+                work.add(&author, PackageEntry::Release(std::sync::Arc::new(release(format, number, minor)?)))?;
             }
             Ok((package, work))
         })

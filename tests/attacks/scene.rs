@@ -169,7 +169,7 @@ impl Log {
     /// Appends a release of these contents.
     pub(crate) fn release(&mut self, signer: &str, release: Release) {
         self.trees.push((release.version.to_string(), release.tree));
-        self.add(signer, PackageEntry::Release(Box::new(release)));
+        self.add(signer, PackageEntry::Release(std::sync::Arc::new(release)));
     }
 }
 
