@@ -37,6 +37,7 @@ pub mod log {
     pub mod operator;
     pub mod package;
     pub mod registry;
+    mod suspicion;
 }
 
 /// Judgement: what was seen before, anchors, and which release is meant. Imports `log` and `model`.
@@ -102,6 +103,7 @@ pub mod command {
     pub mod publish;
     pub mod registry;
     pub mod submit;
+    pub mod tour;
     pub mod trust;
     pub mod usage;
     pub mod verify;

@@ -4,7 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, info, key, log, new, owner, publish, registry, trust, usage, verify, yank};
+use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -38,6 +38,7 @@ enum Command {
     Trust(trust::Args),
     #[command(subcommand)]
     Registry(registry::Args),
+    Tour(tour::Args),
 }
 
 impl Command {
@@ -55,6 +56,7 @@ impl Command {
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
             Command::Registry(_) => "registry",
+            Command::Tour(_) => "tour",
         }
     }
 
@@ -72,7 +74,16 @@ impl Command {
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),
             Command::Registry(args) => registry::run(context, args),
+            Command::Tour(args) => tour::run(context, args, &typed),
         }
+    }
+}
+
+/// Runs a command line of the tour in another person's context.
+fn typed(line: &[String], context: &Context) -> Result<Answer> {
+    match Cli::try_parse_from(line) {
+        Ok(cli) => cli.command.run(&Context::new(cli.flags, context.home.clone(), context.folder.clone())?),
+        Err(error) => Err(Error::new(ErrorCode::Bug, format!("`{}`: {error}", line.join(" ")))),
     }
 }
 

@@ -106,11 +106,13 @@ impl<'c> Client<'c> {
         if self.memory.as_ref() != Some(&memory) {
             save(self.context, self.id, memory)?;
         }
-        let mut trust = TrustFile::load(&self.context.home)?;
-        if let Some(trusted) = trust.get(&self.name).filter(|trusted| !trusted.seen) {
-            let trusted = crate::disk::config::Trusted { seen: true, ..trusted.clone() };
-            trust.put(trusted);
-            trust.save(&self.context.home)?;
+        let is_new = |trust: &TrustFile| trust.get(&self.name).is_some_and(|trusted| !trusted.seen);
+        if is_new(&TrustFile::load(&self.context.home)?) {
+            TrustFile::change(&self.context.home, |trust| {
+                for trusted in trust.registries.iter_mut().filter(|trusted| trusted.name == self.name) {
+                    trusted.seen = true;
+                }
+            })?;
         }
         Ok(())
     }
@@ -136,6 +138,7 @@ fn recall(context: &Context, id: RegistryId) -> Result<Option<Memory>> {
 /// # Errors
 /// `io`, `state-lost`.
 pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()> {
+    let _lock = context.home.lock()?;
     if let Some(other) = recall(context, id)? {
         memory = memory.merge(other);
     }

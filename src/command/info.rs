@@ -153,7 +153,7 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             row("from", format!("{}/{}", origin.registry, origin.package));
         }
         if let Some(decisions) = view.decision_log() {
-            for (version, takedown) in decisions.takedowns() {
+            for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
                 let what = version.map_or("the package".into(), ToString::to_string);
                 row("taken down", format!("{what}: {}", takedown.reason));
             }
@@ -179,7 +179,8 @@ fn versions(view: &PackageView) -> String {
         .rev()
         .map(|released| {
             let version = &released.release.version;
-            let down = view.decision_log().is_some_and(|decisions| decisions.takedown_of(version).is_some());
+            let down =
+                view.decision_log().is_some_and(|decisions| decisions.takedown_of(view.log.log.chain().id(), version).is_some());
             let mark = match (down, released.flagged, released.yanked.is_some()) {
                 (true, ..) => " (taken down)",
                 (_, true, _) => " (flagged)",
@@ -206,7 +207,8 @@ fn objects(view: &PackageView) -> Vec<Value> {
         .releases()
         .map(|released| {
             let release = &released.release;
-            let takedown = view.decision_log().and_then(|decisions| decisions.takedown_of(&release.version));
+            let takedown =
+                view.decision_log().and_then(|decisions| decisions.takedown_of(view.log.log.chain().id(), &release.version));
             json!({
                 "version": release.version.to_string(),
                 "content": release.content.to_string(),

@@ -17,7 +17,7 @@ use crate::model::entry::OperatorPrivilege;
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
-use crate::replica::accept::{self, Report, Verdict};
+use crate::replica::accept::{self, Asked, Made, Report, Verdict};
 use crate::replica::author::{Author, Work};
 use crate::replica::snapshot::PackageView;
 use std::path::Path;
@@ -119,38 +119,24 @@ pub fn submit(
         return Ok(done(State::DryRun));
     }
     work.write(&mut objects)?;
-    let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
-    objects.finish()?;
-    let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
-    let state = match &local {
-        None => {
-            let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
-            let report = transport::push(&scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
-                error.hint(format!(
-                    "where proposals are pushed can be said apart: push = \"URL\" under [registries.\"{}\"] in {}",
-                    client.name,
-                    client.context.home.config_file().display()
-                ))
-            })?;
-            match report.refs.get(&edit.name) {
-                Some(Pushed::Done | Pushed::Unchanged) => State::Proposed(proposal),
-                Some(Pushed::Refused(why)) => {
-                    let said = report.said.join("; ");
-                    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                    return Err(fault!(Refused, "{} refused the proposal: {why}{said}", client.name).asked());
-                }
-                Some(Pushed::Stale) | None => return Err(fault!(Conflict, "the same proposal was made at the same time")),
+    let operator = if local.is_some() { operator(client.context, operators, signing)? } else { None };
+    let state = match operator {
+        Some(operator) => {
+            if objects.is_spilled() {
+                // What is in a pack can be read only when the pack is finished.
+                objects.finish()?;
+                target.refresh()?;
+                objects = Staging::new(target);
             }
+            let made = Made { package: package.clone(), objects, head: work.log().chain().git_head(), releases };
+            published(accept_here(target, &operator, Asked::Made(made))?)?
         }
-        Some(_) => {
-            target.update(&[edit])?;
-            match operator(client.context, operators, signing)? {
-                None => State::Proposed(proposal),
-                Some(operator) => {
-                    let report = accept_here(target, &operator, Some(package))?;
-                    published(&report, proposal)?
-                }
-            }
+        None => {
+            let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
+            objects.finish()?;
+            let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
+            propose(client, &scratch, local.is_some().then_some(target), edit)?;
+            State::Proposed(proposal)
         }
     };
     let done = done(state);
@@ -162,6 +148,30 @@ pub fn submit(
     Ok(done)
 }
 
+/// Brings a proposal to where it waits for an operator.
+fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edit: RefEdit) -> Result<()> {
+    if let Some(store) = local {
+        return store.update(&[edit]);
+    }
+    let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
+    let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
+        error.hint(format!(
+            "where proposals are pushed can be said apart: push = \"URL\" under [registries.\"{}\"] in {}",
+            client.name,
+            client.context.home.config_file().display()
+        ))
+    })?;
+    match report.refs.get(&edit.name) {
+        Some(Pushed::Done | Pushed::Unchanged) => Ok(()),
+        Some(Pushed::Refused(why)) => {
+            let said = report.said.join("; ");
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            Err(fault!(Refused, "{} refused the proposal: {why}{said}", client.name).asked())
+        }
+        Some(Pushed::Stale) | None => Err(fault!(Conflict, "the same proposal was made at the same time")),
+    }
+}
+
 /// Finishes what an earlier run that was killed had proposed for this package, or had begun to accept.
 fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageName) -> Result<()> {
     let store = Store::open(path)?;
@@ -171,7 +181,7 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
     }
     let snapshot = client.snapshot(None)?;
     match operator(client.context, &snapshot.operators().log, signing)? {
-        Some(operator) => accept_here(&store, &operator, Some(package)).map(drop),
+        Some(operator) => accept_here(&store, &operator, Asked::Package(package)).map(drop),
         None => Ok(()),
     }
 }
@@ -180,19 +190,17 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
 ///
 /// # Errors
 /// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
-pub fn accept_here(store: &Store, operator: &Signing, only: Option<&PackageName>) -> Result<Report> {
+pub fn accept_here(store: &Store, operator: &Signing, asked: Asked<'_>) -> Result<Report> {
     let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
     let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
-    accept::accept(&lock, store, &author, only)
+    accept::accept(&lock, store, &author, asked)
 }
 
-fn published(report: &Report, proposal: GitId) -> Result<State> {
-    let outcome = report.outcomes.iter().find(|outcome| outcome.proposal == Some(proposal));
-    match (outcome.map(|outcome| &outcome.verdict), &report.checkpoint) {
-        (Some(Verdict::Refused(error)), _) => Err(error.clone()),
+fn published(mut report: Report) -> Result<State> {
+    match (report.outcomes.pop().map(|outcome| outcome.verdict), &report.checkpoint) {
+        (Some(Verdict::Refused(error)), _) => Err(error),
         (Some(Verdict::Accepted(_)), Some(checkpoint)) => Ok(State::Published(checkpoint.seq(), checkpoint.digest())),
-        // Another acceptor took it while this one waited for the lock.
-        _ => Ok(State::Proposed(proposal)),
+        _ => Err(fault!(Bug, "what was made now was published before")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `quipu trust`: which registries are trusted, and by which id.
 
-use super::answer::{Answer, table};
+use super::answer::{Answer, count, table};
 use super::client;
 use super::context::Context;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryId>) -> Result<Answer> {
     let url = Url::parse(url, &context.folder)?;
-    let mut trust = TrustFile::load(&context.home)?;
+    let trust = TrustFile::load(&context.home)?;
     let known = trust.get(domain).cloned();
     let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
     let snapshot = Snapshot::open(Reading {
@@ -90,7 +90,10 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         ("registry id", found.to_string()),
         ("operators", names_of(operators, OperatorPrivilege::Auth)),
         ("last change", since.to_string()),
-        ("checkpoint", format!("{} with {} packages", snapshot.checkpoint().seq(), snapshot.checkpoint().checkpoint().packages)),
+        (
+            "checkpoint",
+            format!("{} with {}", snapshot.checkpoint().seq(), count(snapshot.checkpoint().checkpoint().packages, "package")),
+        ),
     ];
     let rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
     let source = match (id, &known) {
@@ -128,14 +131,10 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         saved => saved?,
     }
     Config::set_registry(&context.home, domain, url.as_str())?;
-    trust.put(Trusted {
-        name: domain.clone(),
-        id: found,
-        source,
-        since: known.map_or(context.now.unix(), |known| known.since),
-        seen: true,
-    });
-    trust.save(&context.home)?;
+    let since = known.map_or(context.now.unix(), |known| known.since);
+    TrustFile::change(&context.home, |trust| {
+        trust.put(Trusted { name: domain.clone(), id: found, source, since, seen: true });
+    })?;
     Ok(answer)
 }
 
@@ -183,7 +182,7 @@ fn list(context: &Context) -> Result<Answer> {
 }
 
 fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
-    let mut trust = TrustFile::load(&context.home)?;
+    let trust = TrustFile::load(&context.home)?;
     let Some(trusted) = trust.get(domain).cloned() else {
         return Err(fault!(NotFound, "{domain} is not trusted").hint("show what is: quipu trust list"));
     };
@@ -192,8 +191,7 @@ fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
     answer.field("registry", domain.as_str());
     answer.field("id", trusted.id.to_string());
     if !context.flags.dry_run {
-        trust.registries.retain(|other| other.name != *domain);
-        trust.save(&context.home)?;
+        TrustFile::change(&context.home, |trust| trust.registries.retain(|other| other.name != *domain))?;
         replace::remove(&context.home.state_file(trusted.id))?;
     }
     Ok(answer)

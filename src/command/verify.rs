@@ -148,7 +148,9 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
                 // What was taken down need not be there.
                 Err(error)
                     if error.code() == ErrorCode::RefMissing
-                        && view.decision_log().is_some_and(|decisions| decisions.takedown_of(&release.version).is_some()) => {}
+                        && view
+                            .decision_log()
+                            .is_some_and(|decisions| decisions.takedown_of(log.chain().id(), &release.version).is_some()) => {}
                 Err(error) => return Err(error.at(format!("{package}@{}", release.version))),
             }
         }

@@ -10,6 +10,7 @@ use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::Label;
 use crate::model::record::SignedRecord;
+use std::collections::HashMap;
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +30,11 @@ pub struct Statement {
 pub struct AttestationLog {
     chain: Chain,
     registry_id: RegistryId,
-    signers: Vec<(Label, PublicKey)>,
+    /// Each name with its key, and each key with its name: anyone may sign, so there may be many.
+    names: HashMap<Label, PublicKey>,
+    signers: HashMap<PublicKey, Label>,
     statements: Vec<Statement>,
+    places: HashMap<RecordDigest, usize>,
 }
 
 impl AttestationLog {
@@ -43,8 +47,14 @@ impl AttestationLog {
         if !matches!(draft.subject, Subject::Attestations(_)) {
             return Err(fault!(WrongLog, "a record of {} stands where an attestation log begins", draft.subject));
         }
-        let mut log =
-            AttestationLog { chain: Chain::start(record, false)?, registry_id, signers: Vec::new(), statements: Vec::new() };
+        let mut log = AttestationLog {
+            chain: Chain::start(record, false)?,
+            registry_id,
+            names: HashMap::new(),
+            signers: HashMap::new(),
+            statements: Vec::new(),
+            places: HashMap::new(),
+        };
         log.apply(record).map_err(|error| error.at(format!("seq 0 of {}", draft.subject)))?;
         Ok(log)
     }
@@ -62,8 +72,11 @@ impl AttestationLog {
 
     fn apply(&mut self, record: &SignedRecord) -> Result<()> {
         let signer = (record.draft().signer.clone(), record.key().clone());
-        if let Some((name, _)) = self.signers.iter().find(|(name, key)| (*name == signer.0) != (*key == signer.1)) {
-            return Err(fault!(NotCanonical, "the author is {}, this log knows the name or the key by {name}", signer.0));
+        if let Some(name) = self.signers.get(&signer.1).filter(|name| **name != signer.0) {
+            return Err(fault!(NotCanonical, "the author is {}, this log knows the key as {name}", signer.0));
+        }
+        if let Some(key) = self.names.get(&signer.0).filter(|key| **key != signer.1) {
+            return Err(fault!(NotCanonical, "the name {} belongs to another key, {}", signer.0, key.fingerprint()));
         }
         match record.entry() {
             Entry::Attestation(AttestationEntry::Attest(attest)) => {
@@ -75,6 +88,7 @@ impl AttestationLog {
                         self.registry_id
                     ));
                 }
+                self.places.insert(record.digest(), self.statements.len());
                 self.statements.push(Statement {
                     digest: record.digest(),
                     attest: (**attest).clone(),
@@ -83,7 +97,7 @@ impl AttestationLog {
                 });
             }
             Entry::Attestation(AttestationEntry::Revoke(digest, reason)) => {
-                let Some(statement) = self.statements.iter_mut().find(|statement| statement.digest == *digest) else {
+                let Some(statement) = self.places.get(digest).and_then(|place| self.statements.get_mut(*place)) else {
                     return Err(fault!(BadRecord, "the log holds no statement {digest}"));
                 };
                 if statement.signer.1 != signer.1 {
@@ -103,8 +117,9 @@ impl AttestationLog {
                 return Err(fault!(WrongLog, "a record of kind {} stands in an attestation log", other.kind()));
             }
         }
-        if !self.signers.contains(&signer) {
-            self.signers.push(signer);
+        if !self.signers.contains_key(&signer.1) {
+            self.names.insert(signer.0.clone(), signer.1.clone());
+            self.signers.insert(signer.1, signer.0);
         }
         Ok(())
     }

@@ -1,7 +1,15 @@
 //! The decision log: what operators decided about one package. It stands beside the package log and never changes it.
+//!
+//! 1. A decision names a head of the operator log, at which its signer holds `decide`, and never an earlier one than the decision before.
+//! 2. The first decision says which log the name means. From then on only a `reset` changes that, to a log that the name did not mean before.
+//! 3. A `reset` and a `rename` are about the log that the name means; a `takedown` and a `restore` about that or one put aside.
+//! 4. What is taken down is not taken down again, and only that is restored.
+//! 5. A `rename` leads from this package to another name.
+//! 6. What a decision says of a package log holds in that log ([`DecisionLog::check_log`]).
 
 use super::chain::Chain;
 use super::operator::OperatorLog;
+use super::package::PackageLog;
 use crate::model::digest::{LogId, RecordDigest};
 use crate::model::entry::{Decision, Entry, OperatorPrivilege, Subject, TakedownClass, Verdict};
 use crate::model::error::{Result, fault};
@@ -33,16 +41,31 @@ pub struct Reset {
     pub reason: String,
 }
 
+/// A name that was granted to a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The log.
+    pub log: LogId,
+    /// The name that it had.
+    pub from: FullName,
+    /// The name that it gets.
+    pub to: FullName,
+    /// Its owner's record that asks for the name.
+    pub consent: RecordDigest,
+}
+
 /// A verified decision log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionLog {
     chain: Chain,
     target: LogId,
     operators_seq: u64,
-    /// By version; `None` is the whole package.
-    takedowns: BTreeMap<Option<Version>, Takedown>,
-    renames: Vec<(FullName, FullName, RecordDigest)>,
+    /// By log and version; without one, the whole package.
+    takedowns: BTreeMap<(LogId, Option<Version>), Takedown>,
+    renames: Vec<Granted>,
     resets: Vec<Reset>,
+    /// Which log had which head when something was decided about it.
+    heads: Vec<(LogId, RecordDigest)>,
 }
 
 impl DecisionLog {
@@ -62,6 +85,7 @@ impl DecisionLog {
             takedowns: BTreeMap::new(),
             renames: Vec::new(),
             resets: Vec::new(),
+            heads: Vec::new(),
         };
         log.decide(operators, record, decision).map_err(|error| error.at(format!("seq 0 of {}", draft.subject)))?;
         Ok(log)
@@ -100,48 +124,84 @@ impl DecisionLog {
             ));
         }
         authority.require(record, OperatorPrivilege::Decide)?;
-        if decision.about.target != self.target {
-            return Err(fault!(WrongLog, "the decision is about the log {}, expected {}", decision.about.target, self.target));
+        let log = decision.about.target;
+        let put_aside = |log: &LogId| self.resets.iter().any(|reset| reset.old == *log);
+        let of_any_time = matches!(decision.what, Verdict::Takedown { .. } | Verdict::Restore { .. });
+        if log != self.target && !(of_any_time && put_aside(&log)) {
+            return Err(fault!(WrongLog, "the decision is about the log {log}, expected {}", self.target));
         }
         match &decision.what {
             Verdict::Takedown { version, class, reason } => {
-                if self.takedowns.contains_key(version) {
+                if self.takedowns.contains_key(&(log, version.clone())) {
                     return Err(fault!(BadRecord, "{} is taken down already", of(version)));
                 }
                 let takedown = Takedown { class: *class, reason: reason.clone(), seq: record.seq() };
-                self.takedowns.insert(version.clone(), takedown);
+                self.takedowns.insert((log, version.clone()), takedown);
             }
             Verdict::Restore { version, .. } => {
-                if self.takedowns.remove(version).is_none() {
+                if self.takedowns.remove(&(log, version.clone())).is_none() {
                     return Err(fault!(BadRecord, "{} is not taken down", of(version)));
                 }
             }
-            Verdict::Rename { from, to, consent } => self.renames.push((from.clone(), to.clone(), *consent)),
+            Verdict::Rename { from, to, consent } => {
+                let here = record.draft();
+                if from.registry != here.registry || here.subject != Subject::Decisions(from.package.clone()) {
+                    return Err(fault!(WrongLog, "a rename of {from} stands in the log {}@{}", here.subject, here.registry));
+                }
+                self.renames.push(Granted { log, from: from.clone(), to: to.clone(), consent: *consent });
+            }
             Verdict::Reset { new, reason } => {
-                if self.resets.iter().any(|reset| reset.old == *new) {
+                if put_aside(new) {
                     return Err(fault!(BadRecord, "the log {new} was put aside by an earlier reset"));
                 }
-                self.resets.push(Reset { old: self.target, old_head: decision.about.head, new: *new, reason: reason.clone() });
+                self.resets.push(Reset { old: log, old_head: decision.about.head, new: *new, reason: reason.clone() });
                 self.target = *new;
-                self.takedowns.clear();
             }
         }
+        self.heads.push((log, decision.about.head));
         self.operators_seq = authority.seq;
         Ok(())
     }
 
-    /// Says why a version, or the whole package, is not handed out.
-    pub fn takedown_of(&self, version: &Version) -> Option<&Takedown> {
-        self.takedowns.get(&None).or_else(|| self.takedowns.get(&Some(version.clone())))
+    /// Checks that a package log is the one that the name means, and that what was decided about it holds in it: it had the heads
+    /// that decisions name, and asked for the names that were granted.
+    ///
+    /// # Errors
+    /// `wrong-log` where the name means another log, `broken-chain` for a head that the log never had, `bad-record` for a rename that it
+    /// did not ask for.
+    pub fn check_log(&self, log: &PackageLog) -> Result<()> {
+        let id = log.chain().id();
+        if id != self.target {
+            return Err(fault!(WrongLog, "the log of {} is {id}, by the operators' decisions it is {}", log.name(), self.target));
+        }
+        if let Some((_, head)) = self.heads.iter().find(|(about, head)| *about == id && log.place_of(head).is_none()) {
+            return Err(fault!(
+                BrokenChain,
+                "a decision about {} names the head {head}, which its log does not hold",
+                log.name()
+            ));
+        }
+        let asked = |granted: &Granted| log.renamings().iter().any(|r| r.record == granted.consent && r.to == granted.to);
+        match self.renames.iter().find(|granted| granted.log == id && !asked(granted)) {
+            Some(granted) => {
+                Err(fault!(BadRecord, "{} was renamed to {}, which its owners did not ask for", granted.from, granted.to))
+            }
+            None => Ok(()),
+        }
     }
 
-    /// Returns everything that is taken down; `None` is the whole package.
-    pub fn takedowns(&self) -> impl Iterator<Item = (Option<&Version>, &Takedown)> {
-        self.takedowns.iter().map(|(version, takedown)| (version.as_ref(), takedown))
+    /// Says why a version of a log, or all of it, is not handed out.
+    pub fn takedown_of(&self, log: LogId, version: &Version) -> Option<&Takedown> {
+        self.takedowns.get(&(log, None)).or_else(|| self.takedowns.get(&(log, Some(version.clone()))))
     }
 
-    /// Returns the renames that were granted: from, to, and the owner's record.
-    pub fn renames(&self) -> &[(FullName, FullName, RecordDigest)] {
+    /// Returns everything that is taken down: of which log, and the version; without one, the whole package.
+    pub fn takedowns(&self) -> impl Iterator<Item = (LogId, Option<&Version>, &Takedown)> {
+        self.takedowns.iter().map(|((log, version), takedown)| (*log, version.as_ref(), takedown))
+    }
+
+    /// Returns the names that were granted, oldest first.
+    pub fn renames(&self) -> &[Granted] {
         &self.renames
     }
 

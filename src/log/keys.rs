@@ -1,15 +1,20 @@
 //! Who may append what: the keys of one log, and the rules by which they change.
 //!
 //! 1. Whoever signs needs the privilege that the record's kind asks for.
-//! 2. Nobody grants or takes what they do not hold.
+//! 2. Nobody grants or takes what they do not hold; `register`, not beyond the namespaces that they hold it for.
 //! 3. The last key with `auth` keeps it.
 //! 4. A key keeps its simple name, and no two keys that may append something share one.
+//! 5. A grant adds to what the key holds and takes nothing from it.
+//! 6. A log knows at most [`KEYS_MAX`] keys, those without any privilege left included.
 
 use crate::model::entry::{Denial, Grant, Privilege};
 use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::Label;
 use crate::model::record::SignedRecord;
+
+/// The most keys that one log knows.
+pub const KEYS_MAX: usize = 1024;
 
 /// One key of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl<P: Privilege> Keys<P> {
         let Some(state) = self.get(record.key()) else {
             return Err(fault!(
                 Unauthorized,
-                "{} was signed by {}, a key that this log does not know",
+                "\"{}\" was signed by {}, a key that the log does not know",
                 record.summary(),
                 record.key().fingerprint()
             ));
@@ -79,7 +84,7 @@ impl<P: Privilege> Keys<P> {
         }
         Err(fault!(
             Unauthorized,
-            "{} was signed by {}, who {}; it needs {}",
+            "\"{}\" was signed by {}, who {}; it needs {}",
             record.summary(),
             state.name,
             privileges_in_words(&state.privileges),
@@ -87,33 +92,41 @@ impl<P: Privilege> Keys<P> {
         ))
     }
 
-    /// Applies rules 2 and 4 to a grant and returns the keys after it.
-    pub(crate) fn allow(mut self, record: &SignedRecord, grant: &Grant<P>) -> Result<Self> {
+    /// Applies the rules to a grant. Nothing is changed where one is broken.
+    pub(crate) fn allow(&mut self, record: &SignedRecord, grant: &Grant<P>) -> Result<()> {
         let granter = self.require(record, P::AUTH)?;
         must_hold(granter, &grant.privileges, "grant")?;
-        if !granter.namespaces.is_empty() && grant.privileges.iter().any(|p| p.as_str() == "register") {
-            let beyond = grant.namespaces.iter().find(|namespace| !granter.namespaces.contains(namespace));
-            if grant.namespaces.is_empty() || beyond.is_some() {
-                return Err(fault!(Unauthorized, "{} cannot grant register beyond the namespaces it holds", granter.name));
-            }
+        if registers(&grant.privileges) {
+            must_cover(granter, &grant.namespaces, "grant")?;
         }
         let namesake =
             self.keys.iter().find(|state| state.name == grant.name && state.key != grant.key && !state.privileges.is_empty());
         if let Some(other) = namesake {
             return Err(fault!(BadRecord, "the name {} belongs to another key, {}", other.name, other.key.fingerprint()));
         }
+        let known = self.keys.len();
         match self.keys.iter_mut().find(|state| state.key == grant.key) {
             Some(state) if state.name != grant.name => {
                 return Err(fault!(BadRecord, "this log knows the key as {}, not as {}", state.name, grant.name));
             }
             Some(state) => {
-                let fresh = state.privileges.is_empty();
+                if registers(&grant.privileges) {
+                    if !registers(&state.privileges) {
+                        state.namespaces.clone_from(&grant.namespaces);
+                    } else if grant.namespaces.is_empty() {
+                        state.namespaces.clear();
+                    } else if !state.namespaces.is_empty() {
+                        state.namespaces.extend(grant.namespaces.iter().cloned());
+                        state.namespaces.sort_unstable();
+                        state.namespaces.dedup();
+                    }
+                }
                 state.privileges.extend(grant.privileges.iter().copied());
                 state.privileges.sort_unstable();
                 state.privileges.dedup();
-                if fresh || grant.privileges.iter().any(|p| p.as_str() == "register") {
-                    state.namespaces.clone_from(&grant.namespaces);
-                }
+            }
+            None if known == KEYS_MAX => {
+                return Err(fault!(Limit, "the log knows {KEYS_MAX} keys, and no more are let in"));
             }
             None => self.keys.push(KeyState {
                 name: grant.name.clone(),
@@ -122,18 +135,22 @@ impl<P: Privilege> Keys<P> {
                 namespaces: grant.namespaces.clone(),
             }),
         }
-        Ok(self)
+        Ok(())
     }
 
-    /// Applies rules 2, 3 and 4 to a denial and returns the keys after it.
-    pub(crate) fn deny(mut self, record: &SignedRecord, denial: &Denial<P>) -> Result<Self> {
+    /// Applies the rules to a denial. Nothing is changed where one is broken.
+    pub(crate) fn deny(&mut self, record: &SignedRecord, denial: &Denial<P>) -> Result<()> {
         let denier = self.require(record, P::AUTH)?;
         must_hold(denier, &denial.privileges, "take")?;
-        let Some(state) = self.keys.iter_mut().find(|state| state.key == denial.key) else {
+        let Some(at) = self.keys.iter().position(|state| state.key == denial.key) else {
             return Err(fault!(BadRecord, "the log does not know the key {} of {}", denial.key.fingerprint(), denial.name));
         };
+        let state = &self.keys[at];
         if state.name != denial.name {
             return Err(fault!(BadRecord, "this log knows the key as {}, not as {}", state.name, denial.name));
+        }
+        if registers(&denial.privileges) && registers(&state.privileges) {
+            must_cover(denier, &state.namespaces, "take")?;
         }
         if let Some(missing) = denial.privileges.iter().find(|privilege| !state.privileges.contains(privilege)) {
             // A stolen key can be declared stolen after it was denied.
@@ -141,12 +158,17 @@ impl<P: Privilege> Keys<P> {
                 return Err(fault!(BadRecord, "{} does not hold {}, which is to be taken", state.name, missing.as_str()));
             }
         }
-        state.privileges.retain(|privilege| !denial.privileges.contains(privilege));
-        if !self.keys.iter().any(|state| state.privileges.contains(&P::AUTH)) {
+        let another = self.keys.iter().any(|other| other.key != denial.key && other.privileges.contains(&P::AUTH));
+        if denial.privileges.contains(&P::AUTH) && !another {
             return Err(fault!(LastOwner, "{} is the last key with auth, which cannot be taken from it", denial.name)
                 .hint("allow another key auth first"));
         }
-        Ok(self)
+        let state = &mut self.keys[at];
+        state.privileges.retain(|privilege| !denial.privileges.contains(privilege));
+        if !registers(&state.privileges) {
+            state.namespaces.clear();
+        }
+        Ok(())
     }
 
     /// Finds a key.
@@ -172,6 +194,24 @@ fn must_hold<P: Privilege>(state: &KeyState<P>, privileges: &[P], verb: &str) ->
             Err(fault!(Unauthorized, "{} cannot {verb} {}, which it does not hold itself", state.name, missing.as_str()))
         }
     }
+}
+
+/// Says whether `register`, the one privilege that may be limited to namespaces, is among these.
+fn registers<P: Privilege>(privileges: &[P]) -> bool {
+    privileges.iter().any(|privilege| privilege.as_str() == "register")
+}
+
+/// Checks that a key holds `register` for all of these namespaces; none stands for all there are.
+fn must_cover<P: Privilege>(state: &KeyState<P>, namespaces: &[Label], verb: &str) -> Result<()> {
+    if state.namespaces.is_empty() {
+        return Ok(());
+    }
+    let beyond = namespaces.iter().find(|namespace| !state.namespaces.contains(namespace));
+    if namespaces.is_empty() || beyond.is_some() {
+        let beyond = beyond.map_or("every namespace".into(), |namespace| format!("the namespace {namespace}"));
+        return Err(fault!(Unauthorized, "{} cannot {verb} register for {beyond}, which it does not hold itself", state.name));
+    }
+    Ok(())
 }
 
 fn privileges_in_words<P: Privilege>(privileges: &[P]) -> String {

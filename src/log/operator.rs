@@ -7,7 +7,8 @@ use crate::model::entry::{Entry, Mirror, OperatorEntry, OperatorPrivilege, Polic
 use crate::model::error::{Result, fault};
 use crate::model::name::{Label, RegistryName};
 use crate::model::record::SignedRecord;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// The operators and the policy as one record of the operator log left them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +18,9 @@ pub struct Authority {
     /// The record.
     pub head: RecordDigest,
     /// The operators.
-    pub keys: Keys<OperatorPrivilege>,
+    pub keys: Arc<Keys<OperatorPrivilege>>,
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
 }
 
 impl Authority {
@@ -28,7 +29,7 @@ impl Authority {
     /// # Errors
     /// `unauthorized`.
     pub fn require(&self, record: &SignedRecord, privilege: OperatorPrivilege) -> Result<&KeyState<OperatorPrivilege>> {
-        self.keys.require(record, privilege).map_err(|error| error.at(format!("by the operators at seq {}", self.seq)))
+        self.keys.require(record, privilege).map_err(|error| error.at(format!("operators at seq {}", self.seq)))
     }
 
     /// Checks that the policy lets the signer of a first record register in this namespace.
@@ -61,6 +62,7 @@ pub struct OperatorLog {
     chain: Chain,
     id: RegistryId,
     history: Vec<Authority>,
+    places: HashMap<RecordDigest, usize>,
     mirrors: BTreeMap<RegistryName, Mirror>,
     repudiated: BTreeSet<RecordDigest>,
     origin: Option<(RegistryName, RegistryId, RecordDigest)>,
@@ -85,10 +87,11 @@ impl OperatorLog {
         };
         let chain = Chain::start(record, false)?;
         let authority =
-            Authority { seq: 0, head: record.digest(), keys: Keys::start(&init.keys, record)?, policy: Policy::default() };
+            Authority { seq: 0, head: record.digest(), keys: Arc::new(Keys::start(&init.keys, record)?), policy: Arc::default() };
         Ok(OperatorLog {
             id: chain.id().into(),
             chain,
+            places: HashMap::from([(authority.head, 0)]),
             history: vec![authority],
             mirrors: BTreeMap::new(),
             repudiated: BTreeSet::new(),
@@ -101,8 +104,7 @@ impl OperatorLog {
     /// # Errors
     /// Any code of the law.
     pub fn append(mut self, record: &SignedRecord) -> Result<Self> {
-        let place = format!("seq {} of the operator log", record.seq());
-        self.apply(record).map_err(|error| error.at(place))?;
+        self.apply(record).map_err(|error| error.at(format!("seq {} of the operator log", record.seq())))?;
         Ok(self)
     }
 
@@ -114,16 +116,16 @@ impl OperatorLog {
         let mut next = self.now().clone();
         match entry {
             OperatorEntry::Init(_) => return Err(fault!(BrokenChain, "a second init stands at seq {}", record.seq())),
-            OperatorEntry::Allow(grant) => next.keys = next.keys.allow(record, grant)?,
+            OperatorEntry::Allow(grant) => Arc::make_mut(&mut next.keys).allow(record, grant)?,
             OperatorEntry::Deny(denial) => {
-                if denial.compromised_since.is_some_and(|since| since > self.chain.seq()) {
-                    return Err(fault!(BadRecord, "compromised-since lies after the end of the log"));
+                Arc::make_mut(&mut next.keys).deny(record, denial)?;
+                if let Some(since) = denial.compromised_since.filter(|since| *since > self.chain.seq()) {
+                    return Err(fault!(BadRecord, "compromised-since is {since}, expected a place up to {}", self.chain.seq()));
                 }
-                next.keys = next.keys.deny(record, denial)?;
             }
             OperatorEntry::Policy(policy) => {
                 next.keys.require(record, OperatorPrivilege::Policy)?;
-                next.policy = policy.clone();
+                next.policy = Arc::new(policy.clone());
             }
             OperatorEntry::Mirror(mirror) => {
                 next.keys.require(record, OperatorPrivilege::Mirror)?;
@@ -141,6 +143,7 @@ impl OperatorLog {
         self.chain.advance(record);
         next.seq = self.chain.seq();
         next.head = self.chain.head();
+        self.places.insert(next.head, self.history.len());
         self.history.push(next);
         Ok(())
     }
@@ -177,7 +180,7 @@ impl OperatorLog {
     /// # Errors
     /// `wrong-registry` where the log does not hold that record.
     pub fn at(&self, head: &RecordDigest) -> Result<&Authority> {
-        self.history.iter().rev().find(|authority| authority.head == *head).ok_or_else(|| {
+        self.places.get(head).and_then(|place| self.history.get(*place)).ok_or_else(|| {
             fault!(WrongRegistry, "the operator log of {} with the id {} has no record {head}", self.registry(), self.id)
         })
     }

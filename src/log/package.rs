@@ -2,11 +2,11 @@
 
 use super::chain::Chain;
 use super::keys::Keys;
+use super::suspicion::Suspicion;
 use crate::model::digest::{RecordDigest, RegistryId};
 use crate::model::entry::{Denial, Entry, Origin, PackageEntry, PackagePrivilege, Release, Subject};
 use crate::model::error::{Result, fault};
-use crate::model::key::PublicKey;
-use crate::model::name::{FullName, PackageName, Version};
+use crate::model::name::{FullName, PackageName, RegistryName, Version};
 use crate::model::record::SignedRecord;
 use crate::model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -22,20 +22,23 @@ pub struct Released {
     pub digest: RecordDigest,
     /// The signer's clock.
     pub time: Timestamp,
+    /// The registry that dependencies without one belong to: the log's own when this was released, whatever it moved to since.
+    pub registry: (RegistryName, RegistryId),
     /// The reason, while it is yanked.
     pub yanked: Option<String>,
     /// Whether a key in wrong hands released it, as a later record says.
     pub flagged: bool,
 }
 
-/// What the later flagging of records needs to know of one.
+/// A name that the owners asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Trace {
-    signer: PublicKey,
-    /// The key that the record let in.
-    let_in: Option<PublicKey>,
-    /// The key that the record declares stolen, and since which place.
-    stolen: Option<(PublicKey, u64)>,
+pub struct Renaming {
+    /// The name.
+    pub to: FullName,
+    /// The id of the registry that the name is in.
+    pub registry_id: RegistryId,
+    /// The record that asks.
+    pub record: RecordDigest,
 }
 
 /// A verified package log. There are two ways to have one: a first record, and a next record.
@@ -50,12 +53,13 @@ pub struct PackageLog {
     chain: Chain,
     name: FullName,
     former_names: Vec<FullName>,
-    pending_name: Option<(FullName, RecordDigest)>,
+    pending: Option<Renaming>,
+    renamings: Vec<Renaming>,
     registry_id: RegistryId,
     origin: Option<Origin>,
     keys: Keys<PackagePrivilege>,
     releases: BTreeMap<Version, Released>,
-    traces: Vec<Trace>,
+    suspicion: Suspicion,
     digests: Vec<RecordDigest>,
 }
 
@@ -75,16 +79,19 @@ impl PackageLog {
         let linked = init.origin.as_ref().is_some_and(|origin| origin.linked);
         let chain = Chain::start(record, linked)?;
         let keys = Keys::start(&init.keys, record)?;
+        let mut suspicion = Suspicion::default();
+        suspicion.append(record.key(), None, None)?;
         Ok(PackageLog {
             chain,
             name: FullName { registry: draft.registry.clone(), package: package.clone() },
             former_names: Vec::new(),
-            pending_name: None,
+            pending: None,
+            renamings: Vec::new(),
             registry_id: init.registry_id,
-            origin: init.origin.clone(),
+            origin: init.origin.as_deref().cloned(),
             keys,
             releases: BTreeMap::new(),
-            traces: vec![Trace { signer: record.key().clone(), let_in: None, stolen: None }],
+            suspicion,
             digests: vec![record.digest()],
         })
     }
@@ -94,36 +101,37 @@ impl PackageLog {
     /// # Errors
     /// Any code of the law; the log that was consumed is gone, and nothing else has changed.
     pub fn append(mut self, record: &SignedRecord) -> Result<Self> {
-        let place = format!("seq {} of {}", record.seq(), self.name);
-        self.apply(record).map_err(|error| error.at(place))?;
-        Ok(self)
+        match self.apply(record) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(error.at(format!("seq {} of {}", record.seq(), self.name))),
+        }
     }
 
     fn apply(&mut self, record: &SignedRecord) -> Result<()> {
         let draft = record.draft();
-        if let Some((to, _)) = &self.pending_name
-            && draft.registry == to.registry
-            && draft.subject == Subject::Package(to.package.clone())
-        {
-            let to = to.clone();
-            self.pending_name = None;
-            self.chain.move_to(to.registry.clone(), Subject::Package(to.package.clone()));
+        let moves = |asked: &mut Renaming| {
+            draft.registry == asked.to.registry && matches!(&draft.subject, Subject::Package(name) if *name == asked.to.package)
+        };
+        if let Some(Renaming { to, registry_id, .. }) = self.pending.take_if(moves) {
+            self.chain.move_to(to.registry.clone(), draft.subject.clone());
             self.former_names.push(std::mem::replace(&mut self.name, to));
+            self.registry_id = registry_id;
         }
         self.chain.check(record)?;
         let Entry::Package(entry) = &draft.entry else {
             return Err(fault!(WrongLog, "a record of kind {} stands in a package log", draft.entry.kind()));
         };
-        let mut trace = Trace { signer: record.key().clone(), let_in: None, stolen: None };
+        let (mut let_in, mut stolen) = (None, None);
         match entry {
             PackageEntry::Init(_) => return Err(fault!(BrokenChain, "a second init stands at seq {}", record.seq())),
             PackageEntry::Allow(grant) => {
-                trace.let_in = Some(grant.key.clone());
-                self.keys = self.keys.clone().allow(record, grant)?;
+                self.keys.allow(record, grant)?;
+                let_in = Some(&grant.key);
             }
             PackageEntry::Deny(denial) => {
-                trace.stolen = self.stolen(denial)?;
-                self.keys = self.keys.clone().deny(record, denial)?;
+                self.keys.deny(record, denial)?;
+                self.check_stolen(denial)?;
+                stolen = denial.compromised_since.map(|since| (&denial.key, since));
             }
             PackageEntry::Release(release) => self.release(record, release)?,
             PackageEntry::Yank(version, reason) => {
@@ -141,26 +149,44 @@ impl PackageLog {
                     return Err(fault!(NotReleased, "version {version} is not yanked"));
                 }
             }
-            PackageEntry::Rename(to) => {
-                self.keys.require(record, PackagePrivilege::Rename)?;
-                if *to == self.name {
-                    return Err(fault!(BadRecord, "the package has the name {to} already"));
-                }
-                self.pending_name = Some((to.clone(), record.digest()));
-            }
+            PackageEntry::Rename(to, registry_id) => self.rename(record, to, *registry_id)?,
             PackageEntry::Upgrade(format) => {
                 self.keys.require(record, PackagePrivilege::Auth)?;
                 self.chain.upgrade(*format);
             }
         }
-        let declares = trace.stolen.is_some();
-        let suspects = self.traces.iter().any(|trace| trace.stolen.is_some());
-        self.traces.push(trace);
+        self.suspicion.append(record.key(), let_in, stolen)?;
         self.digests.push(record.digest());
         self.chain.advance(record);
-        if declares || suspects {
-            self.flag();
+        match entry {
+            PackageEntry::Release(release) => {
+                let flagged = self.suspicion.is_flagged(record.seq());
+                self.released_mut(&release.version)?.flagged = flagged;
+            }
+            _ if stolen.is_some() => {
+                for released in self.releases.values_mut() {
+                    released.flagged = self.suspicion.is_flagged(released.seq);
+                }
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    fn rename(&mut self, record: &SignedRecord, to: &FullName, registry_id: Option<RegistryId>) -> Result<()> {
+        self.keys.require(record, PackagePrivilege::Rename)?;
+        let registry_id = match registry_id {
+            Some(id) if to.registry != self.name.registry => id,
+            None if to.registry == self.name.registry => self.registry_id,
+            Some(_) => return Err(fault!(BadRecord, "a rename within {} names a registry's id", to.registry)),
+            None => return Err(fault!(BadRecord, "a rename into {} does not name that registry's id", to.registry)),
+        };
+        if *to == self.name && self.pending.is_none() {
+            return Err(fault!(BadRecord, "the package has the name {to} already"));
+        }
+        let renaming = Renaming { to: to.clone(), registry_id, record: record.digest() };
+        self.pending = (*to != self.name).then(|| renaming.clone());
+        self.renamings.push(renaming);
         Ok(())
     }
 
@@ -182,9 +208,19 @@ impl PackageLog {
             seq: record.seq(),
             digest: record.digest(),
             time: record.draft().time,
+            registry: (self.name.registry.clone(), self.registry_id),
             yanked: None,
             flagged: false,
         };
+        let registry = &self.name.registry;
+        if let Some(full) = release.dependencies.iter().find(|d| d.registry.as_ref().is_some_and(|(name, _)| name == registry)) {
+            return Err(fault!(
+                BadRecord,
+                "the dependency {} names the registry that the package is in; expected {}",
+                full.name(),
+                full.package
+            ));
+        }
         self.releases.insert(release.version.clone(), released);
         Ok(())
     }
@@ -206,53 +242,13 @@ impl PackageLog {
         self.releases.get_mut(version).ok_or_else(|| fault!(NotReleased, "version {version} was never released"))
     }
 
-    fn stolen(&self, denial: &Denial<PackagePrivilege>) -> Result<Option<(PublicKey, u64)>> {
+    fn check_stolen(&self, denial: &Denial<PackagePrivilege>) -> Result<()> {
         match denial.compromised_since {
-            None => Ok(None),
-            Some(since) if since <= self.chain.seq() => Ok(Some((denial.key.clone(), since))),
-            Some(since) => Err(fault!(BadRecord, "compromised-since is {since}, expected a place up to {}", self.chain.seq())),
-        }
-    }
-
-    /// Flags what stolen keys appended, and what keys that they let in appended.
-    ///
-    /// A declaration that was itself appended in wrong hands, as a later one says, counts for nothing. So the last is judged first.
-    fn flag(&mut self) {
-        let mut believed: Vec<(PublicKey, u64, usize)> = Vec::new();
-        for at in (0..self.traces.len()).rev() {
-            if let Some((key, since)) = self.traces[at].stolen.clone()
-                && !self.flags(&believed)[at]
-            {
-                believed.push((key, since, at));
+            Some(since) if since > self.chain.seq() => {
+                Err(fault!(BadRecord, "compromised-since is {since}, expected a place up to {}", self.chain.seq()))
             }
+            _ => Ok(()),
         }
-        let flags = self.flags(&believed);
-        for released in self.releases.values_mut() {
-            released.flagged = usize::try_from(released.seq).ok().and_then(|seq| flags.get(seq)).copied().unwrap_or(false);
-        }
-    }
-
-    fn flags(&self, believed: &[(PublicKey, u64, usize)]) -> Vec<bool> {
-        let mut suspects: Vec<&PublicKey> = Vec::new();
-        let mut flags = Vec::with_capacity(self.traces.len());
-        for (at, trace) in self.traces.iter().enumerate() {
-            for (key, since, _) in believed {
-                if u64::try_from(at).is_ok_and(|at| at == *since) && !suspects.contains(&key) {
-                    suspects.push(key);
-                }
-            }
-            let flagged = suspects.contains(&&trace.signer);
-            flags.push(flagged);
-            if let Some(key) = &trace.let_in {
-                if flagged && !suspects.contains(&key) {
-                    suspects.push(key);
-                } else if !flagged && believed.iter().all(|(stolen, _, declared)| stolen != key || *declared < at) {
-                    // Let in by hands that nobody doubts: from here on it speaks for itself.
-                    suspects.retain(|suspect| *suspect != key);
-                }
-            }
-        }
-        flags
     }
 
     /// Returns the end of the chain.
@@ -270,12 +266,17 @@ impl PackageLog {
         &self.former_names
     }
 
-    /// Returns the name that its owner asked for and the record that asks.
-    pub fn pending_name(&self) -> Option<&(FullName, RecordDigest)> {
-        self.pending_name.as_ref()
+    /// Returns the name that its owners asked for last, where no record bears it yet.
+    pub fn pending_name(&self) -> Option<&Renaming> {
+        self.pending.as_ref()
     }
 
-    /// Returns the id of the registry that the log began in.
+    /// Returns every name that its owners asked for, oldest first; one that is the package's own took back the one before.
+    pub fn renamings(&self) -> &[Renaming] {
+        &self.renamings
+    }
+
+    /// Returns the id of the registry that the log is in.
     pub fn registry_id(&self) -> RegistryId {
         self.registry_id
     }
@@ -300,6 +301,11 @@ impl PackageLog {
         self.releases.get(version)
     }
 
+    /// Says whether the record at a place was appended in wrong hands, as a later record says.
+    pub fn is_flagged(&self, seq: u64) -> bool {
+        self.suspicion.is_flagged(seq)
+    }
+
     /// Says whether a record is one of this log's own, and its place.
     pub fn place_of(&self, record: &RecordDigest) -> Option<u64> {
         self.digests.iter().position(|digest| digest == record).and_then(|at| u64::try_from(at).ok())
@@ -310,8 +316,7 @@ impl PackageLog {
     /// # Errors
     /// `wrong-log` for another name, `wrong-registry` where a registry of the same name has another id.
     pub fn expect(&self, name: &FullName, registry_id: RegistryId) -> Result<()> {
-        let first = self.former_names.first().unwrap_or(&self.name);
-        if first.registry == name.registry && self.registry_id != registry_id {
+        if self.name.registry == name.registry && self.registry_id != registry_id {
             return Err(fault!(
                 WrongRegistry,
                 "the log of {} belongs to a registry {} with the id {}, expected {registry_id}",

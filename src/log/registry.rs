@@ -115,9 +115,6 @@ impl RegistryLog {
     pub fn start(operators: &OperatorLog, record: &SignedRecord) -> Result<Self> {
         let newest = CheckedCheckpoint::of_history(operators, record)?;
         let chain = Chain::start(record, false)?;
-        if newest.checkpoint.skip.is_some() {
-            return Err(fault!(BrokenChain, "the first checkpoint has a skip link"));
-        }
         Ok(RegistryLog { chain, newest, digests: vec![record.digest()] })
     }
 
@@ -177,11 +174,13 @@ impl RegistryLog {
 /// # Errors
 /// `fork` where it does not.
 pub fn check_hop(from: &Record, to: &Record) -> Result<()> {
-    let named = match from.entry() {
-        Entry::Checkpoint(checkpoint) if from.seq() > 0 && to.seq() == skip(from.seq()) => checkpoint.skip,
-        _ => None,
+    let (named, before) = match (from.entry(), to.entry()) {
+        (Entry::Checkpoint(checkpoint), Entry::Checkpoint(_)) => (
+            checkpoint.skip.filter(|_| from.seq() > 0 && to.seq() == skip(from.seq())),
+            from.draft().link.filter(|link| link.seq == to.seq() + 1).map(|link| link.prev),
+        ),
+        _ => (None, None),
     };
-    let before = from.draft().link.filter(|link| link.seq == to.seq() + 1).map(|link| link.prev);
     if named == Some(to.digest()) || before == Some(to.digest()) {
         return Ok(());
     }

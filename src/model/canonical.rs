@@ -18,15 +18,23 @@
 //! with capital digits. Every document is also a TOML document with the same meaning.
 
 use super::error::{Result, fault};
+use super::gitfiles::is_invisible;
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
-/// Says whether a character is never written as itself: controls, and what reorders or hides text when a person reads a
-/// record with `git log`.
+/// Says whether a character is never written as itself: quote and backslash, controls, and what is not seen or reorders text when
+/// a person reads a record with `git log` ([`is_invisible`]).
 pub fn needs_escape(c: char) -> bool {
-    matches!(c,
-        '"' | '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    match c {
+        '"' | '\\' => true,
+        ' '..='~' => false,
+        _ => c.is_control() || is_invisible(c),
+    }
+}
+
+/// Says whether a text stands between quotes as it is. Most are of plain ASCII, which is seen at a glance.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') || !text.contains(needs_escape)
 }
 
 /// Writes canonical text.
@@ -38,19 +46,32 @@ pub struct Writer {
 impl Writer {
     /// Starts an empty document.
     pub fn new() -> Self {
-        Writer { out: String::with_capacity(512) }
+        Writer::default()
+    }
+
+    /// Starts a document behind a text, with which it is returned.
+    pub fn behind(text: String) -> Self {
+        Writer { out: text }
     }
 
     /// Writes `key = "value"`.
     pub fn string(&mut self, key: &str, value: &str) {
         self.key(key);
-        self.quoted(value);
+        if is_plain(value) {
+            self.out.push('"');
+            self.out.push_str(value);
+            self.out.push('"');
+        } else {
+            self.quoted(value);
+        }
         self.out.push('\n');
     }
 
-    /// Writes `key = "value"` of anything that prints as text without characters to escape or with.
+    /// Writes `key = "value"` of anything that prints.
     pub fn text(&mut self, key: &str, value: impl Display) {
-        self.string(key, &value.to_string());
+        self.key(key);
+        self.shown(value);
+        self.out.push('\n');
     }
 
     /// Writes the line only where there is a value.
@@ -81,7 +102,7 @@ impl Writer {
             if index > 0 {
                 self.out.push_str(", ");
             }
-            self.quoted(&value.to_string());
+            self.shown(value);
         }
         self.out.push_str("]\n");
     }
@@ -104,6 +125,19 @@ impl Writer {
     fn key(&mut self, key: &str) {
         self.out.push_str(key);
         self.out.push_str(" = ");
+    }
+
+    /// Writes what a value displays, in quotes.
+    fn shown(&mut self, value: impl Display) {
+        let start = self.out.len();
+        // Most values have nothing to escape, and are written once.
+        let _ = write!(self.out, "\"{value}\"");
+        let inner = start + 1..self.out.len() - 1;
+        if !is_plain(&self.out[inner.clone()]) {
+            let value = self.out[inner].to_owned();
+            self.out.truncate(start);
+            self.quoted(&value);
+        }
     }
 
     fn quoted(&mut self, value: &str) {
@@ -144,6 +178,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `not-canonical` where the next line is anything else.
     pub fn string(&mut self, key: &str) -> Result<String> {
+        self.borrowed(key).map(Cow::into_owned)
+    }
+
+    /// Reads `key = "value"`, and copies the value only where it has an escape.
+    ///
+    /// # Errors
+    /// As [`Reader::string`].
+    pub fn borrowed(&mut self, key: &str) -> Result<Cow<'a, str>> {
         let value = self.value(key)?;
         let (text, rest) = self.quoted(value)?;
         if rest.is_empty() { Ok(text) } else { Err(self.wrong(&format!("{rest:?} after the value of {key}"))) }
@@ -158,7 +200,7 @@ impl<'a> Reader<'a> {
         T: std::str::FromStr<Err = super::error::Error>,
     {
         let line = self.line;
-        let text = self.string(key)?;
+        let text = self.borrowed(key)?;
         text.parse().map_err(|error: super::error::Error| match error.code() {
             // A key may be spelled well and be none that is admitted.
             super::error::ErrorCode::BadKey => error.at(format!("line {line}, {key}")),
@@ -235,7 +277,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             let (item, after) = self.quoted(rest)?;
-            items.push(item);
+            items.push(item.into_owned());
             if after == "]" {
                 return Ok(items);
             }
@@ -259,17 +301,20 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `not-canonical` where it is not there.
     pub fn table(&mut self, name: &str) -> Result<()> {
-        self.heading(&format!("\n[{name}]\n"), name)
-    }
-
-    /// Reads the beginning of an element of an array of tables, where one is there.
-    pub fn element(&mut self, name: &str) -> bool {
-        self.heading(&format!("\n[[{name}]]\n"), name).is_ok()
+        if self.optional_table(name) {
+            return Ok(());
+        }
+        Err(self.wrong(&format!("{:?}, expected the table {name}", first_line(self.rest))))
     }
 
     /// Reads the beginning of a table, where it is there.
     pub fn optional_table(&mut self, name: &str) -> bool {
-        self.table(name).is_ok()
+        self.heading("\n[", name, "]\n")
+    }
+
+    /// Reads the beginning of an element of an array of tables, where one is there.
+    pub fn element(&mut self, name: &str) -> bool {
+        self.heading("\n[[", name, "]]\n")
     }
 
     /// Checks that nothing is left.
@@ -285,15 +330,14 @@ impl<'a> Reader<'a> {
         self.rest.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "))
     }
 
-    fn heading(&mut self, expected: &str, name: &str) -> Result<()> {
-        match self.rest.strip_prefix(expected) {
-            Some(rest) => {
-                self.rest = rest;
-                self.line += 2;
-                Ok(())
-            }
-            None => Err(self.wrong(&format!("{:?}, expected the table {name}", first_line(self.rest)))),
+    fn heading(&mut self, before: &str, name: &str, after: &str) -> bool {
+        let rest =
+            self.rest.strip_prefix(before).and_then(|rest| rest.strip_prefix(name)).and_then(|rest| rest.strip_prefix(after));
+        if let Some(rest) = rest {
+            self.rest = rest;
+            self.line += 2;
         }
+        rest.is_some()
     }
 
     fn value(&mut self, key: &str) -> Result<&'a str> {
@@ -309,15 +353,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a quoted string at the start of `text` and returns what follows it.
-    fn quoted(&self, text: &'a str) -> Result<(String, &'a str)> {
+    fn quoted(&self, text: &'a str) -> Result<(Cow<'a, str>, &'a str)> {
         let Some(inner) = text.strip_prefix('"') else {
             return Err(self.wrong(&format!("{text:?}, expected a string")));
         };
+        if let Some((value, rest)) = inner.split_once('"')
+            && is_plain(value)
+        {
+            return Ok((Cow::Borrowed(value), rest));
+        }
         let mut value = String::new();
         let mut chars = inner.char_indices();
         while let Some((at, c)) = chars.next() {
             match c {
-                '"' => return Ok((value, &inner[at + 1..])),
+                '"' => return Ok((Cow::Owned(value), &inner[at + 1..])),
                 '\\' => {
                     let escaped = match chars.next() {
                         Some((_, '"')) => Some('"'),

@@ -7,6 +7,7 @@ use super::digest::{ChangesDigest, ContentDigest, FileDigest, GitId, LogId, Reco
 use super::error::{Error, Result, fault};
 use super::key::PublicKey;
 use super::name::{FullName, Label, PackageName, RegistryName, Version};
+use super::time::Timestamp;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
@@ -187,7 +188,7 @@ pub struct PackageInit {
     /// The id of the registry that the log belongs to.
     pub registry_id: RegistryId,
     /// Where it comes from, if it is a fork.
-    pub origin: Option<Origin>,
+    pub origin: Option<Box<Origin>>,
     /// Every first key, the signer's among them.
     pub keys: Vec<Grant<PackagePrivilege>>,
 }
@@ -255,8 +256,9 @@ pub enum PackageEntry {
     Yank(Version, String),
     /// Takes a yank back.
     Unyank(Version, String),
-    /// Asks for another name.
-    Rename(FullName),
+    /// Asks for another name, and says the id of its registry where that is another one. The name that the package has takes an
+    /// earlier wish back.
+    Rename(FullName, Option<RegistryId>),
     /// Changes the format of the log.
     Upgrade(u64),
 }
@@ -472,7 +474,7 @@ impl Entry {
                 PackageEntry::Release(_) => "release",
                 PackageEntry::Yank(..) => "yank",
                 PackageEntry::Unyank(..) => "unyank",
-                PackageEntry::Rename(_) => "rename",
+                PackageEntry::Rename(..) => "rename",
                 PackageEntry::Upgrade(_) => "upgrade",
             },
             Entry::Operator(entry) => match entry {
@@ -523,7 +525,7 @@ impl Entry {
             Entry::Package(PackageEntry::Release(release)) => format!("release {subject} {}", release.version),
             Entry::Package(PackageEntry::Yank(version, _)) => format!("yank {subject} {version}"),
             Entry::Package(PackageEntry::Unyank(version, _)) => format!("unyank {subject} {version}"),
-            Entry::Package(PackageEntry::Rename(to)) => format!("rename {subject} to {to}"),
+            Entry::Package(PackageEntry::Rename(to, _)) => format!("rename {subject} to {to}"),
             Entry::Package(PackageEntry::Upgrade(format)) | Entry::Operator(OperatorEntry::Upgrade(format)) => {
                 format!("upgrade to format {format}")
             }
@@ -623,7 +625,7 @@ impl Entry {
                 target: r.text("target")?,
                 version: r.text("version")?,
                 content: r.text("content")?,
-                predicate: limited(r.string("type")?, "type")?,
+                predicate: r.string("type")?,
                 pass: match r.optional_string("result")?.as_deref() {
                     None => None,
                     Some("pass") => Some(true),
@@ -634,7 +636,7 @@ impl Entry {
                 expires: r.optional_integer("expires")?,
             }))),
             Subject::Attestations(_) if kind == "revoke" => {
-                Entry::Attestation(AttestationEntry::Revoke(r.text("record")?, limited(r.string("reason")?, "reason")?))
+                Entry::Attestation(AttestationEntry::Revoke(r.text("record")?, r.string("reason")?))
             }
             Subject::Log | Subject::Attestations(_) => return Err(unknown_kind(kind, subject)),
         };
@@ -674,9 +676,12 @@ impl Entry {
                 check_text("reason", reason)?;
                 check_list("checkpoints", checkpoints, true)
             }
-            Entry::Operator(OperatorEntry::Policy(policy)) => check_list("attestations", &policy.attestations, false),
+            Entry::Operator(OperatorEntry::Policy(policy)) => {
+                policy.attestations.iter().try_for_each(|uri| check_words("attestations", uri))?;
+                check_list("attestations", &policy.attestations, false)
+            }
             Entry::Operator(OperatorEntry::Mirror(mirror)) => {
-                mirror.patterns.iter().try_for_each(|pattern| check_text("patterns", pattern))?;
+                mirror.patterns.iter().try_for_each(|pattern| check_pattern(pattern))?;
                 check_list("patterns", &mirror.patterns, false)
             }
             Entry::Decision(decision) => match &decision.what {
@@ -695,9 +700,13 @@ impl Entry {
                     Ok(())
                 }
             },
-            Entry::Attestation(AttestationEntry::Attest(attest)) => check_text("type", &attest.predicate),
+            Entry::Attestation(AttestationEntry::Attest(attest)) => {
+                check_expiry(attest.expires)?;
+                check_words("type", &attest.predicate)
+            }
             Entry::Attestation(AttestationEntry::Revoke(_, reason)) => check_text("reason", reason),
-            Entry::Package(PackageEntry::Rename(_)) | Entry::Checkpoint(_) => Ok(()),
+            Entry::Checkpoint(checkpoint) => check_expiry(checkpoint.expires),
+            Entry::Package(PackageEntry::Rename(..)) => Ok(()),
         }
     }
 }
@@ -739,17 +748,40 @@ fn write_optional_integer(w: &mut Writer, key: &str, value: Option<u64>) {
     }
 }
 
-/// Checks a text's length while it is read, so that a later rule need not hold more than that.
-fn limited(text: String, field: &str) -> Result<String> {
-    check_text(field, &text)?;
-    Ok(text)
-}
-
 fn check_text(field: &str, text: &str) -> Result<()> {
     if text.len() > TEXT_MAX {
         return Err(fault!(BadRecord, "{field} has {} bytes, at most {TEXT_MAX} are allowed", text.len()));
     }
     Ok(())
+}
+
+/// Checks a text that is left out where there is nothing to say.
+fn check_words(field: &str, text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Err(fault!(BadRecord, "{field} is an empty text"));
+    }
+    check_text(field, text)
+}
+
+fn check_expiry(expires: Option<u64>) -> Result<()> {
+    match expires {
+        Some(seconds) if Timestamp::from_unix(seconds).is_err() => {
+            Err(fault!(BadRecord, "expires is {seconds}, which is beyond the year 9999"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks which packages of a mirrored registry are meant: all (`*`), those of a namespace (`wasi:*`), or one (`wasi:http`).
+fn check_pattern(pattern: &str) -> Result<()> {
+    let good = match pattern.strip_suffix(":*") {
+        Some(namespace) => namespace.parse::<Label>().is_ok(),
+        None => pattern == "*" || pattern.parse::<PackageName>().is_ok(),
+    };
+    if good {
+        return Ok(());
+    }
+    Err(fault!(BadRecord, "{pattern:?} is not a pattern: expected `*`, `namespace:*` or `namespace:name`"))
 }
 
 fn check_list<T: Ord + fmt::Debug>(field: &str, items: &[T], needed: bool) -> Result<()> {
@@ -801,16 +833,15 @@ fn check_grants<P: Privilege>(grants: &[Grant<P>]) -> Result<()> {
 }
 
 fn check_release(release: &Release) -> Result<()> {
-    if let Some(description) = &release.description {
-        check_text("description", description)?;
+    if release.files == 0 {
+        return Err(fault!(BadRecord, "a release has no files, expected one at least"));
     }
-    if let Some(license) = &release.license {
-        check_text("license", license)?;
+    for (field, text) in [("description", &release.description), ("license", &release.license), ("build", &release.build)] {
+        if let Some(text) = text {
+            check_words(field, text)?;
+        }
     }
-    if let Some(build) = &release.build {
-        check_text("build", build)?;
-    }
-    release.links.iter().try_for_each(|link| check_text("links", link))?;
+    release.links.iter().try_for_each(|link| check_words("links", link))?;
     if release.links.len() > LIST_MAX || release.dependencies.len() > LIST_MAX {
         return Err(fault!(BadRecord, "a release lists at most {LIST_MAX} links and {LIST_MAX} dependencies"));
     }
@@ -839,16 +870,16 @@ fn read_grant<P: Privilege + FromStr<Err = Error>>(r: &mut Reader<'_>, namespace
     Ok(Grant {
         name: r.text("name")?,
         key: r.text("key")?,
-        privileges: parse_all(r.strings("privileges")?)?,
+        privileges: parse_all(&r.strings("privileges")?)?,
         namespaces: match r.optional_strings("namespaces")? {
-            Some(names) if namespaces && !names.is_empty() => parse_all(names)?,
+            Some(names) if namespaces && !names.is_empty() => parse_all(&names)?,
             None => Vec::new(),
             Some(_) => return Err(fault!(NotCanonical, "namespaces are empty, or do not belong into this log")),
         },
     })
 }
 
-fn parse_all<T: FromStr<Err = Error>>(texts: Vec<String>) -> Result<Vec<T>> {
+fn parse_all<T: FromStr<Err = Error>>(texts: &[String]) -> Result<Vec<T>> {
     texts.iter().map(|text| text.parse().map_err(|error: Error| fault!(NotCanonical, "{}", error.message()))).collect()
 }
 
@@ -863,7 +894,7 @@ fn read_denial<P: Privilege + FromStr<Err = Error>>(r: &mut Reader<'_>) -> Resul
     Ok(Denial {
         name: r.text("name")?,
         key: r.text("key")?,
-        privileges: parse_all(r.strings("privileges")?)?,
+        privileges: parse_all(&r.strings("privileges")?)?,
         compromised_since: r.optional_integer("compromised-since")?,
     })
 }
@@ -915,7 +946,10 @@ fn write_package(entry: &PackageEntry, w: &mut Writer) {
             w.text("version", version);
             w.string("reason", reason);
         }
-        PackageEntry::Rename(to) => w.text("to", to),
+        PackageEntry::Rename(to, registry_id) => {
+            w.text("to", to);
+            w.optional("registry-id", *registry_id);
+        }
         PackageEntry::Upgrade(format) => w.integer("format", *format),
     }
 }
@@ -925,7 +959,7 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
         "init" => {
             let registry_id = r.text("registry-id")?;
             let origin = if r.optional_table("init.origin") {
-                Some(Origin {
+                Some(Box::new(Origin {
                     registry: r.text("registry")?,
                     registry_id: r.text("registry-id")?,
                     package: r.text("package")?,
@@ -935,7 +969,7 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
                     content: r.optional("content")?,
                     checkpoint: r.text("checkpoint")?,
                     linked: r.boolean("linked")?,
-                })
+                }))
             } else {
                 None
             };
@@ -963,7 +997,7 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
         }
         "yank" => PackageEntry::Yank(r.text("version")?, r.string("reason")?),
         "unyank" => PackageEntry::Unyank(r.text("version")?, r.string("reason")?),
-        "rename" => PackageEntry::Rename(r.text("to")?),
+        "rename" => PackageEntry::Rename(r.text("to")?, r.optional("registry-id")?),
         "upgrade" => PackageEntry::Upgrade(r.integer("format")?),
         other => {
             return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into a package log"));
@@ -1074,7 +1108,7 @@ fn read_operator(kind: &str, r: &mut Reader<'_>) -> Result<OperatorEntry> {
             patterns: r.strings("patterns")?,
             contents: r.boolean("contents")?,
         }),
-        "repudiate" => OperatorEntry::Repudiate(parse_all(r.strings("checkpoints")?)?, r.string("reason")?),
+        "repudiate" => OperatorEntry::Repudiate(parse_all(&r.strings("checkpoints")?)?, r.string("reason")?),
         "upgrade" => OperatorEntry::Upgrade(r.integer("format")?),
         other => {
             return Err(fault!(NotCanonical, "a record of kind {other:?} does not belong into an operator log"));

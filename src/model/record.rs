@@ -27,9 +27,10 @@ use super::entry::{Entry, Subject};
 use super::error::{Error, ErrorCode, Result, fault};
 use super::key::{Fingerprint, KeyCache, PublicKey};
 use super::name::{Label, RegistryName};
+use super::skip::skip;
 use super::sshsig::{Signer, SshSig};
 use super::time::Timestamp;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// The format of records that this program reads and writes.
 pub const FORMAT: u64 = 1;
@@ -84,18 +85,16 @@ impl Draft {
         let fingerprint = signer.public_key().fingerprint();
         let payload = self.payload(&fingerprint);
         let signature = signer.sign(payload.as_bytes())?;
-        let bytes = self.render(&fingerprint, Some(&signature));
+        let header = format!("\n{} {}", signature_header(self.format), signature.to_header());
+        let mut bytes = payload;
+        bytes.insert_str(bytes.find("\n\n").unwrap_or_default(), &header);
         let record = Record::parse(self.format, bytes.into_bytes())?;
         record.verify(&mut KeyCache::default())
     }
 
     /// Returns the bytes that are signed: the commit without its signature.
     pub fn payload(&self, fingerprint: &Fingerprint) -> String {
-        self.render(fingerprint, None)
-    }
-
-    fn render(&self, fingerprint: &Fingerprint, signature: Option<&SshSig>) -> String {
-        let mut out = String::with_capacity(1536);
+        let mut out = String::with_capacity(2048);
         // Writing to a string cannot fail.
         let _ = writeln!(out, "tree {}", self.tree);
         if let Some(parent) = self.parent {
@@ -104,17 +103,16 @@ impl Draft {
         let time = self.time.unix();
         let _ = writeln!(out, "author {} <{fingerprint}> {time} +0000", self.signer);
         let _ = writeln!(out, "committer quipu <{}@{}> {time} +0000", self.subject, self.registry);
-        if let Some(signature) = signature {
-            let _ = writeln!(out, "{} {}", signature_header(self.format), signature.to_header());
-        }
         let _ = write!(out, "\n{}\n\n", self.entry.summary(&self.subject, &self.registry, self.seq()));
-        out.push_str(&self.body());
-        out
+        self.write_body(Writer::behind(out))
     }
 
     /// Returns the canonical text of the body.
     pub fn body(&self) -> String {
-        let mut w = Writer::new();
+        self.write_body(Writer::new())
+    }
+
+    fn write_body(&self, mut w: Writer) -> String {
         w.integer("format", FORMAT);
         w.string("kind", self.entry.kind());
         w.string("registry", self.registry.as_str());
@@ -135,10 +133,10 @@ pub fn signature_header(format: ObjectFormat) -> &'static str {
     }
 }
 
-fn package_field(subject: &Subject) -> Option<String> {
+fn package_field(subject: &Subject) -> Option<&dyn Display> {
     match subject {
-        Subject::Package(package) | Subject::Decisions(package) => Some(package.to_string()),
-        Subject::Attestations(package) => Some(package.to_string()),
+        Subject::Package(package) | Subject::Decisions(package) => Some(package),
+        Subject::Attestations(package) => Some(package),
         Subject::Operators | Subject::Log => None,
     }
 }
@@ -292,6 +290,7 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     let Some((header, message)) = text.split_once("\n\n") else {
         return Err(fault!(NotCanonical, "the commit has no message"));
     };
+    check_format(message)?;
     if header.lines().filter(|line| line.starts_with("parent ")).count() > 1 {
         return Err(merge());
     }
@@ -344,8 +343,9 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
         return Err(fault!(NotCanonical, "the tree is {tree}, expected the empty tree {}", format.empty_tree()));
     }
 
-    let rendered = draft.render(&fingerprint, Some(&signature));
-    if rendered.as_bytes() != bytes {
+    // A signature that was read has one spelling; the rest must be what would be written.
+    let rendered = draft.payload(&fingerprint).into_bytes();
+    if bytes[..start] != rendered[..start.min(rendered.len())] || bytes[end..] != rendered[start.min(rendered.len())..] {
         let expected = draft.entry.summary(&draft.subject, &draft.registry, draft.seq());
         return Err(if summary != expected {
             fault!(NotCanonical, "the first line says {summary:?}, the body says {expected:?}")
@@ -356,17 +356,34 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     Ok(Parts { draft, fingerprint, signature, signature_at: (start, end) })
 }
 
+/// Looks whether a commit is a record of a newer format, before anything else of it is judged: all of it may look different then,
+/// but for the line `format = <number>` that the body begins with.
+fn check_format(message: &str) -> Result<()> {
+    let number = message
+        .split_once("\n\n")
+        .and_then(|(_, body)| body.strip_prefix("format = "))
+        .and_then(|rest| rest.split_once('\n'))
+        .and_then(|(number, _)| number.parse::<u64>().ok());
+    match number {
+        Some(format) if format > FORMAT => {
+            Err(fault!(UnsupportedFormat, "the record has format {format}, this program reads format {FORMAT}")
+                .hint(format!("use a version of quipu that reads format {format}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<(Option<Link>, Entry)> {
     let mut r = Reader::new(body);
     let format = r.integer("format")?;
     if format != FORMAT {
-        return Err(fault!(UnsupportedFormat, "the record has format {format}, this program reads format {FORMAT}")
-            .hint(format!("use a version of quipu that reads format {format}")));
+        return Err(fault!(NotCanonical, "the record has format {format}, expected {FORMAT}"));
     }
-    let kind = r.string("kind")?;
-    let body_registry = r.string("registry")?;
-    let body_package = r.optional_string("package")?;
-    if body_registry != registry.as_str() || body_package != package_field(subject) {
+    let kind = r.borrowed("kind")?;
+    let body_registry = r.borrowed("registry")?;
+    let body_package = if r.next_is("package") { Some(r.borrowed("package")?) } else { None };
+    let package = package_field(subject).map(ToString::to_string);
+    if body_registry != registry.as_str() || body_package.as_deref() != package.as_deref() {
         return Err(fault!(
             NotCanonical,
             "the body speaks of {body_registry} {}, the committer of {subject}@{registry}",
@@ -376,6 +393,8 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
     let log: Option<LogId> = r.optional("log")?;
     let seq = r.integer("seq")?;
     let prev: Option<RecordDigest> = r.optional("prev")?;
+    let entry = Entry::read(subject, &kind, &mut r)?;
+    r.end()?;
     let link = match (log, prev, seq) {
         (None, None, 0) => None,
         (Some(log), Some(prev), 1..) => Some(Link { log, seq, prev }),
@@ -383,9 +402,44 @@ fn parse_body(subject: &Subject, registry: &RegistryName, body: &str) -> Result<
             return Err(fault!(BrokenChain, "seq is {seq}: a first record has 0 and neither log nor prev, every other has both"));
         }
     };
-    let entry = Entry::read(subject, &kind, &mut r)?;
-    r.end()?;
+    check_links(link, &entry)?;
     Ok((link, entry))
+}
+
+/// Checks what the links of one record say about one another, so that it holds for a checkpoint too that is read without those before
+/// it: digests of the same place are the same, and the place of a log's first record has the log's id.
+fn check_links(link: Option<Link>, entry: &Entry) -> Result<()> {
+    let named = match entry {
+        Entry::Checkpoint(checkpoint) => checkpoint.skip,
+        _ => None,
+    };
+    let Some(Link { log, seq, prev }) = link else {
+        return match named {
+            Some(found) => Err(fault!(BrokenChain, "the first checkpoint has the skip link {found}, expected none")),
+            None => Ok(()),
+        };
+    };
+    let same = |name: &str, found: RecordDigest, expected: RecordDigest| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(fault!(BrokenChain, "seq is {seq} and {name} is {found}, expected {expected}"))
+        }
+    };
+    if seq == 1 {
+        same("prev", prev, log.first_record())?;
+    }
+    if !matches!(entry, Entry::Checkpoint(_)) {
+        return Ok(());
+    }
+    let Some(found) = named else {
+        return Err(fault!(BrokenChain, "checkpoint {seq} has no skip link"));
+    };
+    match skip(seq) {
+        0 => same("skip", found, log.first_record()),
+        far if far == seq - 1 => same("skip", found, prev),
+        _ => Ok(()),
+    }
 }
 
 fn not_canonical(error: Error) -> Error {

@@ -5,6 +5,7 @@ use super::chains;
 use super::standing;
 use crate::git::layout;
 use crate::git::store::{Reader, Store};
+use crate::log::decision::DecisionLog;
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::log::registry::{CheckedCheckpoint, RegistryLog};
@@ -230,15 +231,17 @@ pub fn line_of(head: &Record) -> ChangeLine {
 fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
     let reader = audit.store.reader();
     let limits = limits(&operators.now().policy);
-    let mut pending: Vec<(Slot, GitId)> = Vec::with_capacity(PACKAGES_AT_ONCE);
-    let run = |batch: &mut Vec<(Slot, GitId)>| {
+    // A package's decisions stand right behind it in the map, and are judged with it.
+    let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
+    let run = |batch: &mut Vec<Logs>| {
         batch.par_iter().for_each_init(
             || (audit.store.reader(), KeyCache::default()),
-            |(reader, keys), (slot, head)| {
-                if let Err(error) = one(audit, operators, &limits, reader, keys, slot, *head, map, totals) {
-                    totals.fault(error.at(slot));
+            |(reader, keys), logs| {
+                let judge = Judge { audit, operators, limits: &limits, totals };
+                if let Err(error) = judge.logs(reader, keys, logs) {
+                    totals.fault(error.at(&logs.slot));
                 }
-                if matches!(slot, Slot::Package(_)) {
+                if matches!(logs.slot, Slot::Package(_)) {
                     let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
                     (audit.progress)(done, count);
                 }
@@ -249,18 +252,24 @@ fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, to
     let mut found = 0;
     // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
     map.for_each(&reader, &mut |slot, head| {
-        if matches!(slot, Slot::Package(_)) {
-            found += 1;
-            if found > count {
-                return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
+        match (&slot, pending.last_mut()) {
+            (Slot::Skip, _) => return Ok(()),
+            (Slot::Decisions(package), Some(last)) if matches!(&last.slot, Slot::Package(before) if before == package) => {
+                last.decisions = Some(head);
+                return Ok(());
             }
+            (Slot::Package(_), _) => {
+                found += 1;
+                if found > count {
+                    return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
+                }
+            }
+            _ => {}
         }
-        if !matches!(slot, Slot::Skip) {
-            pending.push((slot, head));
-        }
-        if pending.len() == PACKAGES_AT_ONCE {
+        if pending.len() >= PACKAGES_AT_ONCE {
             run(&mut pending);
         }
+        pending.push(Logs { slot, head, decisions: None });
         Ok(())
     })?;
     run(&mut pending);
@@ -270,41 +279,104 @@ fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, to
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)]
-fn one(
-    audit: &Audit<'_>,
-    operators: &OperatorLog,
-    limits: &Limits,
-    reader: &Reader,
-    keys: &mut KeyCache,
-    slot: &Slot,
+/// What one entry of the map leads to.
+struct Logs {
+    slot: Slot,
     head: GitId,
-    map: Map,
-    totals: &Totals,
-) -> Result<()> {
-    let registry = operators.registry();
-    match slot {
-        Slot::Package(package) => {
-            let log = chains::package(reader, head, keys)?;
-            totals.records.fetch_add(log.records.len() as u64, Ordering::Relaxed);
-            log.log.expect(&FullName { registry: registry.clone(), package: package.clone() }, operators.id())?;
-            check_reference(audit.store, reader, package, &log.records, totals)?;
-            if audit.contents {
-                contents_of(audit, operators, limits, reader, keys, package, &log.log, map, totals)?;
+    /// The decisions about the package.
+    decisions: Option<GitId>,
+}
+
+/// What every log is judged by.
+struct Judge<'a> {
+    audit: &'a Audit<'a>,
+    operators: &'a OperatorLog,
+    limits: &'a Limits,
+    totals: &'a Totals,
+}
+
+impl Judge<'_> {
+    fn logs(&self, reader: &Reader, keys: &mut KeyCache, logs: &Logs) -> Result<()> {
+        let counted = |records: usize| self.totals.records.fetch_add(records as u64, Ordering::Relaxed);
+        match &logs.slot {
+            Slot::Package(package) => {
+                let log = chains::package(reader, logs.head, keys)?;
+                counted(log.records.len());
+                let registry = self.operators.registry().clone();
+                log.log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
+                check_reference(self.audit.store, reader, package, &log.records, self.totals)?;
+                let decisions = match logs.decisions {
+                    None => None,
+                    Some(head) => {
+                        let decisions = chains::decisions(reader, head, self.operators, keys)?;
+                        counted(decisions.records.len());
+                        decisions.log.check_log(&log.log)?;
+                        Some(decisions.log)
+                    }
+                };
+                if self.audit.contents { self.contents(reader, package, &log.log, decisions.as_ref()) } else { Ok(()) }
             }
-            Ok(())
+            Slot::Attestation(..) => {
+                counted(chains::attestations(reader, logs.head, self.operators.id(), keys)?.records.len());
+                Ok(())
+            }
+            Slot::Decisions(package) => Err(fault!(BadMap, "decisions about {package} stand in the map, and no package")),
+            Slot::MirrorLog(_) | Slot::MirrorHeld(_) | Slot::Skip => Ok(()),
         }
-        Slot::Decisions(_) => {
-            let log = chains::decisions(reader, head, operators, keys)?;
-            totals.records.fetch_add(log.records.len() as u64, Ordering::Relaxed);
-            Ok(())
+    }
+
+    /// Reads the files of every release that is not taken down.
+    fn contents(&self, reader: &Reader, package: &PackageName, log: &PackageLog, decisions: Option<&DecisionLog>) -> Result<()> {
+        if log.releases().next().is_none() {
+            return Ok(());
         }
-        Slot::Attestation(..) => {
-            let log = chains::attestations(reader, head, operators.id(), keys)?;
-            totals.records.fetch_add(log.records.len() as u64, Ordering::Relaxed);
-            Ok(())
+        let name = layout::contents(package);
+        let tree = match self.audit.store.reference(&name)? {
+            Some(id) => {
+                let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
+                let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(&name))?;
+                Tree::read(reader, tree)?
+            }
+            None => Tree::default(),
+        };
+        let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
+        if let Some(extra) = tree.entries().iter().find(|entry| unknown(log, &entry.name)) {
+            // An acceptor moves contents first, and then the log; or it was killed in between, and its journal says so.
+            let is_coming = self.audit.store.has_journal()
+                || match self.audit.store.reference(&layout::package(package))? {
+                    Some(head) => !unknown(&chains::package(reader, head, &mut KeyCache::default())?.log, &extra.name),
+                    None => false,
+                };
+            if !is_coming {
+                self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+            }
         }
-        Slot::MirrorLog(_) | Slot::MirrorHeld(_) | Slot::Skip => Ok(()),
+        for released in log.releases() {
+            let release = &released.release;
+            let down = decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version)).is_some();
+            let verdict = match tree.get(&release.version.to_string()) {
+                None if down => continue,
+                None => Err(fault!(RefMissing, "the contents of {} are gone", release.version)),
+                Some(folder) => contents::read_tree(reader, folder.id, self.limits, |_, _| Ok(()))
+                    .and_then(|found| check_digest(release, &found).map(|()| found.size())),
+            };
+            match verdict {
+                Ok(size) => {
+                    self.totals.releases.fetch_add(1, Ordering::Relaxed);
+                    self.totals.bytes.fetch_add(size, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    let error = match error.code() {
+                        ErrorCode::NotFound => {
+                            fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message())
+                        }
+                        _ => error,
+                    };
+                    self.totals.fault(error.at(format!("{package}@{}", release.version)));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -334,68 +406,6 @@ fn check_reference(
             Err(fault!(Fork, "{name} names {named}, which does not stand on {head}, the head in the map"))
         }
     }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn contents_of(
-    audit: &Audit<'_>,
-    operators: &OperatorLog,
-    limits: &Limits,
-    reader: &Reader,
-    keys: &mut KeyCache,
-    package: &PackageName,
-    log: &PackageLog,
-    map: Map,
-    totals: &Totals,
-) -> Result<()> {
-    if log.releases().next().is_none() {
-        return Ok(());
-    }
-    let decisions = match map.get(reader, &Slot::Decisions(package.clone()))? {
-        Some(head) => Some(chains::decisions(reader, head, operators, keys)?),
-        None => None,
-    };
-    let tree = match audit.store.reference(&layout::contents(package))? {
-        Some(id) => {
-            let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
-            let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(layout::contents(package)))?;
-            Tree::read(reader, tree)?
-        }
-        None => Tree::default(),
-    };
-    if let Some(extra) =
-        tree.entries().iter().find(|entry| entry.name.parse().map_or(true, |version| log.release_of(&version).is_none()))
-    {
-        totals.fault(
-            fault!(BadContents, "{} holds {:?}, which was never released", layout::contents(package), extra.name).at(package),
-        );
-    }
-    for released in log.releases() {
-        let release = &released.release;
-        let down = decisions.as_ref().and_then(|decisions| decisions.log.takedown_of(&release.version)).is_some();
-        let verdict = match tree.get(&release.version.to_string()) {
-            None if down => continue,
-            None => Err(fault!(RefMissing, "the contents of {} are gone", release.version)),
-            Some(folder) => contents::read_tree(reader, folder.id, limits, |_, _| Ok(()))
-                .and_then(|found| check_digest(release, &found).map(|()| found.size())),
-        };
-        match verdict {
-            Ok(size) => {
-                totals.releases.fetch_add(1, Ordering::Relaxed);
-                totals.bytes.fetch_add(size, Ordering::Relaxed);
-            }
-            Err(error) => {
-                let error = match error.code() {
-                    ErrorCode::NotFound => {
-                        fault!(RefMissing, "the contents of {} are not whole: {}", release.version, error.message())
-                    }
-                    _ => error,
-                };
-                totals.fault(error.at(format!("{package}@{}", release.version)));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Looks for logs that have a reference and no place in the map.

@@ -173,14 +173,7 @@ impl<'a> Snapshot<'a> {
                     self.source.need(&[head])?;
                 }
                 let decisions = chains::decisions(&self.source.reader(), head, &self.operators.log, &mut self.keys)?;
-                if decisions.log.target() != log.log.chain().id() {
-                    return Err(fault!(
-                        WrongLog,
-                        "the decisions about {full} are about the log {}, its log is {}",
-                        decisions.log.target(),
-                        log.log.chain().id()
-                    ));
-                }
+                decisions.log.check_log(&log.log)?;
                 Some(decisions)
             }
         };
@@ -190,7 +183,9 @@ impl<'a> Snapshot<'a> {
                 .check_package(package, &view.log.log, view.log.head(), view.decision_log())
                 .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
             let records = view.decisions.as_ref().map_or(&[][..], |decisions| &decisions.records);
-            memory.check_decisions(package, view.decision_log(), records)?;
+            memory
+                .check_decisions(package, view.decision_log(), records)
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
         }
         Ok(view)
     }

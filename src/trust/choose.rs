@@ -28,7 +28,7 @@ pub fn check_anchor(log: &PackageLog, anchor: Option<&RecordDigest>) -> Result<(
 /// # Errors
 /// `not-found` where there is none, `taken-down` with the reason.
 pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: Option<&Version>) -> Result<&'a Released> {
-    let takedown = |version: &Version| decisions.and_then(|decisions| decisions.takedown_of(version));
+    let takedown = |version: &Version| decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), version));
     if let Some(version) = wanted {
         let Some(released) = log.release_of(version) else {
             let known: Vec<String> = log.releases().rev().take(5).map(|released| released.release.version.to_string()).collect();

@@ -7,6 +7,7 @@ use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::log::registry::{CheckedCheckpoint, check_hop};
 use crate::model::digest::{FileDigest, GitId, LogId, RecordDigest, RegistryId};
+use crate::model::entry::Entry;
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::{PackageName, RegistryName};
 use crate::model::record::{Record, SignedRecord};
@@ -79,7 +80,7 @@ impl Memory {
             registry: operators.registry().clone(),
             id: operators.id(),
             operators: SeenLog::of(operators.chain().id(), operators_head),
-            checkpoint: SeenLog::of(operators.chain().id(), checkpoint.record()),
+            checkpoint: SeenLog::of(log_of(checkpoint.record()), checkpoint.record()),
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
         }
@@ -160,7 +161,10 @@ impl Memory {
         }
         let ends = between.first().map(|record| record.digest()) == Some(new.digest())
             && between.last().map(|record| record.digest()) == Some(self.checkpoint.head);
-        let hops = between.windows(2).try_for_each(|pair| check_hop(&pair[0], &pair[1]));
+        let hops = between.windows(2).try_for_each(|pair| {
+            check_hop(&pair[0], &pair[1])?;
+            check_operators(operators, &pair[0], &pair[1])
+        });
         match hops {
             Ok(()) if ends => Ok(()),
             Err(error) => Err(contradiction(error)),
@@ -223,7 +227,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Checks that a decision log still holds what was seen of it.
+    /// Checks that a decision log, of which these are the records, still holds what was seen of it. Where it is gone, nothing was found.
     ///
     /// # Errors
     /// `rollback`, `fork`.
@@ -232,18 +236,20 @@ impl Memory {
         package: &PackageName,
         decisions: Option<&DecisionLog>,
         records: &[SignedRecord],
-    ) -> Result<()> {
+    ) -> Result<(), Box<Contradiction>> {
         let Some(seen) = self.decisions.get(package) else {
             return Ok(());
         };
-        match decisions {
-            None => Err(fault!(Rollback, "the decisions about {package} are gone, {} were seen before", seen.seq + 1)),
+        let error = match decisions {
+            None => fault!(Rollback, "the decisions about {package} are gone, {} were seen before", seen.seq + 1),
             Some(log) if log.chain().seq() < seen.seq => {
-                Err(fault!(Rollback, "the decisions about {package} end at seq {}, seq {} was seen", log.chain().seq(), seen.seq))
+                fault!(Rollback, "the decisions about {package} end at seq {}, seq {} was seen", log.chain().seq(), seen.seq)
             }
-            Some(_) if records.iter().any(|record| record.digest() == seen.head) => Ok(()),
-            Some(_) => Err(fault!(Fork, "the decisions about {package} do not hold {}, seen before", seen.head)),
-        }
+            Some(_) if records.iter().any(|record| record.digest() == seen.head) => return Ok(()),
+            Some(_) => fault!(Fork, "the decisions about {package} do not hold {}, seen before", seen.head),
+        };
+        let found = records.last().map(|record| record.bytes().to_vec()).unwrap_or_default();
+        Err(Box::new(Contradiction { error, seen: seen.record.clone().into_bytes(), found }))
     }
 
     /// Joins what two processes saw: of each log what is newer.
@@ -287,4 +293,27 @@ impl Memory {
     pub fn remember_decisions(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
         self.decisions.insert(package.clone(), SeenLog::of(log, head));
     }
+}
+
+/// Returns the id of the log that a record belongs to.
+fn log_of(record: &Record) -> LogId {
+    record.draft().link.map_or_else(|| record.digest().into(), |link| link.log)
+}
+
+/// Checks that a later checkpoint does not go back to operators before those that an earlier one names.
+fn check_operators(operators: &OperatorLog, later: &Record, earlier: &Record) -> Result<()> {
+    let named = |record: &Record| match record.entry() {
+        Entry::Checkpoint(checkpoint) => operators.at(&checkpoint.operators).map(|authority| authority.seq),
+        other => Err(fault!(WrongLog, "a record of kind {} stands in the registry log", other.kind())),
+    };
+    let (before, now) = (named(earlier)?, named(later)?);
+    if now < before {
+        return Err(fault!(
+            Rollback,
+            "checkpoint {} names the operators at seq {now}, checkpoint {} before it named seq {before}",
+            later.seq(),
+            earlier.seq()
+        ));
+    }
+    Ok(())
 }
