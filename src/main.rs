@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
-use quipu::model::error::{Error, Result};
+use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
 use crate::git::signer;
+use crate::git::transport::Url;
 use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::{Label, RegistryName};
@@ -12,7 +13,7 @@ use crate::model::time::Timestamp;
 use crate::replica::author::Author;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags that every command takes.
 #[derive(Args, Debug, Clone, Default)]
@@ -87,6 +88,24 @@ impl Context {
     pub fn new(flags: Flags, home: Home, folder: PathBuf) -> Result<Self> {
         let config = Config::load(&home)?;
         Ok(Context { config, flags, home, now: now()?, folder })
+    }
+
+    /// Returns a path as it was given on the command line, from the root on and without `.` in it.
+    pub fn path(&self, given: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(given).components().collect()
+    }
+
+    /// Says whether something may be fetched from another machine, or pushed there.
+    ///
+    /// # Errors
+    /// `network` where the user said that nothing may.
+    pub fn may_reach(&self, url: &Url) -> Result<()> {
+        match url.is_local() {
+            None if self.flags.offline => {
+                Err(fault!(Network, "{url} is not on this machine, and --offline rules out all else").hint("leave out --offline"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says whether a person can be asked something.

@@ -31,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// All that is missing at once: `bad-manifest`, `no-key`, `no-registry`, `not-trusted`; all that the registry refuses.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let folder = context.folder.join(&args.dir);
+    let folder = context.path(&args.dir);
     let project = Project::load(&folder).map_err(|error| match error.code() {
         ErrorCode::BadManifest if !folder.join(crate::disk::project::FILE).exists() => error.at("publish"),
         _ => error,

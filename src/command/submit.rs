@@ -84,6 +84,9 @@ pub fn submit(
 ) -> Result<Submitted> {
     let local = client.push.is_local().map(Path::to_path_buf);
     let dry = client.context.flags.dry_run;
+    if !dry {
+        client.context.may_reach(&client.push)?;
+    }
     if let Some(path) = &local
         && !dry
     {

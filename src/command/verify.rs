@@ -12,7 +12,6 @@ use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_ur
 use crate::replica::audit::{Audit, Findings, audit};
 use crate::trust::choose::check_anchor;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Verify a package, a repository on disk, or a whole registry
 #[derive(clap::Args, Debug)]
@@ -35,13 +34,17 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             .hint(format!("trust it first: quipu trust add DOMAIN {what}")));
     }
     if looks_like_path(what) {
-        let store = Store::open(&context.folder.join(what))?;
+        let store = Store::open(&context.path(what))?;
         return whole(context, args, &store, None);
     }
+    let is_there = !what.contains(':') && context.path(what).exists();
     if !what.contains(':') && what.parse::<RegistryName>().is_ok() {
-        return registry(context, args, what.parse()?);
+        return registry(context, args, what.parse()?).map_err(|error| match error.code() {
+            ErrorCode::NotTrusted if is_there => error.hint(format!("for the path: quipu verify ./{what}")),
+            _ => error,
+        });
     }
-    if !what.contains(':') && Path::new(what).exists() {
+    if is_there {
         return Err(fault!(Usage, "{what} is read as a name, and is none").hint(format!("for the path: quipu verify ./{what}")));
     }
     package(context, args, &what.parse()?)
@@ -49,6 +52,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer> {
     let client = Client::open(context, name)?;
+    context.may_reach(&client.url)?;
     // What was seen of it is held against it first.
     let snapshot = client.snapshot(None)?;
     client.remember(&snapshot, [])?;
