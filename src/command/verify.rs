@@ -10,7 +10,7 @@ use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
 use crate::replica::audit::{Audit, Findings, audit};
-use crate::trust::choose::check_anchor;
+use crate::trust::choose::{check_anchor, choose};
 use serde_json::{Value, json};
 
 /// Verify a package, a repository on disk, or a whole registry
@@ -133,10 +133,9 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
     let log = &view.log.log;
     check_anchor(log, reference.anchor.as_ref())?;
     let (mut releases, mut bytes) = (0, 0);
-    if let Some(version) = &reference.version
-        && log.release_of(version).is_none()
-    {
-        return Err(fault!(NotFound, "{}/{package} has no version {version}", client.name));
+    if let Some(version) = &reference.version {
+        // What was taken down is verified as well, as far as it is there.
+        choose(log, None, Some(version))?;
     }
     if !args.logs_only {
         for released in log.releases() {
