@@ -36,7 +36,7 @@ pub fn which(context: &Context, named: Option<&RegistryName>, project: Option<&R
     let found = named.or(context.flags.registry.as_ref()).or(project).or(context.config.registry.as_ref());
     found.cloned().ok_or_else(|| {
         fault!(NoRegistry, "no registry is named, and there is no default")
-            .hint("make one: quipu registry init PATH --name DOMAIN")
+            .hint("make a registry: quipu registry init PATH --name DOMAIN")
             .hint("or trust one: quipu trust add DOMAIN URL")
     })
 }

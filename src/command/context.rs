@@ -5,6 +5,7 @@ use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
 use crate::git::signer;
+use crate::git::transport::Url;
 use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::{Label, RegistryName};
@@ -91,9 +92,22 @@ impl Context {
         Ok(Context { config, flags, home, now: now()?, folder })
     }
 
-    /// Returns the path that an argument names.
-    pub fn path(&self, argument: &Path) -> PathBuf {
-        if argument == Path::new(".") { self.folder.clone() } else { self.folder.join(argument) }
+    /// Returns a path as it was given on the command line, from the root on and without `.` in it.
+    pub fn path(&self, given: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(given).components().collect()
+    }
+
+    /// Says whether something may be fetched from another machine, or pushed there.
+    ///
+    /// # Errors
+    /// `network` where the user said that nothing may.
+    pub fn may_reach(&self, url: &Url) -> Result<()> {
+        match url.is_local() {
+            None if self.flags.offline => {
+                Err(fault!(Network, "{url} is not on this machine, and --offline rules out all else").hint("leave out --offline"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says whether a person can be asked something.

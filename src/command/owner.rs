@@ -111,8 +111,8 @@ fn change(
     let author = signing.author(None)?;
     let package = &reference.package;
     let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
-        if ground.view.is_none() {
-            return Err(fault!(NotFound, "{} has no package {package}", client.name));
+        if let Some(absent) = ground.absent {
+            return Err(absent);
         }
         let entry = entry(ground.work.log().keys())?;
         ground.work.add(ground.author, entry)?;

@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
     let mut described = None;
     let submitted = submit(&client, &signing, &author, package, |ground, objects| {
-        let Ground { author, view, operators, mut work } = ground;
+        let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
             let newest = view.and_then(|view| view.log.log.releases().next_back()).map(|released| &released.release.version);
             let error = fault!(AlreadyReleased, "{}/{package} {version} was released at seq {}", client.name, released.seq);

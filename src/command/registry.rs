@@ -150,7 +150,7 @@ fn store(context: &Context, path: &Path) -> Result<Store> {
     if looks_like_url(&path.to_string_lossy()) {
         return Err(fault!(Usage, "{} is a URL, expected the path of the registry's own repository", path.display()));
     }
-    Store::open(&context.folder.join(path))
+    Store::open(&context.path(path))
 }
 
 /// The front page of a new registry.
@@ -177,7 +177,7 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     };
     let signing = context.signing(&key)?;
     let author = signing.author(operator)?;
-    let target = context.folder.join(path);
+    let target = context.path(path);
     let mut answer = Answer::new();
     if context.flags.dry_run {
         answer.line(format!("would make the registry {name} in {}", path.display()));

@@ -14,7 +14,7 @@ use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, RecordDigest};
 use crate::model::entry::OperatorPrivilege;
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::{self, Asked, Made, Report, Verdict};
@@ -67,6 +67,8 @@ pub struct Ground<'g> {
     pub author: &'g Author<'g>,
     /// The package as it is; `None` where the name is new.
     pub view: Option<&'g PackageView>,
+    /// What is to be said of a new name where the package should be there.
+    pub absent: Option<Error>,
     /// The operators and the policy.
     pub operators: &'g OperatorLog,
     /// The log to go on with.
@@ -86,15 +88,18 @@ pub fn submit(
 ) -> Result<Submitted> {
     let local = client.push.is_local().map(Path::to_path_buf);
     let dry = client.context.flags.dry_run;
+    if !dry {
+        client.context.may_reach(&client.push)?;
+    }
     if let Some(path) = &local
         && !dry
     {
         drain(client, signing, path, package)?;
     }
     let mut snapshot = client.snapshot(Some(package))?;
-    let view = match snapshot.package(package) {
-        Ok(view) => Some(view),
-        Err(error) if error.code() == ErrorCode::NotFound => None,
+    let (view, absent) = match snapshot.package(package) {
+        Ok(view) => (Some(view), None),
+        Err(error) if error.code() == ErrorCode::NotFound => (None, Some(error)),
         Err(error) => return Err(error),
     };
     let operators = &snapshot.operators().log;
@@ -112,7 +117,7 @@ pub fn submit(
     };
     let target = store.as_ref().unwrap_or_else(|| scratch.store());
     let mut objects = Staging::new(target);
-    let (work, releases) = build(Ground { author, view: view.as_ref(), operators, work }, &mut objects)?;
+    let (work, releases) = build(Ground { author, view: view.as_ref(), absent, operators, work }, &mut objects)?;
     if view.is_none() {
         operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
     }

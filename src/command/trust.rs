@@ -51,7 +51,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 }
 
 fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryId>) -> Result<Answer> {
-    let url = Url::parse(url, &context.folder)?;
+    let url = Url::parse(url, &context.folder).map_err(|error| match context.path(url).exists() && !url.is_empty() {
+        true => error.hint(format!("for the path: quipu trust add {domain} ./{url}")),
+        false => error,
+    })?;
+    context.may_reach(&url)?;
     let trust = TrustFile::load(&context.home)?;
     let known = trust.get(domain).cloned();
     let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;

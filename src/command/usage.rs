@@ -61,7 +61,9 @@ pub fn explain(error: &clap::Error) -> Error {
     let words: Vec<&str> = first.split_whitespace().collect();
     let mut found = Error::new(ErrorCode::Usage, words.join(" ").trim_start_matches("error: "));
     let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("quipu [OPTIONS] <COMMAND>");
-    let command: Vec<&str> = usage.split(' ').take_while(|word| !word.starts_with(['<', '['])).collect();
+    // clap repeats the flags that were given.
+    let usage = usage.replace(" --json", "");
+    let command: Vec<&str> = usage.split(' ').take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
     let command = command.join(" ");
     let wrong = text_of(error, ContextKind::InvalidSubcommand);
     let meant: Vec<&str> = MEANT

@@ -11,9 +11,8 @@ use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
 use crate::replica::audit::{Audit, Findings, audit};
-use crate::trust::choose::check_anchor;
+use crate::trust::choose::{check_anchor, choose};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Verify a package, a repository on disk, or a whole registry
 #[derive(clap::Args, Debug)]
@@ -36,25 +35,25 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             .hint(format!("trust it first: quipu trust add DOMAIN {what}")));
     }
     if looks_like_path(what) {
-        let store = Store::open(&context.folder.join(what))?;
+        let store = Store::open(&context.path(what))?;
         return whole(context, args, &store, None);
     }
-    if !what.contains(':') {
-        let name = what.parse::<RegistryName>().ok();
-        let trust = TrustFile::load(&context.home)?;
-        let trusted = name.as_ref().is_some_and(|name| trust.get(name).is_some());
-        return match name {
-            Some(name) if trusted || !Path::new(what).exists() => registry(context, args, name),
-            _ if Path::new(what).exists() => Err(fault!(Usage, "{what} is read as a name, and is none that is trusted")
-                .hint(format!("for the path: quipu verify ./{what}"))),
-            _ => Err(what.parse::<Reference>().err().unwrap_or_else(|| fault!(Usage, "{what} is no name"))),
-        };
+    let is_there = !what.contains(':') && context.path(what).exists();
+    if !what.contains(':') && what.parse::<RegistryName>().is_ok() {
+        return registry(context, args, what.parse()?).map_err(|error| match error.code() {
+            ErrorCode::NotTrusted if is_there => error.hint(format!("for the path: quipu verify ./{what}")),
+            _ => error,
+        });
+    }
+    if is_there {
+        return Err(fault!(Usage, "{what} is read as a name, and is none").hint(format!("for the path: quipu verify ./{what}")));
     }
     package(context, args, &what.parse()?)
 }
 
 fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer> {
     let client = Client::open(context, name)?;
+    context.may_reach(&client.url)?;
     // What was seen of it is held against it first.
     let snapshot = client.snapshot(None)?;
     client.remember(&snapshot, [])?;
@@ -154,10 +153,9 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
     let log = &view.log.log;
     check_anchor(log, reference.anchor.as_ref())?;
     let (mut releases, mut bytes) = (0, 0);
-    if let Some(version) = &reference.version
-        && log.release_of(version).is_none()
-    {
-        return Err(fault!(NotFound, "{}/{package} has no version {version}", client.name));
+    if let Some(version) = &reference.version {
+        // What was taken down is verified as well, as far as it is there.
+        choose(log, None, Some(version))?;
     }
     if !args.logs_only {
         for released in log.releases() {

@@ -545,7 +545,8 @@ fn sweep(folder: &Path, prefixes: &[&str]) -> Result<()> {
 /// Finds the git directory, and sees that it is one.
 fn find_root(path: &Path) -> Result<PathBuf> {
     if !path.try_exists().map_err(|why| io_error(path, &why))? {
-        return Err(fault!(NotFound, "{}: there is no repository", path.display()));
+        return Err(fault!(NotFound, "{}: there is no repository", path.display())
+            .hint("look at the path; a registry is made with: quipu registry init PATH --name DOMAIN"));
     }
     let inner = path.join(".git");
     if inner.is_file() || path.join("commondir").is_file() {

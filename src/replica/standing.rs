@@ -82,7 +82,7 @@ pub fn heads(store: &Store) -> Result<(GitId, GitId)> {
     match (log, operators) {
         (Some(log), Some(operators)) => Ok((log, operators)),
         (None, None) => Err(fault!(BadRepository, "{} is a git repository and no registry", store.path().display())
-            .hint(format!("make one: quipu registry init {} --name DOMAIN", store.path().display()))),
+            .hint("make one: quipu registry init PATH --name DOMAIN")),
         (None, Some(_)) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::registry_log())),
         (Some(_), None) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::operators())),
     }
