@@ -152,7 +152,8 @@ impl World {
 
     /// Returns the writes of a command's main thread: which call, and the how manieth of its kind.
     fn writes(&self, who: &str, args: &[&str]) -> Vec<(String, usize)> {
-        self.strace(who, &["-e", &format!("trace={WRITES}")], args).ok();
+        let said = self.strace(who, &["-e", &format!("trace={WRITES}")], args);
+        assert!(said.status == Some(0) || said.is("refused"), "{said:?}");
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let trace = self.trace();
         let writes: Vec<(String, usize)> = trace
@@ -304,7 +305,7 @@ impl Case<'_> {
             let said = self.try_one(*fault, &["-e", &format!("trace={WRITES}"), "-e", &fault.injection(call, *when)]);
             match said.status {
                 None => killed.fetch_add(1, Ordering::Relaxed),
-                Some(0) => 0,
+                Some(0 | 8) => 0,
                 Some(_) => failed.fetch_add(1, Ordering::Relaxed),
             };
         });
@@ -322,6 +323,7 @@ impl Case<'_> {
             (Fault::Kill, None) => assert_eq!(first.out, "", "{}", context()),
             // What cannot be cleared away, or noted for others, is no failure.
             (Fault::DiskFull | Fault::BrokenDisk, Some(0)) => {}
+            (Fault::DiskFull | Fault::BrokenDisk, Some(8)) if first.is("refused") => {}
             (Fault::DiskFull | Fault::BrokenDisk, Some(7)) => {
                 assert!(first.is("io"), "{}", context());
                 let full = first.err.contains("No space left on device") || first.err.contains("disk is full");

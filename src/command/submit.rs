@@ -151,7 +151,15 @@ pub fn submit(
 /// Brings a proposal to where it waits for an operator.
 fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edit: RefEdit) -> Result<()> {
     if let Some(store) = local {
-        return store.update(&[edit]);
+        return match store.update(std::slice::from_ref(&edit)) {
+            Err(error) if error.code() == ErrorCode::Conflict => {
+                // The name says what the reference names: a run of the same second that was killed left it, or its lock.
+                let lock = store.lock(LOCK_WAIT, "quipu: proposing")?;
+                store.break_ref_locks(&lock, std::slice::from_ref(&edit.name))?;
+                if store.reference(&edit.name)? == edit.new { Ok(()) } else { store.update(&[edit]) }
+            }
+            updated => updated,
+        };
     }
     let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
     let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
