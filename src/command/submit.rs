@@ -140,10 +140,11 @@ pub fn submit(
         }
     };
     let done = done(state);
-    let (mut after, is_published) = (client.snapshot(Some(package))?, matches!(done.state, State::Published(..)));
-    if is_published {
-        let view = after.package(package)?;
-        client.remember(&after, [(package, &view)])?;
+    let mut after = client.snapshot(Some(package))?;
+    if let State::Published(seq, _) = &done.state {
+        let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));
+        remembered
+            .map_err(|error| error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here")))?;
     }
     Ok(done)
 }
