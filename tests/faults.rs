@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -152,7 +153,8 @@ impl World {
 
     /// Returns the writes of a command's main thread: which call, and the how manieth of its kind.
     fn writes(&self, who: &str, args: &[&str]) -> Vec<(String, usize)> {
-        self.strace(who, &["-e", &format!("trace={WRITES}")], args).ok();
+        let said = self.strace(who, &["-e", &format!("trace={WRITES}")], args);
+        assert!(said.status == Some(0) || said.is("refused"), "{said:?}");
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let trace = self.trace();
         let writes: Vec<(String, usize)> = trace
@@ -304,7 +306,7 @@ impl Case<'_> {
             let said = self.try_one(*fault, &["-e", &format!("trace={WRITES}"), "-e", &fault.injection(call, *when)]);
             match said.status {
                 None => killed.fetch_add(1, Ordering::Relaxed),
-                Some(0) => 0,
+                Some(0 | 8) => 0,
                 Some(_) => failed.fetch_add(1, Ordering::Relaxed),
             };
         });
@@ -322,6 +324,7 @@ impl Case<'_> {
             (Fault::Kill, None) => assert_eq!(first.out, "", "{}", context()),
             // What cannot be cleared away, or noted for others, is no failure.
             (Fault::DiskFull | Fault::BrokenDisk, Some(0)) => {}
+            (Fault::DiskFull | Fault::BrokenDisk, Some(8)) if first.is("refused") => {}
             (Fault::DiskFull | Fault::BrokenDisk, Some(7)) => {
                 assert!(first.is("io"), "{}", context());
                 let full = first.err.contains("No space left on device") || first.err.contains("disk is full");
@@ -591,4 +594,296 @@ fn what_a_client_keeps_survives_every_kill_and_failure() {
         },
     }
     .try_all();
+}
+
+/// One finished system call of a trace of several threads.
+#[derive(Debug)]
+struct Call {
+    name: String,
+    text: String,
+}
+
+/// Reads a trace of several threads into calls, in the order in which they ended.
+fn calls(trace: &str) -> Vec<Call> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut done = Vec::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        let text = if let Some(begin) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, begin);
+            continue;
+        } else if rest.starts_with("<... ") {
+            let begin = begun.remove(thread).unwrap();
+            format!("{begin}{}", rest.split_once("resumed>").unwrap().1)
+        } else {
+            rest.to_owned()
+        };
+        if let Some((name, _)) = text.split_once('(')
+            && text.contains("= 0")
+        {
+            done.push(Call { name: name.to_owned(), text });
+        } else if text.starts_with("write(1") {
+            done.push(Call { name: "answer".into(), text });
+        }
+    }
+    done
+}
+
+#[test]
+fn everything_is_on_disk_before_what_stands_on_it() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::with_hello();
+    world
+        .strace("alice", &["-f", "-y", "-s", "8", "-e", "trace=fsync,rename,renameat,mkdir,unlink,write"], &["publish", "hello"])
+        .ok();
+    let trace = world.trace().replace(&format!("{}/", world.root.display()), "");
+    let calls = calls(&trace);
+    // Where the first call is that ends one of these ways.
+    let find = |from: usize, name: &str, text: &dyn Fn(&str) -> bool| -> Option<usize> {
+        calls.iter().enumerate().skip(from).find(|(_, call)| call.name.starts_with(name) && text(&call.text)).map(|(at, _)| at)
+    };
+    let synced = |from: usize, path: &str| {
+        let needle = format!("<{path}>");
+        find(from, "fsync", &|text| text.contains(&needle))
+            .unwrap_or_else(|| panic!("{path} is not synced after {from}:\n{trace}"))
+    };
+    let renamed = |to: &str| {
+        let needle = format!("\"{to}\")");
+        find(0, "rename", &|text| text.contains(&needle)).unwrap_or_else(|| panic!("nothing becomes {to}:\n{trace}"))
+    };
+    let contents = renamed("reg.git/refs/contents/demo/hello");
+    let package = renamed("reg.git/refs/packages/demo/hello");
+    let log = renamed("reg.git/refs/registry/log");
+    let first = find(0, "rename", &|text| text.contains("reg.git/refs/")).unwrap();
+    assert!(first == contents && contents < package && package < log, "{first} {contents} {package} {log}\n{trace}");
+
+    // Objects: each is synced before it gets its name, and its folder after that, all before the first reference moves.
+    let mut objects = 0;
+    for (at, call) in
+        calls.iter().enumerate().filter(|(_, call)| call.name.starts_with("rename") && call.text.contains("tmp_obj_"))
+    {
+        let paths: Vec<&str> = call.text.split('"').skip(1).step_by(2).collect();
+        assert!(synced(0, paths[0]) < at, "{call:?}\n{trace}");
+        let folder = paths[1].rsplit_once('/').unwrap().0;
+        assert!(synced(at, folder) < first, "{call:?}\n{trace}");
+        objects += 1;
+    }
+    assert!(objects > 5, "{trace}");
+    for (at, call) in calls.iter().enumerate().filter(|(_, call)| call.name == "mkdir" && call.text.contains("reg.git/objects/"))
+    {
+        assert!(synced(at, "reg.git/objects") < first, "{call:?}\n{trace}");
+    }
+
+    // The journal is there, and on disk, before the first reference moves, and goes after the last.
+    let journal = renamed("reg.git/quipu-journal");
+    assert!(synced(journal, "reg.git/quipu-journal") < first && synced(journal, "reg.git") < first, "{trace}");
+    let ended = find(0, "unlink", &|text| text.contains("reg.git/quipu-journal")).unwrap();
+
+    // References: the bytes before the name, contents and log of the package before the registry log, and that before all else.
+    for (name, at) in [("contents/demo/hello", contents), ("packages/demo/hello", package), ("registry/log", log)] {
+        assert!(synced(0, &format!("reg.git/refs/{name}.lock")) < at, "{name}\n{trace}");
+    }
+    assert!(
+        synced(contents, "reg.git/refs/contents/demo") < log && synced(package, "reg.git/refs/packages/demo") < log,
+        "{trace}"
+    );
+    let committed = synced(log, "reg.git/refs/registry");
+    assert!(committed < ended, "{trace}");
+
+    // And then what is remembered, and then the answer.
+    let state = find(0, "rename", &|text| text.contains("alice/state/.quipu-")).unwrap();
+    let answer = find(0, "answer", &|text| text.contains("publishe")).unwrap();
+    assert!(committed < state && synced(state, "alice/state") < answer, "{trace}");
+}
+
+#[test]
+fn every_sync_that_fails_is_noticed() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::with_hello();
+    let again = |said: &Said| published_or_before(said);
+    let published = "alice/state";
+    for path in [
+        "",
+        "reg.git",
+        "reg.git/quipu-journal",
+        "reg.git/refs/contents/demo/hello.lock",
+        "reg.git/refs/packages/demo/hello.lock",
+        "reg.git/refs/registry/log.lock",
+        "reg.git/refs/contents/demo",
+        "reg.git/refs/packages/demo",
+        "reg.git/refs/registry",
+        published,
+    ] {
+        let copy = world.copy();
+        let full = copy.at(path);
+        let only = if path.is_empty() { vec![] } else { vec!["-P", full.to_str().unwrap()] };
+        let options = ["-f", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1"];
+        let first = copy.strace("alice", &[&options[..], &only].concat(), &["publish", "hello"]);
+        assert!(first.status == Some(7) && first.is("io"), "{path}: {first:?}\n{}", copy.trace());
+        copy.alice(&["verify", "./reg.git"]).ok();
+        copy.assert_released("alice", "demo:hello@0.1.0");
+        let second = copy.alice(&["publish", "hello"]);
+        assert!(again(&second), "{path}: {second:?}");
+        copy.assert_whole();
+        copy.assert_released("alice", "demo:hello@0.2.0");
+    }
+}
+
+#[test]
+fn a_lock_that_nothing_explains_is_named() {
+    let world = World::with_hello();
+    for lock in ["refs/registry/log.lock", "refs/packages/demo/hello.lock", "refs/contents/demo/hello.lock"] {
+        let path = world.at("reg.git").join(lock);
+        File::create(&path).unwrap();
+        let said = world.alice(&["publish", "hello"]);
+        assert!(said.status == Some(8) && said.is("conflict"), "{said:?}");
+        assert!(said.err.contains(path.to_str().unwrap()) && said.err.contains("remove it"), "{said:?}");
+        // Nothing moved, and nothing else is left.
+        assert_eq!(world.strays(), [format!("reg.git/{lock}")]);
+        world.alice(&["registry", "fsck", "reg.git"]).ok();
+        fs::remove_file(path).unwrap();
+    }
+    world.alice(&["publish", "hello"]).ok();
+    world.assert_whole();
+}
+
+#[test]
+fn locks_that_a_journal_explains_are_broken() {
+    let world = World::with_hello();
+    let names = ["refs/contents/demo/hello", "refs/packages/demo/hello", "refs/registry/log"];
+    let journal = world.at("reg.git/quipu-journal");
+    for old in [true, false] {
+        fs::write(&journal, format!("{}\nend\n", names.join("\n"))).unwrap();
+        for name in names.iter().chain(&["packed-refs"]) {
+            File::create(world.at("reg.git").join(format!("{name}.lock"))).unwrap();
+        }
+        let fsck = world.alice(&["registry", "fsck", "reg.git"]);
+        assert!(fsck.status == Some(7) && fsck.out.contains("an acceptor was killed"), "{fsck:?}");
+        if old {
+            world.age();
+        }
+        world.alice(&["publish", "hello"]).ok();
+        assert_eq!(world.strays(), Vec::<String>::new());
+        world.assert_whole();
+        world.package("hello", "0.3.0");
+    }
+    // One that is cut off never came to disk: nothing had moved.
+    world.package("hello", "0.4.0");
+    fs::write(&journal, "refs/contents/demo/hello\nrefs/pack").unwrap();
+    world.alice(&["publish", "hello"]).ok();
+    world.assert_whole();
+    // One that no acceptor writes is not obeyed.
+    world.package("hello", "0.5.0");
+    fs::write(&journal, "../../etc/passwd\nend\n").unwrap();
+    let said = world.alice(&["publish", "hello"]);
+    assert!(said.is("bad-repository") && said.err.contains("quipu-journal"), "{said:?}");
+}
+
+#[test]
+fn of_two_acceptors_one_comes_after_the_other() {
+    let world = with_proposals();
+    let said: Mutex<Vec<Said>> = Mutex::new(Vec::new());
+    in_parallel(&[(); 4], |()| {
+        let one = world.alice(&["registry", "accept", "reg.git"]);
+        said.lock().unwrap().push(one);
+    });
+    let said = said.into_inner().unwrap();
+    let count = |what: &str| said.iter().flat_map(|said| said.out.lines()).filter(|line| line.starts_with(what)).count();
+    assert_eq!((count("accepted "), count("refused "), count("already in")), (3, 1, 0), "{said:?}");
+    assert!(said.iter().all(|said| said.status == Some(0) || said.is("refused")), "{said:?}");
+    world.assert_whole();
+    assert_eq!(world.strays(), Vec::<String>::new());
+}
+
+#[test]
+fn of_many_publishers_at_once_none_loses_and_none_doubles_anything() {
+    let world = World::with_hello();
+    // Eight packages, one name for three new logs, and one log for three next versions, of which two are the same.
+    let mut folders: Vec<(String, String)> = (0..8).map(|n| (format!("p{n}"), format!("demo:p{n}@1.0.0"))).collect();
+    for (n, version) in ["1.0.0", "1.1.0", "1.2.0"].iter().enumerate() {
+        folders.push((format!("same{n}"), format!("demo:same@{version}")));
+    }
+    for (n, version) in ["0.2.0", "0.2.0", "0.3.0"].iter().enumerate() {
+        folders.push((format!("hello{n}"), format!("demo:hello@{version}")));
+    }
+    for (folder, release) in &folders {
+        let (name, version) = release.trim_start_matches("demo:").split_once('@').unwrap();
+        world.package(name, version);
+        if folder != name {
+            fs::rename(world.at(name), world.at(folder)).unwrap();
+        }
+    }
+    let said: Mutex<Vec<(String, Said)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (folder, release) in &folders {
+            let (world, said) = (&world, &said);
+            scope.spawn(move || {
+                let one = world.alice(&["publish", folder]);
+                said.lock().unwrap().push((release.clone(), one));
+            });
+        }
+    });
+    let said = said.into_inner().unwrap();
+    let mut published: Vec<&str> = Vec::new();
+    for (release, said) in &said {
+        match said.status {
+            Some(0) if said.out.starts_with("published") => published.push(release),
+            Some(8) if ["conflict", "already-released", "name-taken"].iter().any(|code| said.is(code)) => {}
+            _ => panic!("{release}: {said:?}"),
+        }
+    }
+    for n in 0..8 {
+        assert!(published.contains(&format!("demo:p{n}@1.0.0").as_str()), "{said:?}");
+    }
+    for name in ["demo:same@", "demo:hello@"] {
+        assert!(published.iter().any(|release| release.starts_with(name)), "{said:?}");
+    }
+    world.assert_whole();
+    // What was remembered by each is remembered by all.
+    let state = world.paths().into_iter().find(|path| path.starts_with("alice/state/") && path.ends_with(".toml")).unwrap();
+    let state = fs::read_to_string(world.at(&state)).unwrap();
+    for release in &published {
+        world.assert_released("alice", release);
+        let package = release.split_once('@').unwrap().0;
+        assert!(state.contains(&format!("[packages.\"{package}\"]")), "{package}\n{state}");
+    }
+    let fsck = world.alice(&["registry", "fsck", "reg.git", "--json"]).ok();
+    let fsck: serde_json::Value = serde_json::from_str(&fsck.out).unwrap();
+    assert_eq!(fsck["releases"].as_u64().unwrap() as usize, published.len() + 1, "{fsck}");
+    assert_eq!(fsck["packages"], 10);
+    published.sort_unstable();
+    published.dedup();
+    assert_eq!(fsck["releases"].as_u64().unwrap() as usize, published.len() + 1, "a version was published twice");
+    assert_eq!(world.strays(), Vec::<String>::new());
+}
+
+#[test]
+fn a_disk_that_is_full_is_named_and_changes_nothing() {
+    let world = World::with_hello();
+    // A file system of its own, which goes with the shell that mounted it.
+    let script = r#"
+        mkdir -p small && mount -t tmpfs -o size=2m tmpfs small || exit 99
+        cp -r reg.git small/reg.git && sed -i "s|$PWD/reg.git|$PWD/small/reg.git|" alice/config.toml
+        dd if=/dev/zero of=small/filler bs=4096 >/dev/null 2>&1
+        "$QUIPU" publish hello; echo "full: $?"
+        rm small/filler
+        "$QUIPU" verify ./small/reg.git >/dev/null || echo broken
+        "$QUIPU" publish hello; echo "again: $?"
+        "$QUIPU" registry fsck small/reg.git
+    "#;
+    let mut shell = world.prepare("alice", "unshare");
+    let said = said(shell.args(["--map-root-user", "--mount", "sh", "-c", script]).env("QUIPU", QUIPU));
+    if !said.out.contains("full: ") {
+        println!("SKIPPED: no small file system can be mounted here: {}", said.err);
+        eprintln!("SKIPPED: no small file system can be mounted here: {}", said.err);
+        return;
+    }
+    assert!(said.out.contains("full: 7\npublished acme.example/demo:hello@0.2.0"), "{said:?}");
+    assert!(said.is("io") && said.err.contains("No space left on device") && said.err.contains("disk is full"), "{said:?}");
+    assert!(said.out.contains("again: 0\nclean"), "{said:?}");
 }

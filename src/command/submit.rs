@@ -147,10 +147,11 @@ pub fn submit(
         }
     };
     let done = done(state);
-    let (mut after, is_published) = (client.snapshot(Some(package))?, matches!(done.state, State::Published(..)));
-    if is_published {
-        let view = after.package(package)?;
-        client.remember(&after, [(package, &view)])?;
+    let mut after = client.snapshot(Some(package))?;
+    if let State::Published(seq, _) = &done.state {
+        let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));
+        remembered
+            .map_err(|error| error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here")))?;
     }
     Ok(done)
 }
@@ -158,7 +159,15 @@ pub fn submit(
 /// Brings a proposal to where it waits for an operator.
 fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edit: RefEdit) -> Result<()> {
     if let Some(store) = local {
-        return store.update(&[edit]);
+        return match store.update(std::slice::from_ref(&edit)) {
+            Err(error) if error.code() == ErrorCode::Conflict => {
+                // The name says what the reference names: a run of the same second that was killed left it, or its lock.
+                let lock = store.lock(LOCK_WAIT, "quipu: proposing")?;
+                store.break_ref_locks(&lock, std::slice::from_ref(&edit.name))?;
+                if store.reference(&edit.name)? == edit.new { Ok(()) } else { store.update(&[edit]) }
+            }
+            updated => updated,
+        };
     }
     let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
     let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {

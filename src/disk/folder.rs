@@ -7,15 +7,19 @@ use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::object::WriteObjects;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
 /// Names that are no part of a release wherever they stand: what version control keeps for itself, and what `quipu install` wrote.
 pub const LEFT_OUT: &[&str] = &[".git", ".hg", ".svn", ".jj", ".bzr", "quipu_packages"];
+
+/// How old a scratch folder is that nobody will finish.
+const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which files of a folder belong to a release, as quipu.toml has it.
 ///
@@ -300,6 +304,8 @@ impl FolderWriter {
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".quipu-");
+        // What cannot be removed does no harm; the next one tries again.
+        let _ = sweep(above, &prefix);
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
         #[cfg(unix)]
@@ -378,6 +384,20 @@ impl FolderWriter {
         let _ = self.scratch.keep();
         sync_folder(folder_of(&self.target))
     }
+}
+
+/// Removes the scratch folders of processes that were killed more than a day ago.
+fn sweep(folder: &Path, prefix: &OsStr) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let found = entry.metadata()?;
+            if found.is_dir() && found.modified()?.elapsed().is_ok_and(|age| age >= SCRATCH_AGE) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that nothing is at a path, or an empty folder.

@@ -401,6 +401,23 @@ impl References {
         names.iter().try_for_each(|name| break_lock(&lock_path(&self.path(name))))
     }
 
+    /// Removes the locks below a folder that nobody has written to for an hour.
+    pub(crate) fn sweep_locks(folder: &Path, depth: usize) -> Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) if depth <= DEPTH_MAX => entries,
+            _ => return Ok(()),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|why| io_error(folder, &why))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                Self::sweep_locks(&entry.path(), depth + 1)?;
+            } else if entry.path().extension().is_some_and(|end| end == "lock") {
+                super::store::remove_if_old(&entry)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the lock of `packed-refs` that a dead process left.
     pub(crate) fn break_packed_lock(&self) -> Result<()> {
         break_lock(&lock_path(&self.packed_path()))

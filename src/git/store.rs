@@ -323,7 +323,8 @@ impl Store {
         sync_folders(&folders)
     }
 
-    /// Removes what killed processes left: files that never became objects, once they are an hour old, and quarantines.
+    /// Removes what killed processes left: files that never became objects and locks of proposals, once they are an hour old, and
+    /// quarantines.
     ///
     /// # Errors
     /// `io` where a folder cannot be read, or something cannot be removed.
@@ -331,6 +332,8 @@ impl Store {
         for folder in [self.objects_path(), self.objects_path().join("pack")] {
             sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_"])?;
         }
+        // Only proposers, who have no journal, leave locks there.
+        References::sweep_locks(&self.root.join("refs/incoming"), 0)?;
         Quarantine::sweep(self).map(drop)
     }
 
@@ -528,15 +531,20 @@ fn sweep(folder: &Path, prefixes: &[&str]) -> Result<()> {
         let entry = entry.map_err(|why| io_error(folder, &why))?;
         let name = entry.file_name();
         let is_temporary = name.to_str().is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
-        let is_old = || {
-            let written = entry.metadata().and_then(|found| found.modified());
-            written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
-        };
-        if is_temporary && is_old() {
-            match fs::remove_file(entry.path()) {
-                Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&entry.path(), &why)),
-                _ => {}
-            }
+        if is_temporary {
+            remove_if_old(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file that nobody has written to for an hour.
+pub(crate) fn remove_if_old(entry: &fs::DirEntry) -> Result<()> {
+    let written = entry.metadata().and_then(|found| found.modified());
+    if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE)) {
+        match fs::remove_file(entry.path()) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&entry.path(), &why)),
+            _ => {}
         }
     }
     Ok(())
