@@ -103,12 +103,17 @@ pub fn submit(
             Work::begin(author, snapshot.format(), &name, client.id)?
         }
     };
-    let scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
-    let store = match &local {
-        Some(path) if !dry => Some(Store::open(path)?),
-        _ => None,
+    let (scratch, store);
+    let (target, push_from) = match &local {
+        Some(path) if !dry => {
+            store = Store::open(path)?;
+            (&store, None)
+        }
+        _ => {
+            scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
+            (scratch.store(), Some(&scratch))
+        }
     };
-    let target = store.as_ref().unwrap_or_else(|| scratch.store());
     let mut objects = Staging::new(target);
     let (work, releases) = build(Ground { author, view: view.as_ref(), operators, work }, &mut objects)?;
     if view.is_none() {
@@ -135,13 +140,13 @@ pub fn submit(
             let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
             objects.finish()?;
             let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
-            propose(client, &scratch, local.is_some().then_some(target), edit)?;
+            propose(client, target, push_from, edit)?;
             State::Proposed(proposal)
         }
     };
     let done = done(state);
-    let (mut after, is_published) = (client.snapshot(Some(package))?, matches!(done.state, State::Published(..)));
-    if is_published {
+    if let State::Published(..) = done.state {
+        let mut after = client.snapshot(Some(package))?;
         let view = after.package(package)?;
         client.remember(&after, [(package, &view)])?;
     }
@@ -149,10 +154,10 @@ pub fn submit(
 }
 
 /// Brings a proposal to where it waits for an operator.
-fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edit: RefEdit) -> Result<()> {
-    if let Some(store) = local {
+fn propose(client: &Client<'_>, store: &Store, push_from: Option<&Quarantine>, edit: RefEdit) -> Result<()> {
+    let Some(scratch) = push_from else {
         return store.update(&[edit]);
-    }
+    };
     let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
     let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options)?;
     match report.refs.get(&edit.name) {
