@@ -110,12 +110,17 @@ pub fn submit(
             Work::begin(author, snapshot.format(), &name, client.id)?
         }
     };
-    let scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
-    let store = match &local {
-        Some(path) if !dry => Some(Store::open(path)?),
-        _ => None,
+    let (scratch, store);
+    let (target, push_from) = match &local {
+        Some(path) if !dry => {
+            store = Store::open(path)?;
+            (&store, None)
+        }
+        _ => {
+            scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
+            (scratch.store(), Some(&scratch))
+        }
     };
-    let target = store.as_ref().unwrap_or_else(|| scratch.store());
     let mut objects = Staging::new(target);
     let (work, releases) = build(Ground { author, view: view.as_ref(), absent, operators, work }, &mut objects)?;
     if view.is_none() {
@@ -142,13 +147,13 @@ pub fn submit(
             let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
             objects.finish()?;
             let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
-            propose(client, &scratch, local.is_some().then_some(target), edit)?;
+            propose(client, target, push_from, edit)?;
             State::Proposed(proposal)
         }
     };
     let done = done(state);
-    let mut after = client.snapshot(Some(package))?;
     if let State::Published(seq, _) = &done.state {
+        let mut after = client.snapshot(Some(package))?;
         let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));
         remembered
             .map_err(|error| error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here")))?;
@@ -157,8 +162,8 @@ pub fn submit(
 }
 
 /// Brings a proposal to where it waits for an operator.
-fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edit: RefEdit) -> Result<()> {
-    if let Some(store) = local {
+fn propose(client: &Client<'_>, store: &Store, push_from: Option<&Quarantine>, edit: RefEdit) -> Result<()> {
+    let Some(scratch) = push_from else {
         return match store.update(std::slice::from_ref(&edit)) {
             Err(error) if error.code() == ErrorCode::Conflict => {
                 // The name says what the reference names: a run of the same second that was killed left it, or its lock.
@@ -168,7 +173,7 @@ fn propose(client: &Client<'_>, scratch: &Quarantine, local: Option<&Store>, edi
             }
             updated => updated,
         };
-    }
+    };
     let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
     let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
         error.hint(format!(
