@@ -105,6 +105,7 @@ pub mod command {
     pub mod submit;
     pub mod tour;
     pub mod trust;
+    pub mod usage;
     pub mod verify;
     pub mod yank;
 }

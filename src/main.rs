@@ -2,9 +2,9 @@
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use quipu::command::answer::{Answer, error_to_json, for_terminal};
+use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, verify, yank};
+use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     match answer {
         Ok(answer) => {
             if flags.json {
-                print(&format!("{}\n", answer.to_json(name)));
+                print(&json_line(&answer.to_json(name)));
             } else if !flags.quiet {
                 print(&for_terminal(&answer.text));
             }
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             if flags.json {
-                print(&format!("{}\n", error_to_json(name, &error)));
+                print(&json_line(&error_to_json(name, &error)));
             } else {
                 complain(&error);
             }
@@ -148,13 +148,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    let fault = usage::explain(error);
     if std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let name = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-        print(&format!("{}\n", error_to_json(&name, &Error::new(ErrorCode::Usage, message))));
-    } else {
+        print(&json_line(&error_to_json(&name, &fault)));
+    } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
+    } else {
+        complain(&fault);
     }
-    ExitCode::from(ErrorCode::Usage.exit_when_read())
+    ExitCode::from(fault.exit())
 }

@@ -63,6 +63,26 @@ pub fn error_object(error: &Error) -> Value {
     })
 }
 
+/// Writes an object for programs in one line. What would move a cursor, reorder or hide text is escaped, as JSON allows: the object says
+/// the same, and a terminal that shows it stays as it is.
+pub fn json_line(object: &Value) -> String {
+    let text = object.to_string();
+    let mut out = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        // All that is not ASCII stands within strings.
+        if !c.is_ascii() && needs_escape(c) || c == '\u{7f}' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('\n');
+    out
+}
+
 /// Makes text safe for a terminal: what would move the cursor, reorder or hide text is shown as an escape. Line feeds stay.
 pub fn for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -122,6 +142,14 @@ mod tests {
     fn nothing_from_outside_moves_the_cursor() {
         assert_eq!(for_terminal("a\u{1b}[2Jb\rc\u{202e}d\ne\u{9b}"), "a\\u{1b}[2Jb\\u{d}c\\u{202e}d\ne\\u{9b}");
         assert_eq!(for_terminal("\"C:\\x\""), "\"C:\\x\"");
+    }
+
+    #[test]
+    fn an_object_for_programs_is_quiet_and_says_the_same() {
+        let object = json!({ "text": "a\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{e0041}é\"\\" });
+        let line = json_line(&object);
+        assert_eq!(line, "{\"text\":\"a\\u001b[2J\\u007f\\u009b\\u202e\\udb40\\udc41é\\\"\\\\\"}\n");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), object);
     }
 
     #[test]

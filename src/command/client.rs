@@ -36,7 +36,7 @@ pub fn which(context: &Context, named: Option<&RegistryName>, project: Option<&R
     let found = named.or(context.flags.registry.as_ref()).or(project).or(context.config.registry.as_ref());
     found.cloned().ok_or_else(|| {
         fault!(NoRegistry, "no registry is named, and there is no default")
-            .hint("make one: quipu registry init PATH --name DOMAIN")
+            .hint("make a registry: quipu registry init PATH --name DOMAIN")
             .hint("or trust one: quipu trust add DOMAIN URL")
     })
 }
@@ -64,9 +64,7 @@ impl<'c> Client<'c> {
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
         let memory = recall(context, id)?;
         if memory.is_none() && trusted.seen {
-            return Err(fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
-                .hint("without it a registry that went back could not be told from one that did not")
-                .hint(format!("to begin anew on purpose: quipu trust add {name} {} --id {id}", place.url)));
+            return Err(lost(context, &name, id, &place.url));
         }
         let cache = context.home.cache_of(id);
         Ok(Client { context, name, id, url, push, memory, cache, evidence: keep_evidence(context, id) })
@@ -106,14 +104,30 @@ impl<'c> Client<'c> {
         if self.memory.as_ref() != Some(&memory) {
             save(self.context, self.id, memory)?;
         }
-        let mut trust = TrustFile::load(&self.context.home)?;
-        if let Some(trusted) = trust.get(&self.name).filter(|trusted| !trusted.seen) {
-            let trusted = crate::disk::config::Trusted { seen: true, ..trusted.clone() };
-            trust.put(trusted);
-            trust.save(&self.context.home)?;
+        let is_new = |trust: &TrustFile| trust.get(&self.name).is_some_and(|trusted| !trusted.seen);
+        if is_new(&TrustFile::load(&self.context.home)?) {
+            TrustFile::change(&self.context.home, |trust| {
+                for trusted in trust.registries.iter_mut().filter(|trusted| trusted.name == self.name) {
+                    trusted.seen = true;
+                }
+            })?;
         }
         Ok(())
     }
+}
+
+fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {
+    fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
+        .hint("without it a registry that went back could not be told from one that did not")
+        .hint(format!("to begin anew on purpose: quipu trust add {name} {url} --id {id}"))
+}
+
+/// Checks that what was seen of a registry is still there.
+///
+/// # Errors
+/// `state-lost`.
+pub fn require_memory(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Result<()> {
+    recall(context, id)?.map(drop).ok_or_else(|| lost(context, name, id, url))
 }
 
 /// Reads what was seen of a registry.
@@ -136,6 +150,7 @@ fn recall(context: &Context, id: RegistryId) -> Result<Option<Memory>> {
 /// # Errors
 /// `io`, `state-lost`.
 pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()> {
+    let _lock = context.home.lock()?;
     if let Some(other) = recall(context, id)? {
         memory = memory.merge(other);
     }

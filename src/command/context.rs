@@ -1,9 +1,11 @@
 //! What every command has at hand: the flags that all share, the user's folders, the clock.
 
+use super::answer::for_terminal;
 use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
 use crate::git::signer;
+use crate::git::transport::Url;
 use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::{Label, RegistryName};
@@ -11,8 +13,9 @@ use crate::model::sshsig::{Signer, SshSig};
 use crate::model::time::Timestamp;
 use crate::replica::author::Author;
 use clap::{Args, ValueEnum};
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Flags that every command takes.
 #[derive(Args, Debug, Clone, Default)]
@@ -89,6 +92,24 @@ impl Context {
         Ok(Context { config, flags, home, now: now()?, folder })
     }
 
+    /// Returns a path as it was given on the command line, from the root on and without `.` in it.
+    pub fn path(&self, given: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(given).components().collect()
+    }
+
+    /// Says whether something may be fetched from another machine, or pushed there.
+    ///
+    /// # Errors
+    /// `network` where the user said that nothing may.
+    pub fn may_reach(&self, url: &Url) -> Result<()> {
+        match url.is_local() {
+            None if self.flags.offline => {
+                Err(fault!(Network, "{url} is not on this machine, and --offline rules out all else").hint("leave out --offline"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says whether a person can be asked something.
     pub fn can_ask(&self) -> bool {
         !self.flags.json && self.terminal()
@@ -106,6 +127,41 @@ impl Context {
     pub fn key(&self) -> Result<KeyFile> {
         let wanted = self.flags.key.as_deref().or(self.config.key.as_deref());
         keys::find(&self.home, wanted, signer::of_git)
+    }
+
+    /// Makes a key of random bytes, and the one that signs where it is the first.
+    ///
+    /// # Errors
+    /// `bad-name` where no name is given and the user has none that would do, `exists`, `io`.
+    pub fn make_key(&self, name: Option<&Label>) -> Result<KeyFile> {
+        let name = match name {
+            Some(name) => name.clone(),
+            None => ["USER", "LOGNAME", "USERNAME"]
+                .iter()
+                .find_map(|variable| std::env::var(variable).ok().and_then(|user| keys::simple(&user)))
+                .ok_or_else(|| fault!(BadName, "no name for the key was given").hint("give one: quipu key new NAME"))?,
+        };
+        let first = keys::own(&self.home)?.is_empty();
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|why| fault!(Io, "this machine has no random numbers: {why}"))?;
+        let key = keys::create(&self.home, &name, seed)?;
+        if first {
+            Config::set_key_if_none(&self.home, name.as_str())?;
+        }
+        Ok(key)
+    }
+
+    /// Asks a person yes or no, on stderr, so that stdout holds only the answer.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn ask(&self, question: &str) -> Result<bool> {
+        let io = |why: std::io::Error| fault!(Io, "the terminal: {why}");
+        let mut err = anstream::stderr();
+        write!(err, "{} [y/N] ", for_terminal(question)).and_then(|()| err.flush()).map_err(io)?;
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(io)?;
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
 
     /// Opens what signs with a key.

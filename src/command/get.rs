@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let released = choose(log, view.decision_log(), reference.version.as_ref())?;
     let release = &released.release;
     let shown = args.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", package.name(), release.version)));
-    let target = context.folder.join(&shown);
+    let target = context.path(&shown);
     let mut answer = Answer::new();
     if !context.flags.dry_run {
         let exists = |error: Error| match error.code() {

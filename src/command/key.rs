@@ -2,15 +2,13 @@
 
 use super::answer::{Answer, table};
 use super::context::Context;
-use crate::disk::config::Config;
 use crate::disk::keys::{self, KeyFile};
 use crate::git::signer;
-use crate::model::error::{Result, fault};
+use crate::model::error::Result;
 use crate::model::key::allowed_signers_line;
 use crate::model::name::Label;
 use clap::Subcommand;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 /// Make, list and show keys
 #[derive(Subcommand, Debug)]
@@ -25,6 +23,7 @@ pub enum Args {
     /// Show one key: fingerprint, public key, allowed_signers line
     Show {
         /// A name from `quipu key list`, or a path [default: the key that would sign]
+        #[arg(id = "whose", value_name = "KEY")]
         key: Option<String>,
         /// Print only the line for git's allowed_signers file
         #[arg(long)]
@@ -45,26 +44,13 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 }
 
 fn new(context: &Context, name: Option<&Label>) -> Result<Answer> {
-    let name = match name {
-        Some(name) => name.clone(),
-        None => ["USER", "LOGNAME", "USERNAME"]
-            .iter()
-            .find_map(|variable| std::env::var(variable).ok().and_then(|user| keys::simple(&user)))
-            .ok_or_else(|| fault!(BadName, "no name for the key was given").hint("give one: quipu key new NAME"))?,
-    };
     let mut answer = Answer::new();
     if context.flags.dry_run {
-        answer.line(format!("would make the key {name} in {}", context.home.keys().display()));
+        answer.line(format!("would make a key in {}", context.home.keys().display()));
         return Ok(answer);
     }
-    let first = keys::own(&context.home)?.is_empty();
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(|why| fault!(Io, "this machine has no random numbers: {why}"))?;
-    let key = keys::create(&context.home, &name, seed)?;
-    if first {
-        Config::set_key_if_none(&context.home, name.as_str())?;
-    }
-    answer.line(format!("made the key {name}"));
+    let key = context.make_key(name)?;
+    answer.line(format!("made the key {}", key.comment));
     describe(&mut answer, &key);
     Ok(answer)
 }

@@ -24,7 +24,7 @@ pub struct Args {
 /// # Errors
 /// `exists` where there is a quipu.toml already, `bad-name`, `io`.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let folder = context.folder.join(&args.dir);
+    let folder = context.path(&args.dir);
     let name = match &args.name {
         Some(name) => name.clone(),
         None => suggest(&folder)?,

@@ -28,6 +28,7 @@ pub enum Args {
         /// The package: [REGISTRY/]NAMESPACE:NAME
         package: Reference,
         /// The key: `ssh-ed25519 AAAA…`, a .pub file, or the name of one of yours
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What it may append: auth, release, yank, rename [default: release and yank]
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',')]
@@ -41,6 +42,7 @@ pub enum Args {
         /// The package: [REGISTRY/]NAMESPACE:NAME
         package: Reference,
         /// The key: its name in the log, its fingerprint, `ssh-ed25519 AAAA…`, or a .pub file
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What is taken [default: all it has]
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',')]
@@ -109,8 +111,8 @@ fn change(
     let author = signing.author(None)?;
     let package = &reference.package;
     let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
-        if ground.view.is_none() {
-            return Err(fault!(NotFound, "{} has no package {package}", client.name));
+        if let Some(absent) = ground.absent {
+            return Err(absent);
         }
         let entry = entry(ground.work.log().keys())?;
         ground.work.add(ground.author, entry)?;

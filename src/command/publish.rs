@@ -8,7 +8,7 @@ use crate::disk::config::TrustFile;
 use crate::disk::folder;
 use crate::disk::project::Project;
 use crate::model::entry::{PackageEntry, Release};
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{Error, Result, fault};
 use crate::model::name::Label;
 use crate::model::object::ReadObjects as _;
 use crate::replica::accept::{check_policy, limits};
@@ -31,11 +31,8 @@ pub struct Args {
 /// # Errors
 /// All that is missing at once: `bad-manifest`, `no-key`, `no-registry`, `not-trusted`; all that the registry refuses.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let folder = context.folder.join(&args.dir);
-    let project = Project::load(&folder).map_err(|error| match error.code() {
-        ErrorCode::BadManifest if !folder.join(crate::disk::project::FILE).exists() => error.at("publish"),
-        _ => error,
-    });
+    let folder = context.path(&args.dir);
+    let project = Project::load(&folder);
     let signing = context.key().and_then(|key| context.signing(&key));
     let own = project.as_ref().ok().and_then(|project| project.package.registry.as_ref());
     let client = client::which(context, None, own).and_then(|name| Client::open(context, name));
@@ -48,7 +45,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
     let mut described = None;
     let submitted = submit(&client, &signing, &author, package, |ground, objects| {
-        let Ground { author, view, operators, mut work } = ground;
+        let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
             let newest = view.and_then(|view| view.log.log.releases().next_back()).map(|released| &released.release.version);
             let error = fault!(AlreadyReleased, "{}/{package} {version} was released at seq {}", client.name, released.seq);

@@ -7,6 +7,7 @@ use super::keyarg::{KeyArg, known};
 use super::progress::Progress;
 use super::submit;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
+use crate::disk::keys;
 use crate::git::program::Program;
 use crate::git::store::Store;
 use crate::model::digest::ObjectFormat;
@@ -16,7 +17,9 @@ use crate::model::key::{KeyCache, allowed_signers_line};
 use crate::model::name::{Label, RegistryName, looks_like_url};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::Verdict;
+use crate::replica::accept::{self, Asked};
 use crate::replica::audit::{Audit, audit};
+use crate::replica::author::Author;
 use crate::replica::standing::{Founding, Standing, change_operators, found};
 use crate::trust::memory::Memory;
 use clap::Subcommand;
@@ -72,6 +75,7 @@ pub enum OperatorArgs {
         /// The registry's repository
         path: PathBuf,
         /// The key: `ssh-ed25519 AAAA…`, a .pub file, or the name of one of yours
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What it may do: auth, checkpoint, register, decide, policy, mirror
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',', required = true)]
@@ -88,6 +92,7 @@ pub enum OperatorArgs {
         /// The registry's repository
         path: PathBuf,
         /// The key: its name in the log, its fingerprint, `ssh-ed25519 AAAA…`, or a .pub file
+        #[arg(id = "whose", value_name = "KEY")]
         key: KeyArg,
         /// What is taken [default: all it has]
         #[arg(long = "privilege", value_name = "PRIVILEGE", value_delimiter = ',')]
@@ -145,7 +150,7 @@ fn store(context: &Context, path: &Path) -> Result<Store> {
     if looks_like_url(&path.to_string_lossy()) {
         return Err(fault!(Usage, "{} is a URL, expected the path of the registry's own repository", path.display()));
     }
-    Store::open(&context.folder.join(path))
+    Store::open(&context.path(path))
 }
 
 /// The front page of a new registry.
@@ -157,15 +162,22 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
         return Err(fault!(Usage, "{} is a URL, expected a path", path.display())
             .hint("make the registry in a folder here, then push it to the host: docs/format.md names its references"));
     }
-    let mut trust = TrustFile::load(&context.home)?;
+    let trust = TrustFile::load(&context.home)?;
     if let Some(known) = trust.get(name) {
         return Err(fault!(Exists, "{name} is trusted already, with the id {}", known.id)
             .hint("another registry of the same name would be taken for it; choose another name")
             .hint(format!("or trust the old one no longer: quipu trust remove {name}")));
     }
-    let signing = context.signing(&context.key()?)?;
+    let key = match context.key() {
+        Err(error) if error.code() == ErrorCode::NoKey && keys::own(&context.home)?.is_empty() && !context.flags.dry_run => {
+            let wanted = context.flags.yes || (context.can_ask() && context.ask("There is no key to sign with. Make one?")?);
+            if wanted { context.make_key(operator)? } else { return Err(error) }
+        }
+        found => found?,
+    };
+    let signing = context.signing(&key)?;
     let author = signing.author(operator)?;
-    let target = context.folder.join(path);
+    let target = context.path(path);
     let mut answer = Answer::new();
     if context.flags.dry_run {
         answer.line(format!("would make the registry {name} in {}", path.display()));
@@ -181,14 +193,19 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
             ("registry.toml", fill(REGISTRY_TOML).into_bytes()),
         ]
     };
-    let standing = found(&target, &author, &Founding { name, format, front_page: &|id| page(&id.to_string()) })?;
+    let founding = Founding { name, format, front_page: &|id| page(&id.to_string()) };
+    let standing = found(&target, &author, &founding).or_else(|error| match error.code() {
+        ErrorCode::Exists => made_before(&target, &author, &founding).ok_or(error),
+        _ => Err(error),
+    })?;
     let operators = &standing.operators.log;
     let id = operators.id();
     let url = std::path::absolute(&target).map_err(|why| fault!(Io, "{}: {why}", target.display()))?;
     client::save(context, id, Memory::new(operators, standing.operators.head(), &standing.checkpoint))?;
     Config::set_registry(&context.home, name, &url.display().to_string())?;
-    trust.put(Trusted { name: name.clone(), id, source: Source::Made, since: context.now.unix(), seen: true });
-    trust.save(&context.home)?;
+    TrustFile::change(&context.home, |trust| {
+        trust.put(Trusted { name: name.clone(), id, source: Source::Made, since: context.now.unix(), seen: true });
+    })?;
     answer.line(format!("made the registry {name} in {}", path.display()));
     answer.line(format!("  id        {id}"));
     answer.line(format!("  operator  {}, {}", author.name, author.key().fingerprint()));
@@ -196,13 +213,24 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     answer.line("next:");
     answer.line("  quipu new DIR --name NAMESPACE:NAME    make a folder a package");
     answer.line("  quipu publish DIR                      publish it");
-    answer.line(format!("  quipu trust add {name} URL --id {id}    what others type"));
+    answer.line("others trust it with:");
+    answer.line(format!("  quipu trust add {name} URL --id {id}"));
     answer.field("registry", name.as_str());
     answer.field("id", id.to_string());
     answer.field("path", url.display().to_string());
     answer.field("object-format", format.as_str());
     answer.field("operator", json!({ "name": author.name.as_str(), "fingerprint": author.key().fingerprint().to_string() }));
     Ok(answer)
+}
+
+/// Returns the registry that a run of the same command made before it was killed: one that nobody has used since.
+fn made_before(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Option<Standing> {
+    let store = Store::open(path).ok()?;
+    let standing = Standing::read(&store, &mut KeyCache::default()).ok()?;
+    let log = &standing.operators.log;
+    let is_new = standing.checkpoint.seq() == 0 && log.chain().seq() == 0 && store.format() == founding.format;
+    let is_own = log.registry() == founding.name && log.now().keys.holds(author.key(), OperatorPrivilege::Auth);
+    (is_new && is_own).then_some(standing)
 }
 
 /// Finds a key of the user's that may make checkpoints of a registry.
@@ -225,7 +253,7 @@ fn accept(context: &Context, path: &Path) -> Result<Answer> {
         answer.field("waiting", waiting.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
         return Ok(answer);
     }
-    let report = submit::accept_here(&store, &operator, None)?;
+    let report = submit::accept_here(&store, &operator, Asked::All)?;
     let mut refused = Vec::new();
     let mut objects: Vec<Value> = Vec::new();
     for outcome in &report.outcomes {
@@ -334,6 +362,8 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
         fields(&mut answer, &standing.operators.log);
         return Ok(answer);
     }
+    // What a killed acceptor left is judged by the operators of before.
+    accept::accept(&lock, &store, &author, Asked::Left)?;
     let (record, checkpoint): (SignedRecord, SignedRecord) = change_operators(&lock, &store, &author, entry, &mut keys)?;
     let standing = Standing::read(&store, &mut keys)?;
     answer.line(format!(
@@ -354,7 +384,9 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     let found = audit(&Audit { store: &store, expected: None, contents: true, progress: &|done, all| progress.at(done, all) })?;
     progress.end();
     let mut faults: Vec<Error> = found.faults.clone();
-    if store.has_journal() {
+    // While an acceptor is at it, there is a journal too.
+    let is_live = || store.lock(Duration::ZERO, "quipu: looking").is_err_and(|error| error.code() == ErrorCode::Conflict);
+    if store.has_journal() && !is_live() && store.has_journal() {
         faults.push(
             fault!(BadRepository, "an acceptor was killed while it moved references")
                 .hint(format!("the next one repairs it: quipu registry accept {}", path.display())),

@@ -14,10 +14,10 @@ use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, RecordDigest};
 use crate::model::entry::OperatorPrivilege;
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
-use crate::replica::accept::{self, Report, Verdict};
+use crate::replica::accept::{self, Asked, Made, Report, Verdict};
 use crate::replica::author::{Author, Work};
 use crate::replica::snapshot::PackageView;
 use std::path::Path;
@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long another acceptor is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// What an acceptor writes into the lock.
+const LOCK_NOTE: &str = "quipu: accepting proposals";
 
 /// What became of new records.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct Ground<'g> {
     pub author: &'g Author<'g>,
     /// The package as it is; `None` where the name is new.
     pub view: Option<&'g PackageView>,
+    /// What is to be said of a new name where the package should be there.
+    pub absent: Option<Error>,
     /// The operators and the policy.
     pub operators: &'g OperatorLog,
     /// The log to go on with.
@@ -84,15 +88,18 @@ pub fn submit(
 ) -> Result<Submitted> {
     let local = client.push.is_local().map(Path::to_path_buf);
     let dry = client.context.flags.dry_run;
+    if !dry {
+        client.context.may_reach(&client.push)?;
+    }
     if let Some(path) = &local
         && !dry
     {
         drain(client, signing, path, package)?;
     }
     let mut snapshot = client.snapshot(Some(package))?;
-    let view = match snapshot.package(package) {
-        Ok(view) => Some(view),
-        Err(error) if error.code() == ErrorCode::NotFound => None,
+    let (view, absent) = match snapshot.package(package) {
+        Ok(view) => (Some(view), None),
+        Err(error) if error.code() == ErrorCode::NotFound => (None, Some(error)),
         Err(error) => return Err(error),
     };
     let operators = &snapshot.operators().log;
@@ -103,14 +110,19 @@ pub fn submit(
             Work::begin(author, snapshot.format(), &name, client.id)?
         }
     };
-    let scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
-    let store = match &local {
-        Some(path) if !dry => Some(Store::open(path)?),
-        _ => None,
+    let (scratch, store);
+    let (target, push_from) = match &local {
+        Some(path) if !dry => {
+            store = Store::open(path)?;
+            (&store, None)
+        }
+        _ => {
+            scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
+            (scratch.store(), Some(&scratch))
+        }
     };
-    let target = store.as_ref().unwrap_or_else(|| scratch.store());
     let mut objects = Staging::new(target);
-    let (work, releases) = build(Ground { author, view: view.as_ref(), operators, work }, &mut objects)?;
+    let (work, releases) = build(Ground { author, view: view.as_ref(), absent, operators, work }, &mut objects)?;
     if view.is_none() {
         operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
     }
@@ -119,41 +131,66 @@ pub fn submit(
         return Ok(done(State::DryRun));
     }
     work.write(&mut objects)?;
-    let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
-    objects.finish()?;
-    let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
-    let state = match &local {
-        None => {
-            let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
-            let report = transport::push(&scratch, &client.push, std::slice::from_ref(&edit), &options)?;
-            match report.refs.get(&edit.name) {
-                Some(Pushed::Done | Pushed::Unchanged) => State::Proposed(proposal),
-                Some(Pushed::Refused(why)) => {
-                    let said = report.said.join("; ");
-                    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                    return Err(fault!(Refused, "{} refused the proposal: {why}{said}", client.name).asked());
-                }
-                Some(Pushed::Stale) | None => return Err(fault!(Conflict, "the same proposal was made at the same time")),
+    let operator = if local.is_some() { operator(client.context, operators, signing)? } else { None };
+    let state = match operator {
+        Some(operator) => {
+            if objects.is_spilled() {
+                // What is in a pack can be read only when the pack is finished.
+                objects.finish()?;
+                target.refresh()?;
+                objects = Staging::new(target);
             }
+            let made = Made { package: package.clone(), objects, head: work.log().chain().git_head(), releases };
+            published(accept_here(target, &operator, Asked::Made(made))?)?
         }
-        Some(_) => {
-            target.update(&[edit])?;
-            match operator(client.context, operators, signing)? {
-                None => State::Proposed(proposal),
-                Some(operator) => {
-                    let report = accept_here(target, &operator, Some(package))?;
-                    published(&report, proposal)?
-                }
-            }
+        None => {
+            let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
+            objects.finish()?;
+            let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
+            propose(client, target, push_from, edit)?;
+            State::Proposed(proposal)
         }
     };
     let done = done(state);
-    let (mut after, is_published) = (client.snapshot(Some(package))?, matches!(done.state, State::Published(..)));
-    if is_published {
-        let view = after.package(package)?;
-        client.remember(&after, [(package, &view)])?;
+    if let State::Published(seq, _) = &done.state {
+        let mut after = client.snapshot(Some(package))?;
+        let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));
+        remembered
+            .map_err(|error| error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here")))?;
     }
     Ok(done)
+}
+
+/// Brings a proposal to where it waits for an operator.
+fn propose(client: &Client<'_>, store: &Store, push_from: Option<&Quarantine>, edit: RefEdit) -> Result<()> {
+    let Some(scratch) = push_from else {
+        return match store.update(std::slice::from_ref(&edit)) {
+            Err(error) if error.code() == ErrorCode::Conflict => {
+                // The name says what the reference names: a run of the same second that was killed left it, or its lock.
+                let lock = store.lock(LOCK_WAIT, "quipu: proposing")?;
+                store.break_ref_locks(&lock, std::slice::from_ref(&edit.name))?;
+                if store.reference(&edit.name)? == edit.new { Ok(()) } else { store.update(&[edit]) }
+            }
+            updated => updated,
+        };
+    };
+    let options = PushOptions { terminal: client.context.terminal(), ..PushOptions::default() };
+    let report = transport::push(scratch, &client.push, std::slice::from_ref(&edit), &options).map_err(|error| {
+        error.hint(format!(
+            "where proposals are pushed can be said apart: push = \"URL\" under [registries.\"{}\"] in {}",
+            client.name,
+            client.context.home.config_file().display()
+        ))
+    })?;
+    match report.refs.get(&edit.name) {
+        Some(Pushed::Done | Pushed::Unchanged) => Ok(()),
+        Some(Pushed::Refused(why)) => {
+            let said = report.said.join("; ");
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            Err(fault!(Refused, "{} refused the proposal: {why}{said}", client.name).asked())
+        }
+        Some(Pushed::Stale) | None => Err(fault!(Conflict, "the same proposal was made at the same time")),
+    }
 }
 
 /// Finishes what an earlier run that was killed had proposed for this package, or had begun to accept.
@@ -165,7 +202,7 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
     }
     let snapshot = client.snapshot(None)?;
     match operator(client.context, &snapshot.operators().log, signing)? {
-        Some(operator) => accept_here(&store, &operator, Some(package)).map(drop),
+        Some(operator) => accept_here(&store, &operator, Asked::Package(package)).map(drop),
         None => Ok(()),
     }
 }
@@ -174,19 +211,17 @@ fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageN
 ///
 /// # Errors
 /// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
-pub fn accept_here(store: &Store, operator: &Signing, only: Option<&PackageName>) -> Result<Report> {
-    let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
+pub fn accept_here(store: &Store, operator: &Signing, asked: Asked<'_>) -> Result<Report> {
+    let lock = store.lock(LOCK_WAIT, LOCK_NOTE)?;
     let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
-    accept::accept(&lock, store, &author, only)
+    accept::accept(&lock, store, &author, asked)
 }
 
-fn published(report: &Report, proposal: GitId) -> Result<State> {
-    let outcome = report.outcomes.iter().find(|outcome| outcome.proposal == Some(proposal));
-    match (outcome.map(|outcome| &outcome.verdict), &report.checkpoint) {
-        (Some(Verdict::Refused(error)), _) => Err(error.clone()),
+fn published(mut report: Report) -> Result<State> {
+    match (report.outcomes.pop().map(|outcome| outcome.verdict), &report.checkpoint) {
+        (Some(Verdict::Refused(error)), _) => Err(error),
         (Some(Verdict::Accepted(_)), Some(checkpoint)) => Ok(State::Published(checkpoint.seq(), checkpoint.digest())),
-        // Another acceptor took it while this one waited for the lock.
-        _ => Ok(State::Proposed(proposal)),
+        _ => Err(fault!(Bug, "what was made now was published before")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `quipu trust`: which registries are trusted, and by which id.
 
-use super::answer::{Answer, table};
+use super::answer::{Answer, count, table};
 use super::client;
 use super::context::Context;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
@@ -8,14 +8,13 @@ use crate::disk::replace;
 use crate::git::transport::Url;
 use crate::model::digest::RegistryId;
 use crate::model::entry::OperatorPrivilege;
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
 use crate::model::time::Timestamp;
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::names_of;
 use clap::Subcommand;
 use serde_json::json;
-use std::io::{BufRead as _, Write as _};
 
 /// Trust registries
 #[derive(Subcommand, Debug)]
@@ -52,8 +51,12 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 }
 
 fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryId>) -> Result<Answer> {
-    let url = Url::parse(url, &context.folder)?;
-    let mut trust = TrustFile::load(&context.home)?;
+    let url = Url::parse(url, &context.folder).map_err(|error| match context.path(url).exists() && !url.is_empty() {
+        true => error.hint(format!("for the path: quipu trust add {domain} ./{url}")),
+        false => error,
+    })?;
+    context.may_reach(&url)?;
+    let trust = TrustFile::load(&context.home)?;
     let known = trust.get(domain).cloned();
     let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
     let snapshot = Snapshot::open(Reading {
@@ -82,6 +85,9 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         return Err(fault!(IdMismatch, "{url} has the registry id {found}, {domain} is trusted with {}", known.id)
             .hint(format!("if the name is to mean the other registry from now on: quipu trust remove {domain}")));
     }
+    if id.is_none() && known.as_ref().is_some_and(|known| known.seen) {
+        client::require_memory(context, domain, found, url.as_str())?;
+    }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();
     let shown = [
@@ -90,7 +96,10 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         ("registry id", found.to_string()),
         ("operators", names_of(operators, OperatorPrivilege::Auth)),
         ("last change", since.to_string()),
-        ("checkpoint", format!("{} with {} packages", snapshot.checkpoint().seq(), snapshot.checkpoint().checkpoint().packages)),
+        (
+            "checkpoint",
+            format!("{} with {}", snapshot.checkpoint().seq(), count(snapshot.checkpoint().checkpoint().packages, "package")),
+        ),
     ];
     let rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
     let source = match (id, &known) {
@@ -99,7 +108,7 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         (None, None) if context.flags.yes => Source::Asked,
         (None, None) => {
             let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
-            if !context.can_ask() || !ask(&what)? {
+            if !context.can_ask() || !context.ask(&format!("{what}Trust it?"))? {
                 return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
                     "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
                 )));
@@ -128,25 +137,11 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         saved => saved?,
     }
     Config::set_registry(&context.home, domain, url.as_str())?;
-    trust.put(Trusted {
-        name: domain.clone(),
-        id: found,
-        source,
-        since: known.map_or(context.now.unix(), |known| known.since),
-        seen: true,
-    });
-    trust.save(&context.home)?;
+    let since = known.map_or(context.now.unix(), |known| known.since);
+    TrustFile::change(&context.home, |trust| {
+        trust.put(Trusted { name: domain.clone(), id: found, source, since, seen: true });
+    })?;
     Ok(answer)
-}
-
-/// Asks a person on stderr, so that stdout holds only the answer.
-fn ask(what: &str) -> Result<bool> {
-    let io = |why: std::io::Error| -> Error { fault!(Io, "the terminal: {why}") };
-    let mut err = anstream::stderr();
-    write!(err, "{}Trust it? [y/N] ", super::answer::for_terminal(what)).and_then(|()| err.flush()).map_err(io)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(io)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 fn list(context: &Context) -> Result<Answer> {
@@ -183,7 +178,7 @@ fn list(context: &Context) -> Result<Answer> {
 }
 
 fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
-    let mut trust = TrustFile::load(&context.home)?;
+    let trust = TrustFile::load(&context.home)?;
     let Some(trusted) = trust.get(domain).cloned() else {
         return Err(fault!(NotFound, "{domain} is not trusted").hint("show what is: quipu trust list"));
     };
@@ -192,8 +187,7 @@ fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
     answer.field("registry", domain.as_str());
     answer.field("id", trusted.id.to_string());
     if !context.flags.dry_run {
-        trust.registries.retain(|other| other.name != *domain);
-        trust.save(&context.home)?;
+        TrustFile::change(&context.home, |trust| trust.registries.retain(|other| other.name != *domain))?;
         replace::remove(&context.home.state_file(trusted.id))?;
     }
     Ok(answer)

@@ -4,15 +4,15 @@ use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::{self, Client};
 use super::context::Context;
 use super::progress::Progress;
+use crate::disk::config::TrustFile;
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
 use crate::replica::audit::{Audit, Findings, audit};
-use crate::trust::choose::check_anchor;
+use crate::trust::choose::{check_anchor, choose};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Verify a package, a repository on disk, or a whole registry
 #[derive(clap::Args, Debug)]
@@ -35,13 +35,17 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             .hint(format!("trust it first: quipu trust add DOMAIN {what}")));
     }
     if looks_like_path(what) {
-        let store = Store::open(&context.folder.join(what))?;
+        let store = Store::open(&context.path(what))?;
         return whole(context, args, &store, None);
     }
+    let is_there = !what.contains(':') && context.path(what).exists();
     if !what.contains(':') && what.parse::<RegistryName>().is_ok() {
-        return registry(context, args, what.parse()?);
+        return registry(context, args, what.parse()?).map_err(|error| match error.code() {
+            ErrorCode::NotTrusted if is_there => error.hint(format!("for the path: quipu verify ./{what}")),
+            _ => error,
+        });
     }
-    if !what.contains(':') && Path::new(what).exists() {
+    if is_there {
         return Err(fault!(Usage, "{what} is read as a name, and is none").hint(format!("for the path: quipu verify ./{what}")));
     }
     package(context, args, &what.parse()?)
@@ -49,6 +53,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer> {
     let client = Client::open(context, name)?;
+    context.may_reach(&client.url)?;
     // What was seen of it is held against it first.
     let snapshot = client.snapshot(None)?;
     client.remember(&snapshot, [])?;
@@ -78,7 +83,26 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         progress: &|done, all| progress.at(done, all),
     })?;
     progress.end();
-    Ok(report(&found))
+    let mut answer = report(&found);
+    if client.is_none() {
+        compare_with_trust(context, &found, &mut answer)?;
+    }
+    Ok(answer)
+}
+
+/// Says whether the repository is the registry that its name means here: anyone can make a sound registry of any name.
+fn compare_with_trust(context: &Context, found: &Findings, answer: &mut Answer) -> Result<()> {
+    let (name, id) = (found.operators.registry(), found.operators.id());
+    match TrustFile::load(&context.home)?.get(name) {
+        None => answer.line(format!("  {name} is not trusted here: whether this is the right id is for you to compare")),
+        Some(trusted) if trusted.id == id => {}
+        Some(trusted) => {
+            let error = fault!(IdMismatch, "the repository has the registry id {id}, {name} is trusted with {}", trusted.id)
+                .hint("it is sound in itself, and another registry that bears the same name");
+            answer.fault = answer.fault.take().or(Some(error));
+        }
+    }
+    Ok(())
 }
 
 /// Says what an audit found.
@@ -129,10 +153,9 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
     let log = &view.log.log;
     check_anchor(log, reference.anchor.as_ref())?;
     let (mut releases, mut bytes) = (0, 0);
-    if let Some(version) = &reference.version
-        && log.release_of(version).is_none()
-    {
-        return Err(fault!(NotFound, "{}/{package} has no version {version}", client.name));
+    if let Some(version) = &reference.version {
+        // What was taken down is verified as well, as far as it is there.
+        choose(log, None, Some(version))?;
     }
     if !args.logs_only {
         for released in log.releases() {

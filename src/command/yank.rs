@@ -33,8 +33,8 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let author = signing.author(None)?;
     let package = &args.reference.package;
     let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
-        if ground.view.is_none() {
-            return Err(fault!(NotFound, "{} has no package {package}", client.name));
+        if let Some(absent) = ground.absent {
+            return Err(absent);
         }
         let entry = match back {
             true => PackageEntry::Unyank(version.clone(), args.reason.clone()),

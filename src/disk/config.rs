@@ -77,6 +77,7 @@ impl Config {
 }
 
 fn edit(home: &Home, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<()> {
+    let _lock = home.lock()?;
     let path = home.config_file();
     let text = text_of(&path)?.unwrap_or_default();
     let mut document: toml_edit::DocumentMut =
@@ -142,6 +143,18 @@ impl TrustFile {
         self.registries.retain(|other| other.name != trusted.name);
         self.registries.push(trusted);
         self.registries.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Changes the file, without losing what another process changes at the same time.
+    ///
+    /// # Errors
+    /// `bad-config`, `io`.
+    pub fn change(home: &Home, change: impl FnOnce(&mut TrustFile)) -> Result<()> {
+        let _lock = home.lock()?;
+        let before = TrustFile::load(home)?;
+        let mut trust = before.clone();
+        change(&mut trust);
+        if trust == before { Ok(()) } else { trust.save(home) }
     }
 
     /// Writes the file as a whole.

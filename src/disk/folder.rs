@@ -7,15 +7,19 @@ use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::object::WriteObjects;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
 /// Names that are no part of a release wherever they stand: what version control keeps for itself, and what `quipu install` wrote.
 pub const LEFT_OUT: &[&str] = &[".git", ".hg", ".svn", ".jj", ".bzr", "quipu_packages"];
+
+/// How old a scratch folder is that nobody will finish.
+const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which files of a folder belong to a release, as quipu.toml has it.
 ///
@@ -300,6 +304,8 @@ impl FolderWriter {
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".quipu-");
+        // What cannot be removed does no harm; the next one tries again.
+        let _ = sweep(above, &prefix);
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
         #[cfg(unix)]
@@ -351,15 +357,7 @@ impl FolderWriter {
     /// # Errors
     /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was.
     pub fn finish(self) -> Result<()> {
-        for file in &self.files {
-            // Windows lets only what could write see bytes to the disk.
-            OpenOptions::new()
-                .read(true)
-                .write(!cfg!(unix))
-                .open(file)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| io_fault(&error, "write", file))?;
-        }
+        sync_files(&self.files)?;
         for folder in &self.folders {
             sync_folder(folder)?;
         }
@@ -378,6 +376,38 @@ impl FolderWriter {
         let _ = self.scratch.keep();
         sync_folder(folder_of(&self.target))
     }
+}
+
+/// Removes the scratch folders of processes that were killed more than a day ago.
+fn sweep(folder: &Path, prefix: &OsStr) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let found = entry.metadata()?;
+            if found.is_dir() && found.modified()?.elapsed().is_ok_and(|age| age >= SCRATCH_AGE) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sees files to the disk, several at a time: a disk that is asked for many things at once does them together.
+fn sync_files(files: &[PathBuf]) -> Result<()> {
+    /// More does not help.
+    const AT_ONCE: usize = 16;
+    let sync = |file: &PathBuf| {
+        // Windows lets only what could write see bytes to the disk.
+        let opened = OpenOptions::new().read(true).write(!cfg!(unix)).open(file);
+        opened.and_then(|file| file.sync_all()).map_err(|error| io_fault(&error, "write", file))
+    };
+    std::thread::scope(|scope| {
+        let some = files.chunks(files.len().div_ceil(AT_ONCE).max(1));
+        let threads: Vec<_> = some.map(|some| scope.spawn(move || some.iter().try_for_each(sync))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
+    })
 }
 
 /// Checks that nothing is at a path, or an empty folder.
@@ -529,7 +559,7 @@ mod tests {
         symlink("a", root.path().join("link")).unwrap();
         symlink("/etc", root.path().join("folder-link")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
-        fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff")), b"").unwrap();
+        fs::write(root.path().join(OsStr::from_bytes(b"not-utf8-\xff")), b"").unwrap();
         let error = refusal(root.path());
         assert_eq!(error.code(), ErrorCode::BadContents);
         for named in [

@@ -13,6 +13,7 @@ use crate::model::digest::RegistryId;
 use crate::model::error::{Result, fault};
 use etcetera::BaseStrategy;
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// The folders of one user.
@@ -81,6 +82,19 @@ impl Home {
     /// Returns the git repository that keeps the verified objects of a registry.
     pub fn cache_of(&self, id: RegistryId) -> PathBuf {
         self.cache.join(format!("{}.git", id.hex()))
+    }
+
+    /// Takes the lock of the files that commands read, change and write again: held briefly, for one file at a time, and gone with the
+    /// process.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.state.join("lock");
+        replace::create_folders(&self.state, Access::Private)?;
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let locked = open.and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|why| replace::io_fault(&why, "lock", &path))
     }
 
     /// Saves two signed objects that contradict each other and returns the folder. Nothing is ever overwritten.

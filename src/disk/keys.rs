@@ -188,7 +188,7 @@ pub fn find(home: &Home, wanted: Option<&str>, of_git: impl FnOnce() -> Result<O
         return KeyFile::open(&path);
     }
     Err(fault!(NoKey, "there is no key to sign with")
-        .hint("make one: quipu key new")
+        .hint("make a key: quipu key new")
         .hint("or use one that you have: --key PATH"))
 }
 

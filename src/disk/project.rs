@@ -99,7 +99,7 @@ impl Project {
             let error = fault!(BadManifest, "there is no {FILE} in {}", folder.display());
             return Err(match nearest(folder) {
                 Some(above) => error.hint(format!("there is one in {}: run the command there", above.display())),
-                None => error.hint(format!("make one: quipu new {}", folder.display())),
+                None => error.hint(format!("make it a package: quipu new {}", folder.display())),
             });
         };
         let text = String::from_utf8(bytes).map_err(|_| fault!(BadManifest, "{} is not UTF-8", path.display()))?;

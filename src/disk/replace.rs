@@ -7,7 +7,13 @@ use crate::model::error::{Error, ErrorCode, Result, fault};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 use tempfile::NamedTempFile;
+
+/// What the names of temporary files begin with.
+const TEMPORARY: &str = ".quipu-";
+/// How old a temporary file is that nobody will finish.
+const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,23 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
         }
     }
     file.persist(path).map_err(|error| failed(&error.error))?;
+    // What cannot be removed does no harm; the next one tries again.
+    let _ = sweep(folder);
     sync_folder(folder)
+}
+
+/// Removes temporary files that processes left which were killed more than an hour ago.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY)) {
+            let found = entry.metadata()?;
+            if found.is_file() && found.modified()?.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file where none is yet, and makes the folders above it.
@@ -101,7 +123,7 @@ fn write_beside(path: &Path, folder: &Path, bytes: &[u8], access: Access) -> Res
     create_folders(folder, access)?;
     let failed = |error: &io::Error| io_fault(error, "write", path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".quipu-");
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -7,7 +7,7 @@
 use super::layout::RefName;
 use super::pack::io_error;
 use super::refs::{sync_files, sync_folders};
-use super::store::{LOCK_FILE, RepositoryLock, Store, write_skeleton};
+use super::store::{LOCK_FILE, RepositoryLock, Store, TEMPORARY_AGE, write_skeleton};
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{Result, fault};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,10 @@ impl Quarantine {
     /// `io` where it cannot be made or an alternate is missing, `bad-repository` where an alternate's path cannot be written
     /// down.
     pub fn new(format: ObjectFormat, alternates: &[PathBuf]) -> Result<Self> {
-        Quarantine::within(&std::env::temp_dir(), format, alternates)
+        let folder = std::env::temp_dir();
+        // Others' are there too, and cannot be looked into.
+        let _ = sweep(&folder, PREFIX);
+        Quarantine::within(&folder, format, alternates)
     }
 
     /// Makes a quarantine inside a store's folder, where there is room for much and keeping is renaming.
@@ -93,22 +96,7 @@ impl Quarantine {
     /// # Errors
     /// `io` where one cannot be looked at or deleted.
     pub fn sweep(store: &Store) -> Result<usize> {
-        let mut swept = 0;
-        for name in names(store.path())?.into_iter().filter(|name| name.starts_with(PREFIX)) {
-            let folder = store.path().join(name);
-            let lock = folder.join(LOCK_FILE);
-            let owned = match File::open(&lock) {
-                Ok(file) => file.try_lock().is_err(),
-                // It is being made, or being deleted.
-                Err(why) if why.kind() == io::ErrorKind::NotFound => true,
-                Err(why) => return Err(io_error(&lock, &why)),
-            };
-            if !owned {
-                fs::remove_dir_all(&folder).map_err(|why| io_error(&folder, &why))?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
+        sweep(store.path(), PREFIX)
     }
 
     /// Returns the path of the git directory.
@@ -262,6 +250,35 @@ fn rank(name: &str) -> Option<u8> {
         (true, "idx") => Some(3),
         _ => None,
     }
+}
+
+/// Deletes the scratch folders in a folder that killed processes left, and returns how many there were. One is in use while its lock is
+/// held; one without a lock is being made, or was, if it is old.
+pub(crate) fn sweep(folder: &Path, prefix: &str) -> Result<usize> {
+    let mut swept = 0;
+    for name in names(folder)?.into_iter().filter(|name| name.starts_with(prefix)) {
+        let folder = folder.join(name);
+        let lock = folder.join(LOCK_FILE);
+        let at = |why: &io::Error| io_error(&folder, why);
+        let is_left = match fs::symlink_metadata(&lock) {
+            Ok(found) if found.is_file() => match File::open(&lock) {
+                Ok(file) => file.try_lock().is_ok(),
+                Err(why) if why.kind() == io::ErrorKind::NotFound => false,
+                Err(why) => return Err(at(&why)),
+            },
+            Ok(_) => false,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                let made = fs::symlink_metadata(&folder).and_then(|found| found.modified());
+                made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
+            }
+            Err(why) => return Err(at(&why)),
+        };
+        if is_left {
+            fs::remove_dir_all(&folder).map_err(|why| at(&why))?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

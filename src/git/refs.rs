@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// The most of a loose reference that is read.
 const LOOSE_MAX: u64 = 256;
+/// So many files are open at a time.
+const OPEN_MAX: usize = 64;
 /// How deep folders of references are walked; the layout needs nine.
 const DEPTH_MAX: usize = 32;
 /// From this size on `packed-refs` is mapped, not read.
@@ -67,6 +69,27 @@ pub(crate) struct References {
     format: ObjectFormat,
 }
 
+/// References that are asked for by the thousand: `packed-refs` is opened once. What it says may have changed since.
+pub struct OpenedReferences<'a> {
+    references: &'a References,
+    packed: Option<gix::refs::packed::Buffer>,
+}
+
+impl OpenedReferences<'_> {
+    /// Says whether a reference names this object: loose, or in `packed-refs` as it was when it was opened. Where it does not, what it
+    /// names is for [`super::store::Store::reference`] to say.
+    ///
+    /// # Errors
+    /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
+    pub fn names(&self, name: &RefName, id: GitId) -> Result<bool> {
+        let found = match (self.references.loose(name)?, &self.packed) {
+            (None, Some(packed)) => self.references.find_packed(packed, name.as_str())?,
+            (loose, _) => loose,
+        };
+        Ok(found == Some(id))
+    }
+}
+
 impl References {
     /// Takes the references of the git directory `root`.
     pub(crate) fn new(root: PathBuf, format: ObjectFormat) -> Self {
@@ -90,6 +113,11 @@ impl References {
                 None => Ok(None),
             },
         }
+    }
+
+    /// Opens `packed-refs` for many questions.
+    pub(crate) fn opened(&self) -> Result<OpenedReferences<'_>> {
+        Ok(OpenedReferences { references: self, packed: self.packed()? })
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
@@ -210,62 +238,72 @@ impl References {
         Ok(())
     }
 
-    /// Makes all changes, or none where one reference is not what was expected.
-    pub(crate) fn update(&self, edits: &[RefEdit]) -> Result<()> {
-        let mut sorted: BTreeMap<&RefName, &RefEdit> = BTreeMap::new();
-        for edit in edits {
+    /// Makes all changes, or none where one reference is not what was expected. A step is on disk before the next one begins.
+    pub(crate) fn update(&self, steps: &[&[RefEdit]]) -> Result<()> {
+        let mut sorted: BTreeMap<&RefName, (usize, &RefEdit)> = BTreeMap::new();
+        for (step, edit) in steps.iter().enumerate().flat_map(|(step, edits)| edits.iter().map(move |edit| (step, edit))) {
             let ids = [edit.new, edit.expected.id()];
             if let Some(foreign) = ids.into_iter().flatten().find(|id| id.format() != self.format) {
                 return Err(fault!(Bug, "{} is to name {foreign} in a {} repository", edit.name, self.format));
             }
-            if sorted.insert(&edit.name, edit).is_some() {
+            if sorted.insert(&edit.name, (step, edit)).is_some() {
                 return Err(fault!(Bug, "{} is to be changed twice at once", edit.name));
             }
         }
+        let mut folders = vec![BTreeSet::new(); steps.len()];
         // Always in the order of the names, so that two processes never wait for each other.
         let mut locked = Vec::with_capacity(sorted.len());
-        let mut folders = BTreeSet::new();
-        for edit in sorted.into_values() {
-            self.make_folders(&edit.name, &mut folders)?;
-            locked.push((edit, Lock::take(&self.path(&edit.name), &edit.name)?));
+        let mut open = Vec::new();
+        for (step, edit) in sorted.into_values() {
+            self.make_folders(&edit.name, &mut folders[step])?;
+            let (lock, mut file) = Lock::take(&self.path(&edit.name), &edit.name)?;
+            if let Some(new) = edit.new {
+                file.write_all(format!("{new}\n").as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
+                open.push((lock.path.clone(), file));
+            }
+            locked.push((step, edit, lock));
+            if open.len() == OPEN_MAX {
+                sync_open(&mut open)?;
+            }
         }
         let packed = self.packed()?;
-        for (edit, _) in &locked {
+        for (_, edit, _) in &locked {
             self.compare(edit, packed.as_ref())?;
         }
-        let removed: BTreeSet<&str> =
-            locked.iter().filter(|(edit, _)| edit.new.is_none()).map(|(edit, _)| edit.name.as_str()).collect();
-        let mut in_packed = false;
-        if let Some(packed) = &packed {
-            for name in &removed {
-                in_packed |= self.find_packed(packed, name)?.is_some();
+        sync_open(&mut open)?;
+        let mut removed: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); steps.len()];
+        for (step, edit, _) in locked.iter().filter(|(_, edit, _)| edit.new.is_none()) {
+            if let Some(packed) = &packed
+                && self.find_packed(packed, edit.name.as_str())?.is_some()
+            {
+                removed[*step].insert(edit.name.as_str());
             }
         }
         drop(packed);
 
-        let files: Vec<(&Lock, String)> =
-            locked.iter().filter_map(|(edit, lock)| edit.new.map(|new| (lock, format!("{new}\n")))).collect();
-        write_all_synced(&files)?;
-
-        let without_removed = if in_packed { Some(self.packed_without(&removed)?) } else { None };
-
-        let mut removals = Vec::new();
-        for (edit, lock) in locked {
-            if edit.new.is_some() {
-                lock.commit()?;
-            } else {
-                removals.push(lock);
+        for (step, (mut folders, removed)) in folders.into_iter().zip(removed).enumerate() {
+            let without_removed = if removed.is_empty() { None } else { Some(self.packed_without(&removed)?) };
+            let mut removals = Vec::new();
+            let mut later = Vec::with_capacity(locked.len());
+            for (its, edit, lock) in locked {
+                match edit.new {
+                    _ if its != step => later.push((its, edit, lock)),
+                    Some(_) => lock.commit()?,
+                    None => removals.push(lock),
+                }
             }
+            locked = later;
+            if let Some(packed) = without_removed {
+                packed.commit()?;
+                folders.insert(self.root.clone());
+            }
+            // A loose file hides the packed line, so it goes after it.
+            for lock in removals {
+                lock.remove_resource()?;
+            }
+            sync_folders(&folders)?;
         }
-        if let Some(packed) = without_removed {
-            packed.commit()?;
-            folders.insert(self.root.clone());
-        }
-        // A loose file hides the packed line, so it goes after it.
-        for lock in removals {
-            lock.remove_resource()?;
-        }
-        sync_folders(&folders)
+        Ok(())
     }
 
     /// Makes the folders above a reference, and notes those whose list of names changes.
@@ -334,9 +372,9 @@ impl References {
     /// Writes `packed-refs` without these names into its lock.
     fn packed_without(&self, names: &BTreeSet<&str>) -> Result<Lock> {
         let path = self.packed_path();
-        let mut lock = Lock::take(&path, &"packed-refs")?;
+        let (lock, mut file) = Lock::take(&path, &"packed-refs")?;
         let at = |why| io_error(&path, &why);
-        let mut out = BufWriter::with_capacity(256 * 1024, &mut lock.file);
+        let mut out = BufWriter::with_capacity(256 * 1024, &mut file);
         let mut input = BufReader::with_capacity(256 * 1024, File::open(&path).map_err(at)?);
         let mut line = Vec::new();
         let mut dropped = false;
@@ -354,27 +392,61 @@ impl References {
         }
         out.flush().map_err(at)?;
         drop(out);
-        lock.file.sync_all().map_err(at)?;
+        file.sync_all().map_err(at)?;
         Ok(lock)
     }
 
     /// Removes locks that dead processes left.
     pub(crate) fn break_locks(&self, names: &[RefName]) -> Result<()> {
-        for name in names {
-            remove_if_there(&lock_path(&self.path(name)))?;
+        names.iter().try_for_each(|name| break_lock(&lock_path(&self.path(name))))
+    }
+
+    /// Removes the locks below a folder that nobody has written to for an hour.
+    pub(crate) fn sweep_locks(folder: &Path, depth: usize) -> Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) if depth <= DEPTH_MAX => entries,
+            _ => return Ok(()),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|why| io_error(folder, &why))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                Self::sweep_locks(&entry.path(), depth + 1)?;
+            } else if entry.path().extension().is_some_and(|end| end == "lock") {
+                super::store::remove_if_old(&entry)?;
+            }
         }
         Ok(())
     }
 
     /// Removes the lock of `packed-refs` that a dead process left.
     pub(crate) fn break_packed_lock(&self) -> Result<()> {
-        remove_if_there(&lock_path(&self.packed_path()))
+        break_lock(&lock_path(&self.packed_path()))
+    }
+}
+
+/// Removes a lock once nobody has written to it for as long as a lock is waited for.
+fn break_lock(path: &Path) -> Result<()> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        let written = match fs::metadata(path).and_then(|found| found.modified()) {
+            Ok(written) => written,
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(why) => return Err(io_error(path, &why)),
+        };
+        if written.elapsed().is_ok_and(|age| age >= LOCK_WAIT) {
+            return remove_if_there(path);
+        }
+        if Instant::now() >= until {
+            // Somebody writes to it, or its time lies ahead of the clock: whoever needs the lock says so.
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(io_error(path, &why)),
+        Err(why) if !matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(io_error(path, &why)),
         _ => Ok(()),
     }
 }
@@ -389,19 +461,18 @@ fn lock_path(resource: &Path) -> PathBuf {
 pub(crate) struct Lock {
     resource: PathBuf,
     path: PathBuf,
-    pub(crate) file: File,
     held: bool,
 }
 
 impl Lock {
-    /// Takes the lock of a file, and waits at most a second for it.
-    pub(crate) fn take(resource: &Path, name: &dyn std::fmt::Display) -> Result<Self> {
+    /// Takes the lock of a file, and waits at most a second for it. Returns the lock's own file too, to be written.
+    pub(crate) fn take(resource: &Path, name: &dyn std::fmt::Display) -> Result<(Self, File)> {
         let path = lock_path(resource);
         let until = Instant::now() + LOCK_WAIT;
         loop {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    return Ok(Lock { resource: resource.to_owned(), path, file, held: true });
+                    return Ok((Lock { resource: resource.to_owned(), path, held: true }, file));
                 }
                 Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
                     if Instant::now() >= until {
@@ -454,31 +525,16 @@ fn remove_empty_folders(folder: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Writes all files, then brings them to disk, several at a time: a disk that is asked for many things at once does them
-/// together.
-fn write_all_synced(files: &[(&Lock, String)]) -> Result<()> {
-    for (lock, text) in files {
-        (&lock.file).write_all(text.as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
-    }
-    let files: Vec<(&Path, &File)> = files.iter().map(|(lock, _)| (lock.path.as_path(), &lock.file)).collect();
-    sync_files(&files)
+/// Brings files to disk, and closes them.
+fn sync_open(open: &mut Vec<(PathBuf, File)>) -> Result<()> {
+    at_once(open, |(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))?;
+    open.clear();
+    Ok(())
 }
 
-/// Brings files to disk, several at a time.
+/// Brings files to disk.
 pub(crate) fn sync_files(files: &[(&Path, &File)]) -> Result<()> {
-    /// More at once does not help.
-    const AT_ONCE: usize = 8;
-    let sync =
-        |files: &[(&Path, &File)]| files.iter().try_for_each(|(path, file)| file.sync_all().map_err(|why| io_error(path, &why)));
-    if files.len() < 3 {
-        return sync(files);
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = files.chunks(files.len().div_ceil(AT_ONCE)).map(|chunk| scope.spawn(move || sync(chunk))).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
-    })
+    at_once(files, |(path, file)| file.sync_all().map_err(|why| io_error(path, &why)))
 }
 
 /// Brings the names in folders to disk; a file among them, with its bytes.
@@ -487,12 +543,25 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
     if cfg!(windows) {
         return Ok(());
     }
-    let mut open = Vec::with_capacity(folders.len());
-    for folder in folders {
-        open.push((folder.as_path(), File::open(folder).map_err(|why| io_error(folder, &why))?));
+    let folders: Vec<&PathBuf> = folders.iter().collect();
+    at_once(&folders, |path| File::open(path).and_then(|file| file.sync_all()).map_err(|why| io_error(path, &why)))
+}
+
+/// Does the same with many, several at a time: a disk that is asked for many things at once does them together.
+fn at_once<T: Sync>(all: &[T], each: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    /// More does not help.
+    const AT_ONCE: usize = 16;
+    if all.len() < 2 {
+        return all.iter().try_for_each(each);
     }
-    let open: Vec<(&Path, &File)> = open.iter().map(|(path, file)| (*path, file)).collect();
-    sync_files(&open)
+    let each = &each;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            all.chunks(all.len().div_ceil(AT_ONCE)).map(|some| scope.spawn(move || some.iter().try_for_each(each))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
+    })
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 //! once when it is finished. Until then the store has none of them.
 
 use super::pack::{LEVEL_DEFAULT, PackWriter};
+use super::refs::sync_folders;
 use super::store::{Reader, Store};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{ErrorCode, Result};
 use crate::model::object::{MemoryObjects, ReadObjects, WriteObjects};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// So many objects are still written one by one.
 const LOOSE_OBJECTS: usize = 64;
@@ -34,10 +37,26 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// `io`.
     pub fn finish(self) -> Result<()> {
+        self.finish_with(BTreeSet::new())
+    }
+
+    /// Does the same, and brings other files and folders to disk in one go with them.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn finish_with(self, others: BTreeSet<PathBuf>) -> Result<()> {
         match self.pack {
-            None => self.store.write_durable(self.memory.iter()).map(drop),
-            Some(pack) => pack.finish().map(drop),
+            None => self.store.write_durable_with(self.memory.iter(), others).map(drop),
+            Some(pack) => {
+                pack.finish()?;
+                sync_folders(&others)
+            }
         }
+    }
+
+    /// Says whether there were so many objects that some can be read only when all are finished.
+    pub fn is_spilled(&self) -> bool {
+        self.pack.is_some()
     }
 
     fn spill(&mut self) -> Result<()> {

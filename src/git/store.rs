@@ -6,7 +6,8 @@
 use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
 use super::program::in_one_line;
-use super::refs::{Lock, RefEdit, References, sync_files, sync_folders};
+use super::quarantine::{self, Quarantine};
+use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
 use crate::model::object::ReadObjects;
@@ -35,6 +36,10 @@ const HARMLESS_EXTENSIONS: &[&str] =
     &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
+/// What the folders begin with in which repositories are made.
+const INIT_PREFIX: &str = ".quipu-init-";
+/// How old a temporary file is that nobody will finish.
+pub(crate) const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
 /// The most of a lock's note that is read.
 const NOTE_MAX: u64 = 256;
 
@@ -64,6 +69,15 @@ impl Store {
     /// # Errors
     /// `exists` where something is there already, `io` where it cannot be made.
     pub fn init(path: &Path, format: ObjectFormat) -> Result<Self> {
+        Store::init_with(path, format, |_| Ok(()))
+    }
+
+    /// Makes a bare repository with what `fill` puts into it. It gets its name when all of that is on disk, so that a process that is
+    /// killed leaves nothing under it.
+    ///
+    /// # Errors
+    /// Those of [`Store::init`], and those of `fill`.
+    pub fn init_with(path: &Path, format: ObjectFormat, fill: impl FnOnce(&Store) -> Result<()>) -> Result<Self> {
         let exists = || {
             fault!(Exists, "{}: something is there already, expected an empty folder or none", path.display())
                 .hint("choose another folder, or use the repository that is there")
@@ -84,15 +98,21 @@ impl Store {
             return Err(exists());
         };
         fs::create_dir_all(parent).map_err(|why| at(&why))?;
-        // It is complete when it gets its name, so that a process that is killed leaves no half of it.
+        // What cannot be swept away now is somebody else's, or is tried again the next time.
+        let _ = quarantine::sweep(parent, INIT_PREFIX);
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".quipu-init-");
+        builder.prefix(INIT_PREFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let scratch = builder.tempdir_in(parent).map_err(|why| at(&why))?;
         // git by itself does not sync loose objects that are pushed.
         let written = write_skeleton(scratch.path(), format, "all")?;
         sync_folders(&written)?;
+        let store = Store::open(scratch.path())?;
+        // Tells a folder in use from one that a killed process left.
+        let owned = store.lock(Duration::ZERO, "being made")?;
+        fill(&store)?;
+        drop(owned);
         match fs::rename(scratch.path(), &absolute) {
             Ok(()) => {}
             Err(why) if matches!(why.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
@@ -152,6 +172,14 @@ impl Store {
         self.references.get(name)
     }
 
+    /// Opens the references for many questions.
+    ///
+    /// # Errors
+    /// `bad-repository` where they are broken, `io` where they cannot be read.
+    pub fn opened_references(&self) -> Result<OpenedReferences<'_>> {
+        self.references.opened()
+    }
+
     /// Returns all references whose names begin with `prefix`, in the order of their names.
     ///
     /// # Errors
@@ -180,7 +208,16 @@ impl Store {
     /// `conflict` where one of them is something else, with both ids, or is locked; then none is changed. `io` where
     /// something could not be written.
     pub fn update(&self, edits: &[RefEdit]) -> Result<()> {
-        self.references.update(edits)
+        self.references.update(&[edits])
+    }
+
+    /// Changes references step by step, if each of them, in all steps, is what is expected. A step is on disk before the next one
+    /// begins, and all locks are held until the last one is done.
+    ///
+    /// # Errors
+    /// Those of [`Store::update`]; after `io`, earlier steps may be done.
+    pub fn update_in_order(&self, steps: &[&[RefEdit]]) -> Result<()> {
+        self.references.update(steps)
     }
 
     /// Removes git's locks of these references. They are stale: whoever holds the repository's lock and knows from its
@@ -206,6 +243,15 @@ impl Store {
     /// # Errors
     /// `io` where something could not be written.
     pub fn write_durable<'a>(&self, objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>) -> Result<usize> {
+        self.write_durable_with(objects, BTreeSet::new())
+    }
+
+    /// Does the same, and brings other files and folders to disk in one go with them.
+    pub(crate) fn write_durable_with<'a>(
+        &self,
+        objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>,
+        others: BTreeSet<PathBuf>,
+    ) -> Result<usize> {
         let reader = self.reader();
         let mut seen = HashSet::new();
         let mut new = Vec::new();
@@ -218,7 +264,7 @@ impl Store {
             }
         }
         if new.len() < PACK_FROM {
-            self.write_loose(&new)?;
+            self.write_loose(&new, others)?;
         } else {
             // What is read together stands together, and the same objects give the same pack.
             new.sort_unstable_by_key(|(id, kind, _)| (*kind != ObjectKind::Commit, *kind != ObjectKind::Tree, *id));
@@ -227,6 +273,7 @@ impl Store {
                 pack.add_as(*id, *kind, bytes)?;
             }
             pack.finish()?;
+            sync_folders(&others)?;
         }
         Ok(new.len())
     }
@@ -239,9 +286,8 @@ impl Store {
         PackWriter::create(&self.objects_path().join("pack"), self.format, expected, level)
     }
 
-    fn write_loose(&self, objects: &[(GitId, ObjectKind, &[u8])]) -> Result<()> {
+    fn write_loose(&self, objects: &[(GitId, ObjectKind, &[u8])], mut folders: BTreeSet<PathBuf>) -> Result<()> {
         let folder = self.objects_path();
-        let mut folders = BTreeSet::new();
         let mut deflate = Deflate::new(LEVEL_FAST);
         let mut files: Vec<(NamedTempFile, PathBuf)> = Vec::with_capacity(objects.len());
         for (id, kind, bytes) in objects {
@@ -277,6 +323,20 @@ impl Store {
         sync_folders(&folders)
     }
 
+    /// Removes what killed processes left: files that never became objects and locks of proposals, once they are an hour old, and
+    /// quarantines.
+    ///
+    /// # Errors
+    /// `io` where a folder cannot be read, or something cannot be removed.
+    pub fn sweep(&self, _held: &RepositoryLock) -> Result<()> {
+        for folder in [self.objects_path(), self.objects_path().join("pack")] {
+            sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_"])?;
+        }
+        // Only proposers, who have no journal, leave locks there.
+        References::sweep_locks(&self.root.join("refs/incoming"), 0)?;
+        Quarantine::sweep(self).map(drop)
+    }
+
     /// Sets keys of the repository's configuration: all values of each key that is named are replaced by those given, so that
     /// a key given twice gets two values.
     ///
@@ -284,7 +344,7 @@ impl Store {
     /// `bad-repository` where the configuration cannot be parsed, `conflict` where it is locked, `io` where it cannot be written.
     pub fn set_config(&self, values: &[(&str, &str)]) -> Result<()> {
         let path = self.root.join("config");
-        let mut lock = Lock::take(&path, &"the configuration")?;
+        let (lock, mut file) = Lock::take(&path, &"the configuration")?;
         let mut config = read_config(&path)?;
         let wrong = |key: &str| fault!(Bug, "{key:?} is not a key of git's configuration");
         let mut cleared = BTreeSet::new();
@@ -314,7 +374,7 @@ impl Store {
                 .map_err(|_| wrong(key))?;
         }
         let bytes = config.to_bstring();
-        lock.file.write_all(&bytes).and_then(|()| lock.file.sync_all()).map_err(|why| io_error(&path, &why))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
     }
@@ -465,10 +525,36 @@ fn kind_from_gix(kind: gix::objs::Kind) -> ObjectKind {
     }
 }
 
+/// Removes the temporary files in a folder that nobody has written to for an hour.
+fn sweep(folder: &Path, prefixes: &[&str]) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|why| io_error(folder, &why))? {
+        let entry = entry.map_err(|why| io_error(folder, &why))?;
+        let name = entry.file_name();
+        let is_temporary = name.to_str().is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        if is_temporary {
+            remove_if_old(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file that nobody has written to for an hour.
+pub(crate) fn remove_if_old(entry: &fs::DirEntry) -> Result<()> {
+    let written = entry.metadata().and_then(|found| found.modified());
+    if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE)) {
+        match fs::remove_file(entry.path()) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&entry.path(), &why)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Finds the git directory, and sees that it is one.
 fn find_root(path: &Path) -> Result<PathBuf> {
     if !path.try_exists().map_err(|why| io_error(path, &why))? {
-        return Err(fault!(NotFound, "{}: there is no repository", path.display()));
+        return Err(fault!(NotFound, "{}: there is no repository", path.display())
+            .hint("look at the path; a registry is made with: quipu registry init PATH --name DOMAIN"));
     }
     let inner = path.join(".git");
     if inner.is_file() || path.join("commondir").is_file() {

@@ -10,7 +10,7 @@ use super::quarantine::Quarantine;
 use super::refs::{Expected, RefEdit};
 pub use super::url::Url;
 use crate::model::digest::GitId;
-use crate::model::error::{Error, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -361,7 +361,9 @@ fn failure(url: &Url, output: &Output) -> Error {
         "returned error: 5",
         "returned error: 429",
     ]) {
-        return fault!(Network, "{url} cannot be reached: {words}");
+        return fault!(Network, "{url} cannot be reached: {words}").hint(
+            "try again once the network is there, and look at the URL; what was fetched before can be used with --offline",
+        );
     }
     if says(&[
         "does not appear to be a git repository",
@@ -401,7 +403,7 @@ fn failure(url: &Url, output: &Output) -> Error {
         "rpc failed",
         "unexpected disconnect",
     ]) {
-        return fault!(Network, "{url} broke off: {words}");
+        return fault!(Network, "{url} broke off: {words}").hint("try again; what was fetched before can be used with --offline");
     }
     fault!(Git, "{url}: {}", url.scrub(&output.words()))
 }
@@ -491,7 +493,7 @@ pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptio
         return Err(if output.success {
             fault!(Git, "{url}: git says nothing of {}", missing.name)
         } else {
-            failure(url, &output)
+            push_failure(url, &output)
         });
     }
     let said = output
@@ -502,6 +504,16 @@ pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptio
         .filter(|line| !line.is_empty())
         .collect();
     Ok(PushReport { refs, said })
+}
+
+/// Says why a push failed where one has fetched before.
+fn push_failure(url: &Url, output: &Output) -> Error {
+    let error = failure(url, output);
+    // `git daemon` says so of a repository that it lets nobody push to, and of one that it does not have.
+    if error.code() == ErrorCode::NotFound && output.stderr.contains("access denied or repository not exported") {
+        return fault!(Network, "{url} takes no push, or is not there: {}", in_one_line(&url.scrub(&output.stderr)));
+    }
+    error
 }
 
 /// Reads what `git push --porcelain` prints: a flag, `from:to` and a summary with the reason, between tabs.
@@ -540,7 +552,6 @@ mod tests {
     use crate::git::pack::LEVEL_FAST;
     use crate::git::store::Store;
     use crate::model::digest::{ObjectFormat, ObjectKind};
-    use crate::model::error::ErrorCode;
     use crate::model::object::{ReadObjects as _, WriteObjects as _};
     use crate::model::tree::Tree;
     use std::ffi::OsString;

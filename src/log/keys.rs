@@ -57,7 +57,7 @@ impl<P: Privilege> Keys<P> {
         let Some(state) = self.get(record.key()) else {
             return Err(fault!(
                 Unauthorized,
-                "{} was signed by {}, a key that this log does not know",
+                "\"{}\" was signed by {}, a key that the log does not know",
                 record.summary(),
                 record.key().fingerprint()
             ));
@@ -84,7 +84,7 @@ impl<P: Privilege> Keys<P> {
         }
         Err(fault!(
             Unauthorized,
-            "{} was signed by {}, who {}; it needs {}",
+            "\"{}\" was signed by {}, who {}; it needs {}",
             record.summary(),
             state.name,
             privileges_in_words(&state.privileges),

@@ -29,7 +29,7 @@ impl Authority {
     /// # Errors
     /// `unauthorized`.
     pub fn require(&self, record: &SignedRecord, privilege: OperatorPrivilege) -> Result<&KeyState<OperatorPrivilege>> {
-        self.keys.require(record, privilege).map_err(|error| error.at(format!("by the operators at seq {}", self.seq)))
+        self.keys.require(record, privilege).map_err(|error| error.at(format!("operators at seq {}", self.seq)))
     }
 
     /// Checks that the policy lets the signer of a first record register in this namespace.

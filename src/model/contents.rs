@@ -96,7 +96,8 @@ impl fmt::Display for ContentPath {
 
 impl fmt::Debug for ContentPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContentPath({:?})", &self.0)
+        // A path stands in messages as it is quoted there.
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

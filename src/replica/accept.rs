@@ -33,7 +33,7 @@ pub const CLOCK_AHEAD: u64 = 24 * 60 * 60;
 pub struct Outcome {
     /// The package.
     pub package: PackageName,
-    /// The proposal; `None` for what a killed acceptor had moved already.
+    /// The proposal's commit; `None` for what this process made, and for what a killed acceptor had moved already.
     pub proposal: Option<GitId>,
     /// The new records, or why not.
     pub verdict: Verdict,
@@ -72,42 +72,89 @@ struct Draft {
 /// Something that asks to be published.
 struct Candidate {
     package: PackageName,
-    /// The proposal and its reference; `None` for a log whose reference was moved by an acceptor that was killed.
-    proposal: Option<(RefName, GitId)>,
+    from: From,
 }
 
-/// Repairs what a killed acceptor left, judges all proposals, or those of one package, and publishes those that hold.
+/// Where a candidate comes from.
+enum From {
+    /// A proposal, by its reference and its commit.
+    Incoming(RefName, GitId),
+    /// A log whose reference was moved by an acceptor that was killed.
+    Left(GitId),
+    /// This process made it.
+    Made(Tree, GitId),
+}
+
+/// What is to be judged.
+pub enum Asked<'a> {
+    /// All proposals.
+    All,
+    /// The proposals of one package.
+    Package(&'a PackageName),
+    /// What this process made, without a reference in between.
+    Made(Made<'a>),
+    /// Nothing but what a killed acceptor left.
+    Left,
+}
+
+/// New records of a package, made by the process that publishes them.
+pub struct Made<'a> {
+    /// The package.
+    pub package: PackageName,
+    /// Holds the records and the files of new releases; see [`Staging::is_spilled`].
+    pub objects: Staging<'a>,
+    /// The new head of the log.
+    pub head: GitId,
+    /// The trees of new releases, by version.
+    pub releases: Vec<(String, GitId)>,
+}
+
+/// Repairs what a killed acceptor left, judges what is asked for, and publishes what holds. The outcome of [`Asked::Made`] is the last one.
 ///
 /// # Errors
 /// `unauthorized` where the author may not make checkpoints, `io`, `conflict`; a proposal that is refused is no error.
-pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, only: Option<&PackageName>) -> Result<Report> {
+pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: Asked<'_>) -> Result<Report> {
     let mut keys = KeyCache::default();
     let left = store.read_journal(lock)?;
     store.break_locks_of_journal(lock, &left)?;
+    store.sweep(lock)?;
     let standing = Standing::read(store, &mut keys)?;
     let mut candidates: Vec<Candidate> = Vec::new();
     let reader = store.reader();
     for package in left.iter().filter_map(layout::parse_package) {
-        let head = store.reference(&layout::package(&package))?;
-        if head.is_some() && head != standing.map.get(&reader, &Slot::Package(package.clone()))? {
-            candidates.push(Candidate { package, proposal: None });
+        let named = store.reference(&layout::package(&package))?;
+        let published = standing.map.get(&reader, &Slot::Package(package.clone()))?;
+        if let Some(head) = named.filter(|head| Some(*head) != published) {
+            candidates.push(Candidate { package, from: From::Left(head) });
         }
     }
     let mut outcomes = Vec::new();
     let mut done: Vec<RefEdit> = Vec::new();
-    let prefix =
-        only.map_or("refs/incoming/".to_owned(), |package| format!("refs/incoming/{}/{}/", package.namespace(), package.name()));
-    store.for_each_reference(&prefix, |name, id| {
-        match layout::parse_incoming(&name) {
-            Some((package, named)) if named == id => candidates.push(Candidate { package, proposal: Some((name, id)) }),
-            // A reference that is none of ours says nothing and goes.
-            _ => done.push(RefEdit { name, expected: Expected::At(id), new: None }),
+    let prefix = match &asked {
+        Asked::All => Some("refs/incoming/".to_owned()),
+        Asked::Package(package) => Some(format!("refs/incoming/{}/{}/", package.namespace(), package.name())),
+        Asked::Made(_) | Asked::Left => None,
+    };
+    if let Some(prefix) = prefix {
+        store.for_each_reference(&prefix, |name, id| {
+            match layout::parse_incoming(&name) {
+                Some((package, named)) if named == id => candidates.push(Candidate { package, from: From::Incoming(name, id) }),
+                // A reference that is none of ours says nothing and goes.
+                _ => done.push(RefEdit { name, expected: Expected::At(id), new: None }),
+            }
+            Ok(())
+        })?;
+    }
+    let objects = match asked {
+        Asked::Made(Made { package, objects, head, releases }) => {
+            candidates.push(Candidate { package, from: From::Made(folders(&releases)?, head) });
+            objects
         }
-        Ok(())
-    })?;
+        _ => Staging::new(store),
+    };
 
-    let mut batch =
-        Batch { store, standing: &standing, objects: Staging::new(store), keys, now: author.now, packages: BTreeMap::new() };
+    let mut batch = Batch { store, standing: &standing, objects, keys, now: author.now, packages: BTreeMap::new() };
+    let mut undone = Vec::new();
     for candidate in candidates {
         let verdict = match batch.judge(&candidate) {
             Ok(Some(records)) => Verdict::Accepted(records),
@@ -116,16 +163,35 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, only: O
             Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => return Err(error),
             Err(error) => Verdict::Refused(error.asked()),
         };
-        if let Some((name, id)) = &candidate.proposal {
-            done.push(RefEdit { name: name.clone(), expected: Expected::At(*id), new: None });
-        }
-        outcomes.push(Outcome { package: candidate.package, proposal: candidate.proposal.map(|(_, id)| id), verdict });
+        let package = candidate.package;
+        let proposal = match candidate.from {
+            From::Incoming(name, id) => {
+                done.push(RefEdit { name, expected: Expected::At(id), new: None });
+                Some(id)
+            }
+            From::Left(_) => {
+                if let Verdict::Refused(_) = &verdict {
+                    undone.push(package.clone());
+                }
+                None
+            }
+            From::Made(..) => None,
+        };
+        outcomes.push(Outcome { package, proposal, verdict });
+    }
+    // Unless something else of the package is in: then its references move on anyway.
+    undone.retain(|package| !batch.packages.contains_key(package));
+    for package in &undone {
+        batch.undo(package, &mut done)?;
     }
     let changed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_)));
     let checkpoint = if changed {
         let (objects, step) = batch.step(done)?;
         Some(advance(lock, store, &standing, &standing.operators.log, objects, author, step)?)
     } else {
+        if !undone.is_empty() {
+            batch.objects.finish()?;
+        }
         store.update(&done)?;
         store.end_journal(lock)?;
         None
@@ -150,25 +216,18 @@ impl<'a> Batch<'a> {
     /// Judges one candidate and makes it part of the batch where it holds. Returns its new records; `None` where it has none.
     fn judge(&mut self, candidate: &Candidate) -> Result<Option<Vec<SignedRecord>>> {
         let package = &candidate.package;
-        let reader = self.store.reader();
         let format = self.store.format();
         let contents_was = self.store.reference(&layout::contents(package))?;
-        let (tree, head) = match &candidate.proposal {
-            Some((_, id)) => {
-                let bytes = reader.read(ObjectKind::Commit, *id, crate::model::object::STRUCTURE_MAX)?;
-                commit::parse_proposal(format, &bytes)?
+        let (proposed, head) = match &candidate.from {
+            From::Incoming(_, id) => {
+                let bytes = self.objects.read(ObjectKind::Commit, *id, crate::model::object::STRUCTURE_MAX)?;
+                let (tree, head) = commit::parse_proposal(format, &bytes)?;
+                (self.tree(tree)?, head)
             }
-            None => {
-                let head = self.store.reference(&layout::package(package))?;
-                let head = head.ok_or_else(|| fault!(NotFound, "the log of {package} is gone"))?;
-                let tree = match contents_was {
-                    Some(id) => commit::parse_contents(format, &reader.read(ObjectKind::Commit, id, 4096)?)?,
-                    None => format.empty_tree(),
-                };
-                (tree, head)
-            }
+            From::Left(head) => (self.contents_of(package, contents_was)?.unwrap_or_default(), *head),
+            From::Made(tree, head) => (tree.clone(), *head),
         };
-        let log = chains::package(&reader, head, &mut self.keys)?;
+        let log = chains::package(&self.objects, head, &mut self.keys)?;
         let name = FullName { registry: self.operators().registry().clone(), package: package.clone() };
         log.log.expect(&name, self.operators().id())?;
         let published = self.published(package)?;
@@ -184,10 +243,9 @@ impl<'a> Batch<'a> {
         };
         let new = log.records[known..].to_vec();
         self.check_times(&log.records, known)?;
-        let folders = self.check_contents(&new, tree, candidate.proposal.is_some())?;
+        let folders = self.check_contents(&new, &proposed, !matches!(candidate.from, From::Left(_)))?;
         let mut entries = Vec::new();
-        if let Some(id) = self.contents_of(package, contents_was)? {
-            let old = Tree::read(&self.objects, id)?;
+        if let Some(old) = self.contents_of(package, contents_was)? {
             let held = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.log.release_of(&version).is_some());
             entries.extend(
                 old.entries().iter().filter(held).filter(|entry| folders.iter().all(|new| new.name != entry.name)).cloned(),
@@ -221,14 +279,46 @@ impl<'a> Batch<'a> {
         chains::package(&reader, head, &mut self.keys).map(Some)
     }
 
-    fn contents_of(&self, package: &PackageName, reference: Option<GitId>) -> Result<Option<GitId>> {
+    /// Returns a package's contents as they are, or as this batch will have them.
+    fn contents_of(&self, package: &PackageName, reference: Option<GitId>) -> Result<Option<Tree>> {
         if let Some(draft) = self.packages.get(package) {
-            let bytes = draft.contents.to_bytes();
-            return Ok((!draft.contents.is_empty()).then(|| GitId::of(self.store.format(), ObjectKind::Tree, &bytes)));
+            return Ok(Some(draft.contents.clone()));
         }
         let Some(id) = reference else { return Ok(None) };
-        let bytes = self.store.reader().read(ObjectKind::Commit, id, 4096)?;
-        commit::parse_contents(self.store.format(), &bytes).map(Some)
+        let bytes = self.objects.read(ObjectKind::Commit, id, 4096)?;
+        self.tree(commit::parse_contents(self.store.format(), &bytes)?).map(Some)
+    }
+
+    fn tree(&self, id: GitId) -> Result<Tree> {
+        if id == self.store.format().empty_tree() { Ok(Tree::default()) } else { Tree::read(&self.objects, id) }
+    }
+
+    /// Takes a package's references back to where the map has it, after an acceptor that was killed moved them to what does not hold.
+    fn undo(&mut self, package: &PackageName, edits: &mut Vec<RefEdit>) -> Result<()> {
+        let published = self.standing.map.get(&self.objects, &Slot::Package(package.clone()))?;
+        let name = layout::package(package);
+        edits.push(RefEdit { expected: self.store.reference(&name)?.into(), name, new: published });
+        let name = layout::contents(package);
+        let was = self.store.reference(&name)?;
+        let Some(old) = self.contents_of(package, was)? else { return Ok(()) };
+        let kept: Vec<TreeEntry> = match published {
+            None => Vec::new(),
+            Some(head) => {
+                let log = chains::package(&self.objects, head, &mut self.keys)?.log;
+                let released = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.release_of(&version).is_some());
+                old.entries().iter().filter(released).cloned().collect()
+            }
+        };
+        let new = if kept.is_empty() {
+            None
+        } else {
+            let tree = Tree::new(kept)?.write(&mut self.objects)?;
+            Some(self.objects.write(ObjectKind::Commit, &commit::contents(tree))?)
+        };
+        if new != was {
+            edits.push(RefEdit { name, expected: was.into(), new });
+        }
+        Ok(())
     }
 
     fn check_times(&self, records: &[SignedRecord], known: usize) -> Result<()> {
@@ -246,11 +336,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Checks that the proposal's tree holds exactly the contents of the new releases, and returns its folders.
-    fn check_contents(&mut self, new: &[SignedRecord], tree: GitId, exact: bool) -> Result<Vec<TreeEntry>> {
+    fn check_contents(&self, new: &[SignedRecord], proposed: &Tree, exact: bool) -> Result<Vec<TreeEntry>> {
         let authority = self.operators().now();
         let limits = limits(&authority.policy);
-        let reader = self.store.reader();
-        let proposed = if tree == self.store.format().empty_tree() { Tree::default() } else { Tree::read(&reader, tree)? };
         let mut folders = Vec::new();
         for release in chains::releases_in(new) {
             check_policy(authority, release)?;
@@ -258,7 +346,7 @@ impl<'a> Batch<'a> {
             let Some(folder) = proposed.get(&version).filter(|entry| entry.mode == Mode::Tree) else {
                 return Err(fault!(BadContents, "the proposal has no folder {version} with the contents of that release"));
             };
-            check_release(&reader, release, folder.id, &limits)?;
+            check_release(&self.objects, release, folder.id, &limits)?;
             folders.push(folder.clone());
         }
         if exact
@@ -399,9 +487,13 @@ pub fn check_digest(release: &Release, found: &contents::Contents) -> Result<()>
 /// # Errors
 /// Those of [`WriteObjects::write`].
 pub fn propose(objects: &mut impl WriteObjects, head: GitId, releases: &[(String, GitId)]) -> Result<GitId> {
-    let entry = |(version, tree): &(String, GitId)| TreeEntry { name: version.clone(), mode: Mode::Tree, id: *tree };
-    let tree = Tree::new(releases.iter().map(entry).collect())?.write(objects)?;
+    let tree = folders(releases)?.write(objects)?;
     objects.write(ObjectKind::Commit, &commit::proposal(tree, head))
+}
+
+fn folders(releases: &[(String, GitId)]) -> Result<Tree> {
+    let entry = |(version, tree): &(String, GitId)| TreeEntry { name: version.clone(), mode: Mode::Tree, id: *tree };
+    Tree::new(releases.iter().map(entry).collect())
 }
 
 /// Says whether a map holds a package at this head.

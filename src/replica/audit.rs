@@ -4,6 +4,7 @@ use super::accept::{check_digest, limits};
 use super::chains;
 use super::standing;
 use crate::git::layout;
+use crate::git::refs::OpenedReferences;
 use crate::git::store::{Reader, Store};
 use crate::log::decision::DecisionLog;
 use crate::log::operator::OperatorLog;
@@ -12,7 +13,7 @@ use crate::log::registry::{CheckedCheckpoint, RegistryLog};
 use crate::model::changes::{ChangeLine, changes_digest};
 use crate::model::commit;
 use crate::model::contents::{self, Limits};
-use crate::model::digest::{FileDigest, GitId, ObjectKind, RegistryId};
+use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map};
@@ -30,6 +31,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHECKPOINTS_AT_ONCE: usize = 1024;
 /// So many packages are handed to the cores at a time.
 const PACKAGES_AT_ONCE: usize = 4096;
+/// From so many heads on they are read by all cores.
+const HEADS_AT_ONCE_MIN: usize = 64;
 /// So many entries that are no packages may change in one checkpoint.
 const CHANGES_MAX: u64 = 4_000_000;
 /// So many faults are reported; the rest is counted.
@@ -91,6 +94,29 @@ impl Totals {
     }
 }
 
+/// What the cores work with: readers, and the keys that were admitted. Rayon cuts work into many small pieces; what one piece is done
+/// with, the next one goes on with.
+struct Hands<'a> {
+    store: &'a Store,
+    idle: Mutex<Vec<(Reader, KeyCache)>>,
+}
+
+impl<'a> Hands<'a> {
+    fn of(store: &'a Store) -> Self {
+        Hands { store, idle: Mutex::new(Vec::new()) }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Reader, &mut KeyCache) -> T) -> T {
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let (reader, mut keys) = idle.unwrap_or_else(|| (self.store.reader(), KeyCache::default()));
+        let done = work(&reader, &mut keys);
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push((reader, keys));
+        }
+        done
+    }
+}
+
 /// Verifies a registry on all cores. Faults of single packages are collected; what makes all else meaningless ends it.
 ///
 /// # Errors
@@ -119,10 +145,11 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         fault_count: AtomicU64::new(0),
         unpublished: Mutex::new(Vec::new()),
     };
-    let newest = checkpoints(store, &operators, log_head, &totals)?;
+    let hands = Hands::of(store);
+    let newest = checkpoints(&hands, &operators, log_head, &totals)?;
     let map = Map::at(newest.map());
     let count = newest.checkpoint().packages;
-    packages(audit, &operators, map, count, &totals)?;
+    packages(audit, &hands, &operators, map, count, &totals)?;
     references(store, map, count, &totals)?;
     let faults = totals.faults.into_inner().unwrap_or_default();
     let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
@@ -141,9 +168,9 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
 }
 
 /// Verifies the registry log from its first checkpoint, and what each checkpoint says that it changed.
-fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
-    let reader = store.reader();
-    let format = store.format();
+fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
+    let reader = hands.store.reader();
+    let format = reader.format();
     let mut ids = vec![head];
     while let Some(parent) = parent_of(format, &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
         ids.push(parent);
@@ -152,18 +179,20 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
     let mut log: Option<RegistryLog> = None;
     let mut map = Map::empty(format);
     let mut packages = 0;
+    let mut dropped = BTreeMap::new();
     for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
         let records: Vec<Result<SignedRecord>> = chunk
             .par_iter()
-            .map_init(
-                || (store.reader(), KeyCache::default()),
-                |(reader, keys), id| chains::record(reader, *id).and_then(|record| record.verify(keys)),
-            )
+            .map(|id| hands.with(|reader, keys| chains::record(reader, *id).and_then(|record| record.verify(keys))))
             .collect();
         for record in records {
             let record = record.map_err(|error| error.at("registry log"))?;
             let next = Map::at(record.draft().tree);
-            check_changes(&reader, &record, map, next, &mut packages)?;
+            let moved = check_changes(hands, &reader, &record, map, next, &mut packages, &mut dropped)?;
+            for (slot, before, after) in moved {
+                check_succession(&reader, operators, next, &slot, before, after)
+                    .map_err(|error| error.at(format!("checkpoint {}", record.seq())))?;
+            }
             map = next;
             log = Some(match log {
                 None => RegistryLog::start(operators, &record)?,
@@ -177,39 +206,80 @@ fn checkpoints(store: &Store, operators: &OperatorLog, head: GitId, totals: &Tot
     CheckedCheckpoint::newest(operators, newest.record())
 }
 
-/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before.
-fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, packages: &mut u64) -> Result<()> {
+/// The head of a log before a checkpoint moved it, and after.
+type Moved = (Slot, GitId, GitId);
+
+/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before, and returns the logs that it
+/// moved. `dropped` are the heads of names that an earlier checkpoint took out of the map.
+fn check_changes(
+    hands: &Hands<'_>,
+    reader: &Reader,
+    record: &SignedRecord,
+    old: Map,
+    new: Map,
+    packages: &mut u64,
+    dropped: &mut BTreeMap<Slot, GitId>,
+) -> Result<Vec<Moved>> {
     let crate::model::entry::Entry::Checkpoint(checkpoint) = record.entry() else {
         return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
     };
     let place = || format!("checkpoint {}", record.seq());
     let mut lines = BTreeMap::new();
+    let mut moved = Vec::new();
+    // Heads that were not looked at yet.
+    let mut heads: Vec<(Slot, GitId)> = Vec::new();
+    let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut BTreeMap<Slot, ChangeLine>| -> Result<()> {
+        let line =
+            |(slot, head): (Slot, GitId)| hands.with(|reader, _| chains::record(reader, head)).map(|head| (slot, line_of(&head)));
+        // The cores are not called together for a few.
+        let found: Vec<Result<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
+            heads.drain(..).map(line).collect()
+        } else {
+            std::mem::take(heads).into_par_iter().map(line).collect()
+        };
+        for found in found {
+            let (slot, line) = found?;
+            lines.insert(slot, line);
+        }
+        Ok(())
+    };
     Map::diff(reader, old, new, &mut |Change { slot, old, new }| {
+        match (&slot, old, new) {
+            (Slot::Skip | Slot::MirrorHeld(_) | Slot::MirrorLog(_), ..) | (_, None, None) => {}
+            (_, Some(before), Some(after)) => moved.push((slot.clone(), before, after)),
+            (_, Some(before), None) => {
+                dropped.insert(slot.clone(), before);
+            }
+            (_, None, Some(after)) => moved.extend(dropped.remove(&slot).map(|before| (slot.clone(), before, after))),
+        }
         if let Slot::Package(_) = slot {
             *packages = *packages + u64::from(old.is_none()) - u64::from(new.is_none());
         }
-        let line = match (&slot, new) {
+        match (&slot, new) {
             (Slot::Skip, Some(id)) => {
                 let skip = chains::record(reader, id)?;
                 if Some(skip.digest()) != checkpoint.skip {
                     return Err(fault!(BadMap, "the map's skip link leads to {}, the record's elsewhere", skip.digest()));
                 }
-                return Ok(());
             }
-            (Slot::Skip, None) => return Ok(()),
-            (_, None) => ChangeLine::Gone,
+            (Slot::Skip, None) => {}
+            (_, None) => drop(lines.insert(slot, ChangeLine::Gone)),
             (Slot::MirrorHeld(_), Some(id)) => {
-                ChangeLine::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?))
+                let digest = FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?);
+                lines.insert(slot, ChangeLine::Held(digest));
             }
-            (_, Some(id)) => line_of(&chains::record(reader, id)?),
-        };
-        lines.insert(slot, line);
+            (_, Some(id)) => heads.push((slot, id)),
+        }
+        if heads.len() == PACKAGES_AT_ONCE {
+            read(&mut heads, &mut lines)?;
+        }
         // Entries come with heads of their own, so that no honest checkpoint changes more of them than this.
         if lines.len() as u64 > checkpoint.packages.saturating_add(CHANGES_MAX) {
             return Err(fault!(Limit, "the checkpoint changes more entries than it has packages"));
         }
         Ok(())
     })
+    .and_then(|()| read(&mut heads, &mut lines))
     .map_err(|error| error.at(place()))?;
     if *packages != checkpoint.packages {
         return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages).at(place()));
@@ -218,35 +288,72 @@ fn check_changes(reader: &Reader, record: &SignedRecord, old: Map, new: Map, pac
     if found != checkpoint.changes {
         return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes).at(place()));
     }
+    Ok(moved)
+}
+
+/// Checks that a log goes on from where the checkpoint before left it: a name never comes to mean another log without a reset, and a
+/// head never goes back or aside.
+fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &Slot, before: GitId, after: GitId) -> Result<()> {
+    let (last, next) = (chains::record(reader, before)?, chains::record(reader, after)?);
+    let (ours, theirs) = (log_of(&last), log_of(&next));
+    if ours != theirs {
+        let decisions = match slot {
+            Slot::Package(package) => map.get(reader, &Slot::Decisions(package.clone()))?,
+            _ => None,
+        };
+        let is_reset = match decisions {
+            Some(head) => {
+                let decisions = chains::decisions(reader, head, operators, &mut KeyCache::default())?;
+                decisions.log.resets().iter().any(|reset| reset.old == ours && reset.new == theirs)
+            }
+            None => false,
+        };
+        if !is_reset {
+            return Err(fault!(NameTaken, "{slot} comes to mean the log {theirs}, it meant {ours}, and no reset says so"));
+        }
+        return Ok(());
+    }
+    let Some(further) = next.seq().checked_sub(last.seq()) else {
+        return Err(fault!(Rollback, "{slot} goes back from seq {} to seq {}", last.seq(), next.seq()));
+    };
+    let mut at = Some(after);
+    for _ in 0..further {
+        let Some(id) = at else { break };
+        at = parent_of(reader.format(), &reader.read(ObjectKind::Commit, id, RECORD_MAX)?)?;
+    }
+    if at != Some(before) {
+        return Err(fault!(Fork, "{slot} moves to {after}, which does not stand on {before}, the head before"));
+    }
     Ok(())
+}
+
+fn log_of(record: &Record) -> LogId {
+    record.draft().link.map_or(record.digest().into(), |link| link.log)
 }
 
 /// Returns what a checkpoint says of a log with this head.
 pub fn line_of(head: &Record) -> ChangeLine {
-    let log = head.draft().link.map_or(head.digest().into(), |link| link.log);
-    ChangeLine::Head { log, seq: head.seq(), head: head.digest() }
+    ChangeLine::Head { log: log_of(head), seq: head.seq(), head: head.digest() }
 }
 
 /// Verifies every log that the map names.
-fn packages(audit: &Audit<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
+fn packages(audit: &Audit<'_>, hands: &Hands<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
     let reader = audit.store.reader();
     let limits = limits(&operators.now().policy);
+    let references = audit.store.opened_references()?;
     // A package's decisions stand right behind it in the map, and are judged with it.
     let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
     let run = |batch: &mut Vec<Logs>| {
-        batch.par_iter().for_each_init(
-            || (audit.store.reader(), KeyCache::default()),
-            |(reader, keys), logs| {
-                let judge = Judge { audit, operators, limits: &limits, totals };
-                if let Err(error) = judge.logs(reader, keys, logs) {
-                    totals.fault(error.at(&logs.slot));
-                }
-                if matches!(logs.slot, Slot::Package(_)) {
-                    let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (audit.progress)(done, count);
-                }
-            },
-        );
+        batch.par_iter().for_each(|logs| {
+            let judge = Judge { audit, operators, limits: &limits, references: &references, totals };
+            if let Err(error) = hands.with(|reader, keys| judge.logs(reader, keys, logs)) {
+                totals.fault(error.at(&logs.slot));
+            }
+            if matches!(logs.slot, Slot::Package(_)) {
+                let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
+                (audit.progress)(done, count);
+            }
+        });
         batch.clear();
     };
     let mut found = 0;
@@ -292,6 +399,7 @@ struct Judge<'a> {
     audit: &'a Audit<'a>,
     operators: &'a OperatorLog,
     limits: &'a Limits,
+    references: &'a OpenedReferences<'a>,
     totals: &'a Totals,
 }
 
@@ -304,7 +412,7 @@ impl Judge<'_> {
                 counted(log.records.len());
                 let registry = self.operators.registry().clone();
                 log.log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
-                check_reference(self.audit.store, reader, package, &log.records, self.totals)?;
+                check_reference(self.audit.store, self.references, reader, package, &log.records, self.totals)?;
                 let decisions = match logs.decisions {
                     None => None,
                     Some(head) => {
@@ -339,10 +447,17 @@ impl Judge<'_> {
             }
             None => Tree::default(),
         };
-        let unknown =
-            |entry: &&crate::model::tree::Entry| entry.name.parse().map_or(true, |version| log.release_of(&version).is_none());
-        if let Some(extra) = tree.entries().iter().find(unknown) {
-            self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+        let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
+        if let Some(extra) = tree.entries().iter().find(|entry| unknown(log, &entry.name)) {
+            // An acceptor moves contents first, and then the log; or it was killed in between, and its journal says so.
+            let is_coming = self.audit.store.has_journal()
+                || match self.audit.store.reference(&layout::package(package))? {
+                    Some(head) => !unknown(&chains::package(reader, head, &mut KeyCache::default())?.log, &extra.name),
+                    None => false,
+                };
+            if !is_coming {
+                self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
+            }
         }
         for released in log.releases() {
             let release = &released.release;
@@ -376,6 +491,7 @@ impl Judge<'_> {
 /// Compares a package's reference with the head that the map names.
 fn check_reference(
     store: &Store,
+    references: &OpenedReferences<'_>,
     reader: &Reader,
     package: &PackageName,
     records: &[SignedRecord],
@@ -383,6 +499,9 @@ fn check_reference(
 ) -> Result<()> {
     let name = layout::package(package);
     let head = records[records.len() - 1].git_id();
+    if references.names(&name, head)? {
+        return Ok(());
+    }
     match store.reference(&name)? {
         None => Err(fault!(RefMissing, "{name} is gone, the map holds {head}")),
         Some(named) if named == head => Ok(()),

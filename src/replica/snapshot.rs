@@ -136,9 +136,9 @@ impl<'a> Snapshot<'a> {
         let found = self.map().get(&reader, &Slot::Package(package.clone()))?;
         let name = layout::package(package);
         let named = match &self.asked {
-            Some((asked, named)) if asked == package => *named,
             // What was kept has no references; the map vouches for the head.
-            _ if self.reading.offline && self.reading.url.is_local().is_none() => found,
+            _ if matches!(self.source, Source::Kept(_)) => found,
+            Some((asked, named)) if asked == package => *named,
             _ => self.source.reference(&name)?,
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };

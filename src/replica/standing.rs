@@ -1,14 +1,15 @@
 //! Where a registry's own repository stands, and moving it on by one checkpoint.
 //!
-//! The order of every step: objects, brought to disk; the journal; references of logs and contents; the registry log's reference, which is the
-//! commit point; what is no longer needed. Killed anywhere, the next acceptor finds the old state or the new one, and the journal.
+//! The order of every step: objects and the journal, brought to disk together; references of contents and logs; the registry log's reference,
+//! which is the commit point; what is no longer needed. All references are locked and compared before the first of them moves. Killed
+//! anywhere, the next acceptor finds the old state or the new one, and the journal.
 
 use super::author::Author;
 use super::chains::{self, Replayed};
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
-use crate::git::store::{RepositoryLock, Store};
+use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::log::operator::OperatorLog;
 use crate::log::registry::CheckedCheckpoint;
 use crate::model::changes::{ChangeLine, changes_digest};
@@ -46,9 +47,29 @@ impl Standing {
         let operators = chains::operators(&reader, operators, keys)?;
         let newest = chains::record(&reader, log)?.verify(keys)?;
         let checkpoint = CheckedCheckpoint::of_history(&operators.log, &newest)?;
+        if let Err(error) = CheckedCheckpoint::newest(&operators.log, &newest) {
+            // Its signer was denied since, and then another must have gone on from it, or the change of operators was cut short before its
+            // own checkpoint. But who was denied, by a checkpoint below this one, does not get in again by naming older operators.
+            check_not_behind(&reader, &operators.log, &checkpoint).map_err(|_| error)?;
+        }
         let map = Map::at(checkpoint.map());
         Ok(Standing { operators, checkpoint, map })
     }
+}
+
+/// Checks that no checkpoint below this one names later operators.
+fn check_not_behind(reader: &Reader, operators: &OperatorLog, newest: &CheckedCheckpoint) -> Result<()> {
+    let mut below = newest.record().draft().parent;
+    while let Some(id) = below {
+        let record = chains::record(reader, id)?;
+        if let Entry::Checkpoint(checkpoint) = record.entry()
+            && operators.at(&checkpoint.operators)?.seq > newest.operators_seq()
+        {
+            return Err(fault!(Unauthorized, "checkpoint {} names earlier operators than the one below it", newest.seq()));
+        }
+        below = record.draft().parent;
+    }
+    Ok(())
 }
 
 /// Returns the heads of the registry log and of the operator log.
@@ -61,7 +82,7 @@ pub fn heads(store: &Store) -> Result<(GitId, GitId)> {
     match (log, operators) {
         (Some(log), Some(operators)) => Ok((log, operators)),
         (None, None) => Err(fault!(BadRepository, "{} is a git repository and no registry", store.path().display())
-            .hint(format!("make one: quipu registry init {} --name DOMAIN", store.path().display()))),
+            .hint("make one: quipu registry init PATH --name DOMAIN")),
         (None, Some(_)) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::registry_log())),
         (Some(_), None) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::operators())),
     }
@@ -91,6 +112,8 @@ pub fn advance(
     author: &Author<'_>,
     step: Step,
 ) -> Result<SignedRecord> {
+    let left = store.read_journal(lock)?;
+    store.break_locks_of_journal(lock, &left)?;
     let Some(known) =
         operators.now().keys.get(author.key()).filter(|key| key.privileges.contains(&OperatorPrivilege::Checkpoint))
     else {
@@ -144,16 +167,47 @@ pub fn advance(
     let record = draft.sign(author.signer).map_err(Error::asked)?;
     CheckedCheckpoint::newest(operators, &record).map_err(Error::asked)?;
     objects.write(ObjectKind::Commit, record.bytes())?;
-    objects.finish()?;
 
-    let log = layout::registry_log();
+    let log = RefEdit { name: layout::registry_log(), expected: Expected::At(previous.git_id()), new: Some(record.git_id()) };
     let names = step.refs.iter().chain(&step.after).map(|edit| &edit.name);
-    store.write_journal(lock, names.chain([&log]))?;
-    store.update(&step.refs)?;
-    store.update(&[RefEdit { name: log, expected: Expected::At(previous.git_id()), new: Some(record.git_id()) }])?;
-    store.update(&step.after)?;
+    let moved = store
+        .write_journal(lock, names.chain([&log.name]))
+        .and_then(|journal| objects.finish_with(journal))
+        .and_then(|()| store.update_in_order(&[&step.refs, std::slice::from_ref(&log)]));
+    match moved {
+        Ok(()) => {
+            // It is published. What cannot be cleared away now is in the journal, or is found to be in by the next acceptor.
+            let _ = store.update(&step.after).and_then(|()| settle(lock, store, &left, map));
+            Ok(record)
+        }
+        Err(error) => {
+            let nothing_moved = |edit: &RefEdit| store.reference(&edit.name).is_ok_and(|found| found != edit.new);
+            if step.refs.iter().chain([&log]).all(nothing_moved) {
+                // The error that counts is the first one.
+                let _ = settle(lock, store, &left, standing.map);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Ends the journal, but for packages that an earlier acceptor, which was killed, left ahead of the map.
+fn settle(lock: &RepositoryLock, store: &Store, left: &[RefName], map: Map) -> Result<()> {
+    let reader = store.reader();
+    let mut ahead = Vec::new();
+    for name in left {
+        if let Some(package) = layout::parse_package(name)
+            && let Some(head) = store.reference(name)?
+            && map.get(&reader, &Slot::Package(package))? != Some(head)
+        {
+            ahead.push(name);
+        }
+    }
     store.end_journal(lock)?;
-    Ok(record)
+    if !ahead.is_empty() {
+        store.write_journal(lock, ahead)?;
+    }
+    Ok(())
 }
 
 /// Returns the simple names of the operators that hold a privilege.
@@ -210,7 +264,7 @@ const CONFIG: &[(&str, &str)] = &[
     ("uploadpack.hideRefs", "refs/incoming/"),
 ];
 
-/// Makes a registry: operator log, first checkpoint with an empty map, front page.
+/// Makes a registry: operator log, first checkpoint with an empty map, front page. It is there as a whole or not at all.
 ///
 /// # Errors
 /// `exists` where the folder is not empty, `io`.
@@ -238,17 +292,21 @@ pub fn found(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Resul
     .sign(author.signer)
     .map_err(Error::asked)?;
 
-    let store = Store::init(path, format)?;
-    store.set_config(CONFIG)?;
-    let mut objects = Staging::new(&store);
-    objects.write(ObjectKind::Tree, b"")?;
-    objects.write(ObjectKind::Commit, first.bytes())?;
-    objects.write(ObjectKind::Commit, checkpoint.bytes())?;
-    let page = front_page(&mut objects, author, founding, operators.id())?;
-    objects.finish()?;
-    let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
-    store.update(&[edit(layout::operators(), first.git_id()), edit(layout::front_page(), page)])?;
-    store.update(&[edit(layout::registry_log(), checkpoint.git_id())])?;
+    let store = Store::init_with(path, format, |store| {
+        store.set_config(CONFIG)?;
+        let mut objects = Staging::new(store);
+        objects.write(ObjectKind::Tree, b"")?;
+        objects.write(ObjectKind::Commit, first.bytes())?;
+        objects.write(ObjectKind::Commit, checkpoint.bytes())?;
+        let page = front_page(&mut objects, author, founding, operators.id())?;
+        objects.finish()?;
+        let edit = |name, id| RefEdit { name, expected: Expected::Absent, new: Some(id) };
+        store.update(&[
+            edit(layout::operators(), first.git_id()),
+            edit(layout::front_page(), page),
+            edit(layout::registry_log(), checkpoint.git_id()),
+        ])
+    })?;
     Standing::read(&store, &mut KeyCache::default())
 }
 

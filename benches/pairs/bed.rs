@@ -1,0 +1,150 @@
+//! What a measurement of whole processes stands on: a folder on the disk of the build, the built program, the installed git, a server on the
+//! loopback interface.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A folder with one user in it: `home` is QUIPU_HOME, `registry.git` the registry, `alice` the key.
+pub(crate) struct Bed {
+    folder: TempDir,
+}
+
+impl Bed {
+    /// Makes the user, the key and an empty registry.
+    pub(crate) fn new() -> Self {
+        let bed = Bed { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        bed.quipu(&bed.home(), &["key", "new", "alice"]);
+        bed.quipu(&bed.home(), &["registry", "init", "registry.git", "--name", "acme.example"]);
+        bed
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// Runs the built program in the folder and returns what it printed.
+    pub(crate) fn quipu(&self, home: &Path, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+        command.env("QUIPU_HOME", home).env_remove("QUIPU_REGISTRY").env_remove("QUIPU_KEY");
+        self.finish(&mut command, self.folder.path(), args)
+    }
+
+    /// Runs git in a folder, without anybody's configuration, and returns what it printed.
+    pub(crate) fn git(&self, at: &Path, args: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").args([
+            "-c",
+            "user.name=Alice",
+            "-c",
+            "user.email=alice@example.org",
+            "-c",
+            "gpg.format=ssh",
+            "-c",
+        ]);
+        command.arg(format!("user.signingkey={}", self.home().join("keys/alice").display()));
+        self.finish(&mut command, at, args)
+    }
+
+    fn finish(&self, command: &mut Command, at: &Path, args: &[&str]) -> String {
+        let output = command.env("HOME", self.folder.path()).current_dir(at).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes an empty repository that pushes go to.
+    pub(crate) fn bare(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        self.git(self.folder.path(), &["init", "-q", "--bare", name]);
+        path
+    }
+
+    /// Makes another home that trusts the registry at a URL and has the same keys, if it is to sign.
+    pub(crate) fn another_home(&self, name: &str, url: &str, keys: bool) -> PathBuf {
+        let home = self.path(name);
+        if keys {
+            copy(&self.home().join("keys"), &home.join("keys"));
+        }
+        let shown = self.quipu(&self.home(), &["trust", "list", "--json"]);
+        let id = shown.find("sha256:").map(|at| &shown[at..at + 71]).unwrap();
+        self.quipu(&home, &["trust", "add", "acme.example", url, "--id", id, "--yes"]);
+        home
+    }
+}
+
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Writes so many files of so many bytes of text that no earlier round had.
+pub(crate) fn write_files(folder: &Path, files: usize, bytes: usize, round: usize) {
+    for file in 0..files {
+        let folder = folder.join(format!("part{}", file / 20));
+        fs::create_dir_all(&folder).unwrap();
+        let mut text = format!("round {round} of file {file}\n");
+        let mut state = (round as u64) << 32 | file as u64 | 1;
+        while text.len() < bytes {
+            // Words as a program has them, so that they compress as one does.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(
+                ["let ", "value", "  fn ", "(self)", " -> ", "Result", "{\n", "}\n", "name", "match "]
+                    [(state >> 60) as usize % 10],
+            );
+            text.push_str(&format!("{:x}", (state >> 40) % 97));
+        }
+        fs::write(folder.join(format!("file{file}.rs")), text).unwrap();
+    }
+}
+
+/// A running `git daemon`; it ends when this value is dropped.
+pub(crate) struct Daemon {
+    server: Child,
+    port: u16,
+}
+
+impl Daemon {
+    /// Serves all repositories in a folder, for fetch and push.
+    pub(crate) fn serve(folder: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Command::new("git")
+            .args(["daemon", "--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", folder.display()))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(log.any(|line| line.ends_with("Ready to rumble")), "git daemon does not start");
+        // A full pipe would stop it.
+        std::thread::spawn(move || log.for_each(drop));
+        Daemon { server, port }
+    }
+
+    pub(crate) fn url(&self, name: &str) -> String {
+        format!("git://127.0.0.1:{}/{name}", self.port)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

@@ -1,0 +1,145 @@
+//! What `--json` prints is what `docs/json` says.
+
+#![allow(clippy::disallowed_methods)]
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    /// Runs a command and checks its object against the schema of its name.
+    fn run(&self, line: &str) -> Value {
+        let args: Vec<&str> = line.split(' ').collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_quipu"))
+            .args(&args)
+            .arg("--json")
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("HOME", self.0.path())
+            .env("USER", "alice")
+            .env("QUIPU_HOME", self.0.path().join("quipu"))
+            .output()
+            .expect("quipu runs");
+        let text = String::from_utf8(output.stdout).expect("JSON is text");
+        assert_eq!(text.lines().count(), 1, "{line}: one object: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.starts_with("{\"quipu\":1,\"command\":\""), "{line}: {text}");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let path = schemas().join(format!("{}.json", args[0]));
+        let schema: Value = serde_json::from_str(&fs::read_to_string(&path).expect("a schema")).expect("a schema is JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+        if let Err(why) = validator.validate(&value) {
+            panic!("{line}: {why}\n{value:#}");
+        }
+        assert_eq!(value.get("error").is_some(), !output.status.success(), "{line}: {value:#}");
+        value
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+        fs::write(path, text).expect("the file is written");
+    }
+}
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json")
+}
+
+#[test]
+fn every_answer_has_the_documented_shape() {
+    let home = Home(tempfile::tempdir().expect("a folder"));
+    home.run("info a:b");
+    home.run("key show");
+    home.run("key new alice");
+    home.run("key new alice");
+    home.run("key list");
+    home.run("key show");
+    home.run("key show alice --allowed-signers");
+    home.run("publish nowhere");
+    let made = home.run("registry init reg.git --name acme.example --object-format sha256");
+    home.run("registry init reg.git --name acme.example");
+    home.run("new hello --name demo:hello");
+    home.run("new hello --name demo:hello");
+    home.run("publish hello --dry-run");
+    let published = home.run("publish hello");
+    assert_eq!(published["state"], "published");
+    home.run("publish hello");
+    home.run("key new bob");
+    home.run("owner allow demo:hello bob --privilege release");
+    home.run("owner list demo:hello");
+    home.run("owner list demo:hello --allowed-signers");
+    home.run("owner deny demo:hello bob");
+    home.run("owner deny demo:hello carol");
+    home.write(
+        "world/quipu.toml",
+        "[package]\nname = \"demo:world\"\nversion = \"1.0.0-rc.1\"\ndescription = \"d\"\nlicense = \"MIT\"\nlinks = [\"https://example\"]\nbuild = \"b\"\n[dependencies]\n\"demo:hello\" = \"^0.1\"\n",
+    );
+    home.run("publish world --key bob");
+    home.run("yank demo:hello@0.1.0 --reason why");
+    home.run("yank demo:hello@0.1.0");
+    home.run("yank demo:hello");
+    home.run("info demo:hello@0.1.0");
+    home.run("info demo:world");
+    home.run("info");
+    home.run("info acme.example");
+    home.run("unyank demo:hello@0.1.0");
+    home.run("log demo:hello");
+    home.run("log demo:nothing");
+    home.run("get demo:hello");
+    home.run("get demo:hello");
+    home.run("get demo:hello --dry-run --to elsewhere");
+    home.run("verify demo:hello");
+    home.run("verify demo:hello@0.1.0 --logs-only");
+    home.run("verify ./reg.git");
+    home.run("verify acme.example");
+    home.run("verify ./hello");
+    home.run("registry accept reg.git");
+    home.run("registry accept reg.git --dry-run");
+    home.run("registry operator allow reg.git bob --privilege checkpoint,register --namespace demo");
+    home.run("registry operator list reg.git");
+    home.run("registry operator deny reg.git bob");
+    home.run("registry operator deny reg.git alice");
+    home.run("registry fsck reg.git");
+    home.run("trust list");
+    home.run(&format!("trust add acme.example ./reg.git --id {}", made["id"].as_str().unwrap_or_default()));
+    home.run("trust add acme.example ./reg.git");
+    home.run("trust add other.example ./reg.git");
+    home.run("trust add other.example /nowhere");
+    home.run("trust remove other.example");
+    home.run("trust remove acme.example");
+    home.run("trust add acme.example ./reg.git");
+    home.run("tour tour");
+    home.run("tour tour");
+    home.run("get");
+    home.run("get a:b --nonsense");
+
+    // A damaged registry, seen by both commands that look at all of it.
+    let git = |args: &[&str]| {
+        let status = Command::new("git").arg("-C").arg(home.0.path().join("reg.git")).args(args).status();
+        assert!(status.is_ok_and(|status| status.success()), "git {args:?}");
+    };
+    git(&["update-ref", "-d", "refs/packages/demo/world"]);
+    assert_eq!(home.run("verify ./reg.git")["faults"][0]["code"], "ref-missing");
+    assert_eq!(home.run("registry fsck reg.git")["clean"], false);
+}
+
+#[test]
+fn every_command_has_a_schema() {
+    let help = Command::new(env!("CARGO_BIN_EXE_quipu")).arg("--help").output().expect("quipu runs");
+    let help = String::from_utf8(help.stdout).expect("help is text");
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 10, "{help}");
+    for command in commands {
+        assert!(schemas().join(format!("{command}.json")).exists(), "{command} has no schema");
+    }
+}

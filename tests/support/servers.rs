@@ -1,0 +1,199 @@
+//! Servers on the loopback interface: git's own daemon, git over HTTP, and an ssh that stays here.
+
+use super::clean;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+/// Finds a port that is free now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running `git daemon`; it ends when this value is dropped.
+pub(crate) struct Daemon {
+    server: Child,
+    port: u16,
+}
+
+impl Daemon {
+    /// Serves all repositories in a folder, for fetch and push, and returns once it answers.
+    pub(crate) fn serve(folder: &Path) -> Self {
+        Daemon::start(folder, true)
+    }
+
+    /// Serves all repositories in a folder, for fetch alone.
+    pub(crate) fn serve_read_only(folder: &Path) -> Self {
+        Daemon::start(folder, false)
+    }
+
+    fn start(folder: &Path, push: bool) -> Self {
+        // The program itself, not `git daemon`: what is ended is then the server and not its parent.
+        let programs = super::git(folder, ["--exec-path"]).ok().stdout;
+        // Another process may take the port in between; then there are other ports.
+        for _ in 0..20 {
+            let port = free_port();
+            let mut command = clean(Path::new(programs.trim()).join("git-daemon"), folder);
+            command.args(["--verbose", "--export-all", "--reuseaddr", "--listen=127.0.0.1"]);
+            command.arg(if push { "--enable=receive-pack" } else { "--disable=receive-pack" });
+            command.arg(format!("--port={port}")).arg(format!("--base-path={}", folder.display()));
+            let mut server = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+            // It says so once it listens, and ends where it cannot.
+            let ready = log.any(|line| line.ends_with("Ready to rumble"));
+            // Nobody reads on, but a full pipe would stop it.
+            std::thread::spawn(move || log.for_each(drop));
+            let daemon = Daemon { server, port };
+            if ready {
+                return daemon;
+            }
+        }
+        panic!("no port is free");
+    }
+
+    pub(crate) fn url(&self, repository: &str) -> String {
+        format!("git://127.0.0.1:{}/{repository}", self.port)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Git over HTTP: each request is handed to `git http-backend`. It ends with the process of the test.
+pub(crate) struct Http {
+    port: u16,
+}
+
+impl Http {
+    /// Serves all repositories in a folder, for fetch and push.
+    pub(crate) fn serve(folder: &Path) -> Self {
+        Http::start(folder, true)
+    }
+
+    /// Serves all repositories in a folder, for fetch alone.
+    pub(crate) fn serve_read_only(folder: &Path) -> Self {
+        Http::start(folder, false)
+    }
+
+    fn start(folder: &Path, push: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let folder = folder.to_owned();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let folder = folder.clone();
+                // A client that breaks off is its own affair.
+                std::thread::spawn(move || answer(stream, &folder, push).ok());
+            }
+        });
+        Http { port }
+    }
+
+    pub(crate) fn url(&self, repository: &str) -> String {
+        format!("http://127.0.0.1:{}/{repository}", self.port)
+    }
+}
+
+/// Answers one request, and closes the connection.
+fn answer(stream: TcpStream, folder: &Path, push: bool) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut out = stream;
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    let mut words = request.split_whitespace();
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut backend = clean("git", folder);
+    backend.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    backend.env("GIT_PROJECT_ROOT", folder).env("GIT_HTTP_EXPORT_ALL", "1");
+    backend.env("REQUEST_METHOD", method).env("PATH_INFO", path).env("QUERY_STRING", query);
+    if push {
+        // Whom a server knows may push.
+        backend.env("REMOTE_USER", "somebody");
+    }
+    let (mut length, mut chunked) = (0, false);
+    for line in reader.by_ref().lines() {
+        let line = line?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        let value = value.trim();
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().unwrap_or(0),
+            "transfer-encoding" => chunked = value == "chunked",
+            "content-type" => drop(backend.env("CONTENT_TYPE", value)),
+            "content-encoding" => drop(backend.env("HTTP_CONTENT_ENCODING", value)),
+            "git-protocol" => drop(backend.env("GIT_PROTOCOL", value)),
+            "expect" => out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?,
+            _ => {}
+        }
+    }
+    let body = if chunked { read_chunks(&mut reader)? } else { read_exactly(&mut reader, length)? };
+    backend.env("CONTENT_LENGTH", body.len().to_string());
+    let mut child = backend.spawn()?;
+    let mut input = child.stdin.take().unwrap();
+    // It may answer before it has read everything.
+    std::thread::spawn(move || input.write_all(&body));
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let (mut status, mut headers) = ("200 OK".to_owned(), String::new());
+    for line in said.by_ref().lines() {
+        let line = line?;
+        match line.trim_end().split_once(": ") {
+            None => break,
+            Some(("Status", value)) => status = value.to_owned(),
+            Some((name, value)) => headers.push_str(&format!("{name}: {value}\r\n")),
+        }
+    }
+    write!(out, "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n")?;
+    std::io::copy(&mut said, &mut out)?;
+    child.wait().map(drop)
+}
+
+fn read_exactly(reader: &mut impl Read, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_chunks(reader: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let length = usize::from_str_radix(line.trim(), 16).unwrap_or(0);
+        bytes.extend(read_exactly(reader, length)?);
+        // The end of a chunk's line.
+        reader.read_line(&mut String::new())?;
+        if length == 0 {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Writes a program that takes the arguments of ssh and runs the command here, as git's own tests do. It notes each host in `log`.
+pub(crate) fn local_ssh(folder: &Path, log: &Path) -> PathBuf {
+    let program = folder.join("ssh");
+    let script = format!(
+        "#!/bin/sh\n\
+         while test $# -gt 0; do\n\
+         case \"$1\" in\n\
+         -o|-p) shift 2 ;;\n\
+         -*) shift ;;\n\
+         *) break ;;\n\
+         esac\n\
+         done\n\
+         echo \"$1\" >> '{}'\n\
+         shift\n\
+         exec sh -c \"$*\"\n",
+        log.display()
+    );
+    fs::create_dir_all(folder).unwrap();
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
