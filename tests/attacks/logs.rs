@@ -23,7 +23,7 @@ fn readers_refuse(scene: &Scene, registry: &Registry, name: &str, bad: &Log, cod
     carol.refused(registry, &["get", name, "--to", "after"], code, 4);
     let dora = scene.reader("dora", registry);
     dora.refused(registry, &["get", name, "--to", "first"], code, 4);
-    dora.refused(registry, &["verify", registry.path.to_str().unwrap()], code, 4);
+    dora.refused(registry, &["verify", name], code, 4);
 }
 
 #[test]
