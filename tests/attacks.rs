@@ -58,6 +58,7 @@
 //! | target folder that is there, or a link | `exists` | `client::a_folder_that_is_there_is_not_written_over` |
 //! | configuration and hooks of the repository that is read | ignored | `client::the_configuration_of_the_repository_that_is_read_starts_nothing` |
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 #[path = "attacks/client.rs"]
 mod client;
