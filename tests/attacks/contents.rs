@@ -463,7 +463,7 @@ fn a_release_whose_own_tree_is_not_what_it_says_does_not_go_out() {
 #[test]
 fn a_proposal_holds_the_folders_of_its_new_releases_and_no_other() {
     let (scene, registry, log) = Scene::with_registry();
-    let mut next = log.clone();
+    let mut next = log;
     next.release("alice", registry.text("1.0.1", "two\n"));
     registry.write(&next.records);
     let (old, new) = (next.trees[0].1, next.trees[1].1);

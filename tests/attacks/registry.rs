@@ -420,11 +420,13 @@ fn operators_behind_the_remembered_ones_are_a_rollback() {
         let newest = registry.operate("olga", OperatorEntry::Allow(operator("oscar", &[OperatorPrivilege::Checkpoint])));
         let carol = host.reader(&scene, "carol", &registry);
         carol.gets("demo:hello", "before");
+        let good = registry.newest();
         // The checkpoint is new and names the old operators.
         registry.set(layout::operators().as_str(), first);
         registry.checkpoint("olga", &[], |_, _| {});
         carol.refused(&registry, &["get", "demo:hello", "--to", "after"], "rollback", 4);
         registry.set(layout::operators().as_str(), newest.git_id());
+        registry.set(&log_ref(), good.git_id());
         registry.checkpoint("olga", &[], |_, _| {});
         carol.gets("demo:hello", "after");
     }
@@ -641,11 +643,14 @@ fn what_git_would_believe_instead_of_objects_changes_no_verdict() {
             registry.reader();
             let dora = host.reader(&scene, "dora", &registry);
             for user in [&carol, &dora] {
-                if way == Way::Wire && trick == "grafts" {
-                    user.refused(&registry, &["get", "demo:hello", "--to", "after"], "corrupt-object", 4);
+                let state = user.state();
+                let after = user.run(&["get", "demo:hello", "--to", "after"]);
+                // A git server that believes its own grafts, boundary or graph holds objects back, which deceives nobody.
+                if way == Way::Wire && ["grafts", "shallow", "commit-graph"].contains(&trick) && after.status == 4 {
+                    assert!(["corrupt-object", "ref-missing"].contains(&after.code()), "{trick}: {}", after.stdout);
+                    assert_eq!(user.state(), state, "{trick}");
                     continue;
                 }
-                let after = user.run(&["get", "demo:hello", "--to", "after"]);
                 assert_eq!(after.status, 0, "{way:?}, {trick}: {}{}", after.stdout, after.stderr);
                 assert_eq!(after.json["content"], before.json["content"], "{way:?}, {trick}");
                 assert_eq!(fs::read(user.folder().join("after/README.md")).unwrap(), b"demo:hello 1.0.0\n", "{way:?}, {trick}");
@@ -754,9 +759,12 @@ fn skip_links_that_lead_elsewhere_are_found() {
     let (scene, registry, _) = Scene::with_registry();
     let carol = scene.user("carol");
     let one = registry.newest();
-    let good = registry.checkpoint("olga", &[], |_, _| {});
-    // Seq 3 skips to 0; here record and map agree on seq 1.
-    assert_eq!((good.seq(), skip(3)), (2, 0));
+    for _ in 0..4 {
+        registry.checkpoint("olga", &[], |_, _| {});
+    }
+    let good = registry.newest();
+    // Seq 6 skips to 3; here record and map agree on seq 1.
+    assert_eq!((good.seq(), skip(6)), (5, 3));
     let map = registry.stage(|objects| {
         Map::at(good.draft().tree).update(objects, &[(Slot::Skip, Some(one.git_id()))].into_iter().collect()).unwrap()
     });
@@ -778,9 +786,11 @@ fn skip_links_that_lead_elsewhere_are_found() {
 fn a_checkpoint_out_of_its_place_is_found() {
     let (scene, registry, _) = Scene::with_registry();
     let carol = scene.user("carol");
-    let good = registry.newest();
+    // The next one skips to the first, so that neither its place nor what it hangs on shows by itself.
+    let good = registry.checkpoint("olga", &[], |_, _| {});
+    assert_eq!((good.seq(), skip(3)), (2, 0));
     registry.checkpoint("olga", &[], |draft, _| {
-        draft.link.as_mut().unwrap().seq += 1;
+        draft.link.as_mut().unwrap().seq += 3;
     });
     carol.refused(&registry, &["verify", path_of(&registry)], "broken-chain", 4);
     registry.set(&log_ref(), good.git_id());

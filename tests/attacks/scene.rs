@@ -15,7 +15,7 @@ use quipu::model::entry::{
 };
 use quipu::model::key::KeyCache;
 use quipu::model::map::Map;
-use quipu::model::name::{FullName, PackageName, Reference, RegistryName};
+use quipu::model::name::{PackageName, Reference, RegistryName};
 use quipu::model::object::WriteObjects as _;
 use quipu::model::openssh::{SecretKey, to_openssh};
 use quipu::model::record::{Draft, Link, Record, SignedRecord};
@@ -529,10 +529,6 @@ impl Registry {
     pub(crate) fn reference(&self, name: &str, anchor: RecordDigest) -> String {
         let reference: Reference = format!("{}/{name}#{anchor}", self.name).parse().unwrap();
         reference.to_string()
-    }
-
-    pub(crate) fn full(&self, name: &str) -> FullName {
-        FullName { registry: self.name.clone(), package: package(name) }
     }
 }
 
