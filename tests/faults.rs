@@ -325,7 +325,7 @@ impl Case<'_> {
             (Fault::Kill, None) => assert!(first.out.is_empty() || first.out.contains("\ncheckpoint "), "{}", context()),
             // What cannot be cleared away, or noted for others, is no failure.
             (Fault::DiskFull | Fault::BrokenDisk, Some(0)) => {}
-            (Fault::DiskFull | Fault::BrokenDisk, Some(8)) if first.out.contains("\nrefused ") => {}
+            (Fault::DiskFull | Fault::BrokenDisk, Some(8)) if first.out.contains("\nrefused ") || first.is("refused") => {}
             (Fault::DiskFull | Fault::BrokenDisk, Some(7)) => {
                 assert!(first.is("io"), "{}", context());
                 let full = first.err.contains("No space left on device") || first.err.contains("disk is full");
