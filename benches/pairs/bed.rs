@@ -123,8 +123,11 @@ impl Daemon {
     /// Serves all repositories in a folder, for fetch and push.
     pub(crate) fn serve(folder: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Command::new("git")
-            .args(["daemon", "--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
+        // By its own name: what `git daemon` starts would outlive it.
+        let programs = Command::new("git").arg("--exec-path").output().unwrap().stdout;
+        let programs = Path::new(std::str::from_utf8(&programs).unwrap().trim_end());
+        let mut server = Command::new(programs.join("git-daemon"))
+            .args(["--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", folder.display()))
             .stderr(Stdio::piped())
