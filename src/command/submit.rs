@@ -141,7 +141,7 @@ pub fn submit(
                 objects = Staging::new(target);
             }
             let made = Made { package: package.clone(), objects, head: work.log().chain().git_head(), releases };
-            published(accept_here(target, &operator, Asked::Made(made))?)?
+            published(accept_here(target, &operator, Asked::Made(Box::new(made)))?)?
         }
         None => {
             let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;

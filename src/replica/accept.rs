@@ -92,7 +92,7 @@ pub enum Asked<'a> {
     /// The proposals of one package.
     Package(&'a PackageName),
     /// What this process made, without a reference in between.
-    Made(Made<'a>),
+    Made(Box<Made<'a>>),
     /// Nothing but what a killed acceptor left.
     Left,
 }
@@ -146,7 +146,8 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
         })?;
     }
     let objects = match asked {
-        Asked::Made(Made { package, objects, head, releases }) => {
+        Asked::Made(made) => {
+            let Made { package, objects, head, releases } = *made;
             candidates.push(Candidate { package, from: From::Made(folders(&releases)?, head) });
             objects
         }

@@ -67,7 +67,7 @@ pub struct Findings {
     pub bytes: u64,
     /// Packages whose references are ahead of the map.
     pub unpublished: Vec<PackageName>,
-    /// What is wrong, with its place; at most [`FAULTS_MAX`].
+    /// What is wrong, with its place; at most a hundred.
     pub faults: Vec<Error>,
     /// How many things are wrong.
     pub fault_count: u64,
