@@ -70,7 +70,7 @@ fn a_key_in_an_agent_signs_whole_logs_that_git_calls_good() {
     let carol = carol.with("QUIPU_KEY", format!("{key}.pub"));
     carol.quipu(["publish", &world.package("hello", "demo:hello", "1.0.0")]).ok();
     carol.quipu(["verify", "./reg.git"]).ok();
-    let line = carol.quipu(["key", "show", "--allowed-signers"]).ok().stdout.clone();
+    let line = carol.quipu(["key", "show", "--allowed-signers"]).ok().stdout;
     let signers = world.write("allowed_signers", &line);
     for name in ["refs/registry/log", "refs/registry/operators", "refs/packages/demo/hello"] {
         let output = Command::new("git")
