@@ -276,6 +276,10 @@ fn is_exec(seen: &Metadata) -> bool {
     false
 }
 
+/// So many files are seen to the disk one by one.
+#[cfg(target_os = "linux")]
+const ONE_BY_ONE: usize = 16;
+
 /// Writes a release to a folder that is there whole or not at all.
 ///
 /// The files go to a folder beside the target, which takes the target's name with [`FolderWriter::finish`]; dropped before, it goes, and
@@ -352,16 +356,32 @@ impl FolderWriter {
         }
     }
 
+    /// Sees files and folders to the disk. Many are seen there by one call for the whole file system, which waits once; one by one, each
+    /// would wait for a journal of its own.
+    fn sync(&self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.files.len() > ONE_BY_ONE {
+            let folder = self.scratch.path();
+            let synced = File::open(folder).and_then(|folder| rustix::fs::syncfs(&folder).map_err(io::Error::from));
+            return synced.map_err(|error| io_fault(&error, "write", folder));
+        }
+        for file in &self.files {
+            // Windows lets only what could write see bytes to the disk.
+            let opened = OpenOptions::new().read(true).write(!cfg!(unix)).open(file);
+            opened.and_then(|file| file.sync_all()).map_err(|error| io_fault(&error, "write", file))?;
+        }
+        for folder in &self.folders {
+            sync_folder(folder)?;
+        }
+        sync_folder(self.scratch.path())
+    }
+
     /// Sees everything to the disk and gives it the target's name.
     ///
     /// # Errors
     /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was.
     pub fn finish(self) -> Result<()> {
-        sync_files(&self.files)?;
-        for folder in &self.folders {
-            sync_folder(folder)?;
-        }
-        sync_folder(self.scratch.path())?;
+        self.sync()?;
         if !cfg!(unix) {
             // Elsewhere a rename takes the place of an empty folder by itself.
             let _ = fs::remove_dir(&self.target);
@@ -390,24 +410,6 @@ fn sweep(folder: &Path, prefix: &OsStr) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Sees files to the disk, several at a time: a disk that is asked for many things at once does them together.
-fn sync_files(files: &[PathBuf]) -> Result<()> {
-    /// More does not help.
-    const AT_ONCE: usize = 16;
-    let sync = |file: &PathBuf| {
-        // Windows lets only what could write see bytes to the disk.
-        let opened = OpenOptions::new().read(true).write(!cfg!(unix)).open(file);
-        opened.and_then(|file| file.sync_all()).map_err(|error| io_fault(&error, "write", file))
-    };
-    std::thread::scope(|scope| {
-        let some = files.chunks(files.len().div_ceil(AT_ONCE).max(1));
-        let threads: Vec<_> = some.map(|some| scope.spawn(move || some.iter().try_for_each(sync))).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "a thread that syncs files panicked"))))
-    })
 }
 
 /// Checks that nothing is at a path, or an empty folder.
