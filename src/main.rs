@@ -102,10 +102,14 @@ fn main() -> ExitCode {
     let answer = Context::from_environment(cli.flags).and_then(|context| cli.command.run(&context));
     match answer {
         Ok(answer) => {
-            if flags.json {
-                print(&json_line(&answer.to_json(name)));
-            } else if !flags.quiet {
-                print(&for_terminal(&answer.text));
+            let printed = match (flags.json, flags.quiet) {
+                (true, _) => print(&json_line(&answer.to_json(name))),
+                (false, false) => print(&for_terminal(&answer.text)),
+                (false, true) => Ok(()),
+            };
+            if let Err(error) = printed {
+                complain(&error);
+                return ExitCode::from(error.exit());
             }
             match &answer.fault {
                 Some(fault) => {
@@ -118,9 +122,7 @@ fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            if flags.json {
-                print(&json_line(&error_to_json(name, &error)));
-            } else {
+            if !flags.json || print(&json_line(&error_to_json(name, &error))).is_err() {
                 complain(&error);
             }
             ExitCode::from(error.exit())
@@ -128,10 +130,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints to stdout; a reader that has gone away is no failure.
-fn print(text: &str) {
+/// Prints to stdout. A reader that has gone away is no failure; a full disk behind it is.
+fn print(text: &str) -> Result<()> {
     let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorCode::Io, format!("the command is done, and its answer could not be printed: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn complain(error: &Error) {
@@ -151,7 +158,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let fault = usage::explain(error);
     if std::env::args_os().any(|arg| arg == "--json") {
         let name = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-        print(&json_line(&error_to_json(&name, &fault)));
+        if print(&json_line(&error_to_json(&name, &fault))).is_err() {
+            complain(&fault);
+        }
     } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {

@@ -152,6 +152,10 @@ pub fn submit(
         }
     };
     let done = done(state);
+    if let State::Proposed(_) = &done.state {
+        // What was fetched and verified for it is there for the next time.
+        client.remember(&snapshot, view.iter().map(|view| (package, view)))?;
+    }
     if let State::Published(seq, _) = &done.state {
         let mut after = client.snapshot(Some(package))?;
         let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));

@@ -126,6 +126,7 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
     if context.flags.dry_run {
         return Ok(answer);
     }
+    snapshot.keep_in(&context.home.cache_of(found))?;
     // Memory first: a registry that is trusted and was seen has one.
     let fresh = snapshot.remember([]);
     match client::save(context, found, fresh.clone()) {

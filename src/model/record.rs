@@ -196,7 +196,12 @@ impl Record {
     /// `broken-chain` for a merge, `unsigned`, `bad-signature` for a signature in any but the one form, `bad-key`, `unsupported-format` for
     /// a newer format, `bad-record` for a rule that one record can break by itself, `limit`, and `not-canonical` for all else.
     pub fn parse(format: ObjectFormat, bytes: Vec<u8>) -> Result<Self> {
-        let git_id = GitId::of(format, ObjectKind::Commit, &bytes);
+        Record::parse_as(GitId::of(format, ObjectKind::Commit, &bytes), bytes)
+    }
+
+    /// Reads a commit whose id was computed from these bytes before.
+    pub(crate) fn parse_as(git_id: GitId, bytes: Vec<u8>) -> Result<Self> {
+        let format = git_id.format();
         let digest = match git_id {
             GitId::Sha256(id) => RecordDigest::from_sha256(id),
             GitId::Sha1(_) => RecordDigest::from_sha256(object_sha256(ObjectKind::Commit, &bytes)),

@@ -33,7 +33,8 @@ impl<L> Replayed<L> {
 /// # Errors
 /// Those of [`ReadObjects::read`] and [`Record::parse`].
 pub fn record(objects: &impl ReadObjects, id: GitId) -> Result<Record> {
-    Record::parse(objects.format(), objects.read(ObjectKind::Commit, id, RECORD_MAX)?)
+    // Whoever reads an object checks its id against its bytes.
+    Record::parse_as(id, objects.read(ObjectKind::Commit, id, RECORD_MAX)?)
 }
 
 /// Reads a log from its head to its first record and returns the records, oldest first. Where the log is a fork, the walk ends at
@@ -132,6 +133,9 @@ fn check_origin(origin: &Origin, before: &Replayed<PackageLog>) -> Result<()> {
     }
     if before.log.chain().id() != origin.log {
         return Err(differs("the log", before.log.chain().id().to_string(), origin.log.to_string()));
+    }
+    if before.log.registry_id() != origin.registry_id {
+        return Err(differs("the registry's id", before.log.registry_id().to_string(), origin.registry_id.to_string()));
     }
     let name = before.log.name();
     if name.registry != origin.registry || name.package != origin.package {

@@ -284,10 +284,15 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// `io`.
     pub fn keep(&self) -> Result<()> {
-        match self.reading.cache {
-            Some(cache) => self.source.keep(cache),
-            None => Ok(()),
-        }
+        self.reading.cache.map_or(Ok(()), |cache| self.source.keep(cache))
+    }
+
+    /// Keeps what was fetched and verified in a place that was not known before.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn keep_in(&self, cache: &Path) -> Result<()> {
+        self.source.keep(cache)
     }
 
     /// Returns what is to be remembered of the registry, and of the packages that were looked at.
