@@ -3,7 +3,7 @@
 //! and pass, except where `CI` is set.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::disallowed_methods)] // Tests start programs and make files as others do.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)] // Tests start programs and make files as others do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The main job on real input: every package that quipu itself is built from goes into one registry, from three owners, and comes out of
 //! it as it was, over the network, for somebody who had nothing but its URL and its id.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
 
