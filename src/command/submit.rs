@@ -225,7 +225,13 @@ fn published(mut report: Report) -> Result<State> {
     match (report.outcomes.pop().map(|outcome| outcome.verdict), &report.checkpoint) {
         (Some(Verdict::Refused(error)), _) => Err(error),
         (Some(Verdict::Accepted(_)), Some(checkpoint)) => Ok(State::Published(checkpoint.seq(), checkpoint.digest())),
-        _ => Err(fault!(Bug, "what was made now was published before")),
+        // Signatures are a function of key, bytes and second: two runs can make the same record.
+        (Some(Verdict::AlreadyIn), _) => {
+            Err(fault!(Conflict, "another run of yours published the same record in the same second")
+                .hint("nothing is left to do: quipu log shows it")
+                .asked())
+        }
+        _ => Err(fault!(Bug, "what was made now was not judged")),
     }
 }
 
