@@ -291,6 +291,32 @@ impl std::ops::Deref for SignedRecord {
     }
 }
 
+/// Reads which log a record says that it belongs to, its place there and its digest, and looks at nothing else: enough to name a head that
+/// is judged, or was, as part of its log.
+///
+/// # Errors
+/// `not-canonical` where the bytes do not say it where a record does.
+pub fn place_of(id: GitId, bytes: &[u8]) -> Result<(LogId, u64, RecordDigest)> {
+    let digest = match id {
+        GitId::Sha256(id) => RecordDigest::from_sha256(id),
+        GitId::Sha1(_) => RecordDigest::from_sha256(object_sha256(ObjectKind::Commit, bytes)),
+    };
+    let text = std::str::from_utf8(bytes).ok();
+    let body =
+        text.and_then(|text| text.split_once("\n\n")).and_then(|(_, message)| message.split_once("\n\n")).map(|(_, body)| body);
+    let head = body.and_then(|body| body.split_once("\n\n")).map(|(head, _)| head).unwrap_or_default();
+    let value = |key: &str| head.lines().find_map(|line| line.strip_prefix(key));
+    let seq = value("seq = ").and_then(|seq| seq.parse::<u64>().ok());
+    let log = match value("log = ").map(|log| log.trim_matches('"').parse::<LogId>()) {
+        None => Some(LogId::from(digest)),
+        Some(log) => log.ok(),
+    };
+    match (log, seq) {
+        (Some(log), Some(seq)) => Ok((log, seq, digest)),
+        _ => Err(fault!(NotCanonical, "the commit {id} does not say its place in a log")),
+    }
+}
+
 /// Reads the parent of any commit: enough to walk a chain before its records are judged.
 ///
 /// # Errors

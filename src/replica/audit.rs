@@ -19,7 +19,7 @@ use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map};
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
-use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of};
+use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
 use crate::model::slot::Slot;
 use crate::model::tree::Tree;
 use rayon::prelude::*;
@@ -229,8 +229,11 @@ fn check_changes(
     // Heads that were not looked at yet.
     let mut heads: Vec<(Slot, GitId)> = Vec::new();
     let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut BTreeMap<Slot, ChangeLine>| -> Result<()> {
-        let line =
-            |(slot, head): (Slot, GitId)| hands.with(|reader, _| chains::record(reader, head)).map(|head| (slot, line_of(&head)));
+        let line = |(slot, id): (Slot, GitId)| {
+            let bytes = hands.with(|reader, _| reader.read(ObjectKind::Commit, id, RECORD_MAX))?;
+            let (log, seq, head) = place_of(id, &bytes).map_err(|error| error.at(&slot))?;
+            Ok((slot, ChangeLine::Head { log, seq, head }))
+        };
         // The cores are not called together for a few.
         let found: Vec<Result<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
             heads.drain(..).map(line).collect()
@@ -329,11 +332,6 @@ fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &S
 
 fn log_of(record: &Record) -> LogId {
     record.draft().link.map_or(record.digest().into(), |link| link.log)
-}
-
-/// Returns what a checkpoint says of a log with this head.
-pub fn line_of(head: &Record) -> ChangeLine {
-    ChangeLine::Head { log: log_of(head), seq: head.seq(), head: head.digest() }
 }
 
 /// Verifies every log that the map names.
