@@ -330,6 +330,11 @@ fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &S
     Ok(())
 }
 
+/// Returns what a checkpoint says of a log with this head.
+pub fn line_of(head: &Record) -> ChangeLine {
+    ChangeLine::Head { log: log_of(head), seq: head.seq(), head: head.digest() }
+}
+
 fn log_of(record: &Record) -> LogId {
     record.draft().link.map_or(record.digest().into(), |link| link.log)
 }
