@@ -1,6 +1,7 @@
 //! What a command says: lines for people, one JSON object for programs.
 
 use crate::model::canonical::needs_escape;
+use crate::model::digest::RecordDigest;
 use crate::model::error::Error;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -33,6 +34,11 @@ impl Answer {
     /// Adds a field for programs.
     pub fn field(&mut self, key: &str, value: impl Into<Value>) {
         self.fields.insert(key.to_owned(), value.into());
+    }
+
+    /// Adds the checkpoint that the answer rests on, or that it made.
+    pub fn checkpoint(&mut self, seq: u64, digest: RecordDigest) {
+        self.field("checkpoint", json!({ "seq": seq, "digest": digest.to_string() }));
     }
 
     /// Returns the object that `--json` prints.

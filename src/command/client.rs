@@ -6,7 +6,7 @@ use crate::disk::replace::{self, Access};
 use crate::git::transport::Url;
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, Result, fault};
-use crate::model::name::{PackageName, RegistryName};
+use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::replica::snapshot::{PackageView, Reading, Snapshot};
 use crate::trust::memory::{Contradiction, Memory};
 use std::path::PathBuf;
@@ -42,6 +42,14 @@ pub fn which(context: &Context, named: Option<&RegistryName>, project: Option<&R
 }
 
 impl<'c> Client<'c> {
+    /// Finds the registry that a reference means.
+    ///
+    /// # Errors
+    /// Those of [`which`] and of [`Client::open`].
+    pub fn of(context: &'c Context, reference: &Reference) -> Result<Self> {
+        Client::open(context, which(context, reference.registry.as_ref(), None)?)
+    }
+
     /// Finds a registry in the user's trust and settings, and what was seen of it.
     ///
     /// # Errors

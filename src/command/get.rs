@@ -1,13 +1,12 @@
 //! `quipu get`: a release becomes a folder.
 
 use super::answer::{Answer, bytes_in_words, count};
-use super::client::{self, Client};
+use super::client::Client;
 use super::context::Context;
 use crate::disk::folder::FolderWriter;
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::Reference;
 use crate::trust::choose::{check_anchor, choose};
-use serde_json::json;
 use std::path::PathBuf;
 
 /// Get the files of a release into a folder
@@ -26,7 +25,7 @@ pub struct Args {
 /// `not-found`, `exists`, `taken-down`, `content-mismatch`, and all that reading a registry can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let package = &reference.package;
     let mut snapshot = client.snapshot(Some(package))?;
     snapshot.check_fresh(context.now)?;
@@ -67,7 +66,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("folder", target.display().to_string());
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
-    answer
-        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

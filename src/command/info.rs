@@ -94,7 +94,7 @@ fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
 }
 
 fn package(context: &Context, reference: &Reference) -> Result<Answer> {
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let package = &reference.package;
     let mut snapshot = client.snapshot(Some(package))?;
     let view = snapshot.package(package)?;

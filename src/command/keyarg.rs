@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use crate::disk::keys::{self, KeyFile, simple};
+use crate::model::entry::Privilege;
 use crate::model::error::{Error, Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::name::Label;
@@ -49,6 +50,14 @@ impl KeyArg {
         let name = file.suggested_name(&context.home);
         Ok((file.public, name))
     }
+}
+
+/// Puts privileges into the order in which records have them, none twice.
+pub fn sorted<P: Privilege>(privileges: &[P]) -> Vec<P> {
+    let mut privileges = privileges.to_vec();
+    privileges.sort_unstable();
+    privileges.dedup();
+    privileges
 }
 
 /// Finds the key of a log that is meant: by its name there, its fingerprint, or as itself.

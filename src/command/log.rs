@@ -1,7 +1,7 @@
 //! `quipu log`: a package's story.
 
 use super::answer::{Answer, table};
-use super::client::{self, Client};
+use super::client::Client;
 use super::context::Context;
 use crate::model::error::Result;
 use crate::model::name::Reference;
@@ -25,7 +25,7 @@ pub struct Args {
 /// `not-found` with near names, `anchor-mismatch`, and all that reading a registry can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let package = &reference.package;
     let mut snapshot = client.snapshot(Some(package))?;
     let view = snapshot.package(package)?;

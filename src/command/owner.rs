@@ -1,9 +1,9 @@
 //! `quipu owner`: the keys of a package.
 
 use super::answer::{Answer, table};
-use super::client::{self, Client};
+use super::client::Client;
 use super::context::Context;
-use super::keyarg::{KeyArg, known};
+use super::keyarg::{KeyArg, known, sorted};
 use super::submit::{State, submit};
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
@@ -88,13 +88,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     }
 }
 
-fn sorted(privileges: &[PackagePrivilege]) -> Vec<PackagePrivilege> {
-    let mut privileges = privileges.to_vec();
-    privileges.sort_unstable();
-    privileges.dedup();
-    privileges
-}
-
 fn words(privileges: &[PackagePrivilege]) -> String {
     let words: Vec<&str> = privileges.iter().map(|privilege| privilege.as_str()).collect();
     words.join(", ")
@@ -106,7 +99,7 @@ fn change(
     said: &str,
     entry: impl FnOnce(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
 ) -> Result<Answer> {
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
@@ -132,7 +125,7 @@ fn change(
     answer.field("summary", summary);
     answer.field("keys", objects(&submitted.log));
     if let State::Published(seq, digest) = &submitted.state {
-        answer.field("checkpoint", json!({ "seq": seq, "digest": digest.to_string() }));
+        answer.checkpoint(*seq, *digest);
     }
     Ok(answer)
 }
@@ -152,7 +145,7 @@ fn objects(log: &crate::log::package::PackageLog) -> Vec<serde_json::Value> {
 }
 
 fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Result<Answer> {
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let package = &reference.package;
     let mut snapshot = client.snapshot(Some(package))?;
     let view = snapshot.package(package)?;

@@ -12,7 +12,6 @@ use crate::model::error::{Error, Result, fault};
 use crate::model::name::Label;
 use crate::model::object::ReadObjects as _;
 use crate::replica::accept::{check_policy, limits};
-use serde_json::json;
 use std::path::PathBuf;
 
 /// Publish a folder as a release of its package
@@ -105,7 +104,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("record", head.digest().to_string());
     answer.field("seq", head.seq());
     if let State::Published(seq, digest) = &submitted.state {
-        answer.field("checkpoint", json!({ "seq": seq, "digest": digest.to_string() }));
+        answer.checkpoint(*seq, *digest);
     }
     Ok(answer)
 }

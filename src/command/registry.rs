@@ -3,7 +3,7 @@
 use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
-use super::keyarg::{KeyArg, known};
+use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
@@ -137,13 +137,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }),
         Args::Fsck { path } => fsck(context, path),
     }
-}
-
-fn sorted(privileges: &[OperatorPrivilege]) -> Vec<OperatorPrivilege> {
-    let mut privileges = privileges.to_vec();
-    privileges.sort_unstable();
-    privileges.dedup();
-    privileges
 }
 
 fn store(context: &Context, path: &Path) -> Result<Store> {
@@ -283,7 +276,7 @@ fn accept(context: &Context, path: &Path) -> Result<Answer> {
     match &report.checkpoint {
         Some(checkpoint) => {
             answer.line(format!("checkpoint {} {}", checkpoint.seq(), checkpoint.digest()));
-            answer.field("checkpoint", json!({ "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() }));
+            answer.checkpoint(checkpoint.seq(), checkpoint.digest());
         }
         None if report.outcomes.is_empty() => answer.line("no proposal is waiting"),
         None => {}
@@ -374,7 +367,7 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
     ));
     fields(&mut answer, &standing.operators.log);
     answer.field("record", record.digest().to_string());
-    answer.field("checkpoint", json!({ "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() }));
+    answer.checkpoint(checkpoint.seq(), checkpoint.digest());
     Ok(answer)
 }
 

@@ -121,8 +121,7 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
     answer.field("id", found.to_string());
-    answer
-        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     if context.flags.dry_run {
         return Ok(answer);
     }

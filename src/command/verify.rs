@@ -1,7 +1,7 @@
 //! `quipu verify`: a package, a repository on disk, or a whole registry.
 
 use super::answer::{Answer, bytes_in_words, count, error_object};
-use super::client::{self, Client};
+use super::client::Client;
 use super::context::Context;
 use super::progress::Progress;
 use crate::disk::config::TrustFile;
@@ -12,7 +12,7 @@ use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
 use crate::replica::audit::{Audit, Findings, audit};
 use crate::trust::choose::{check_anchor, choose};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Verify a package, a repository on disk, or a whole registry
 #[derive(clap::Args, Debug)]
@@ -137,7 +137,7 @@ fn report(found: &Findings) -> Answer {
     answer.field("records", found.records);
     answer.field("releases", found.releases);
     answer.field("bytes", found.bytes);
-    answer.field("checkpoint", json!({ "seq": found.checkpoint.seq(), "digest": found.checkpoint.digest().to_string() }));
+    answer.checkpoint(found.checkpoint.seq(), found.checkpoint.digest());
     answer.field("unpublished", found.unpublished.iter().map(ToString::to_string).collect::<Vec<_>>());
     answer.field("faults", found.faults.iter().map(error_object).collect::<Vec<Value>>());
     answer.field("fault-count", found.fault_count);
@@ -146,7 +146,7 @@ fn report(found: &Findings) -> Answer {
 }
 
 fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answer> {
-    let client = Client::open(context, client::which(context, reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, reference)?;
     let package = &reference.package;
     let mut snapshot = client.snapshot(Some(package))?;
     let view = snapshot.package(package)?;
@@ -194,7 +194,6 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
     answer.field("records", records);
     answer.field("releases", releases);
     answer.field("bytes", bytes);
-    answer
-        .field("checkpoint", json!({ "seq": snapshot.checkpoint().seq(), "digest": snapshot.checkpoint().digest().to_string() }));
+    answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

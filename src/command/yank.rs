@@ -1,13 +1,12 @@
 //! `quipu yank` and `quipu unyank`: a version leaves new choices, or comes back.
 
 use super::answer::Answer;
-use super::client::{self, Client};
+use super::client::Client;
 use super::context::Context;
 use super::submit::{State, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
 use crate::model::name::Reference;
-use serde_json::json;
 
 /// Take a version out of new choices; locks that have it still get it
 #[derive(clap::Args, Debug)]
@@ -28,7 +27,7 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let Some(version) = args.reference.version.clone() else {
         return Err(fault!(Usage, "{} names no version", args.reference).hint(format!("quipu {verb} {}@VERSION", args.reference)));
     };
-    let client = Client::open(context, client::which(context, args.reference.registry.as_ref(), None)?)?;
+    let client = Client::of(context, &args.reference)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
@@ -56,7 +55,7 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     answer.field("version", version.to_string());
     answer.field("reason", args.reason.as_str());
     if let State::Published(seq, digest) = &submitted.state {
-        answer.field("checkpoint", json!({ "seq": seq, "digest": digest.to_string() }));
+        answer.checkpoint(*seq, *digest);
     }
     Ok(answer)
 }

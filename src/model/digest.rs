@@ -107,13 +107,6 @@ impl From<LogId> for RegistryId {
     }
 }
 
-impl RegistryId {
-    /// Returns the identity of the operator log that this id names.
-    pub fn operator_log(self) -> LogId {
-        LogId(self.0)
-    }
-}
-
 impl LogId {
     /// Returns the digest of the first record of this log.
     pub fn first_record(self) -> RecordDigest {

@@ -212,11 +212,6 @@ impl fmt::Display for FullName {
 pub struct Version(semver::Version);
 
 impl Version {
-    /// Returns the SemVer version.
-    pub fn as_semver(&self) -> &semver::Version {
-        &self.0
-    }
-
     /// Says whether this is a pre-release.
     pub fn is_prerelease(&self) -> bool {
         !self.0.pre.is_empty()

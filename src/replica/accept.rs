@@ -16,7 +16,6 @@ use crate::model::digest::{GitId, ObjectKind};
 use crate::model::entry::{Policy, Release};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
-use crate::model::map::Map;
 use crate::model::name::{FullName, PackageName};
 use crate::model::object::{ReadObjects, WriteObjects};
 use crate::model::record::SignedRecord;
@@ -495,12 +494,4 @@ pub fn propose(objects: &mut impl WriteObjects, head: GitId, releases: &[(String
 fn folders(releases: &[(String, GitId)]) -> Result<Tree> {
     let entry = |(version, tree): &(String, GitId)| TreeEntry { name: version.clone(), mode: Mode::Tree, id: *tree };
     Tree::new(releases.iter().map(entry).collect())
-}
-
-/// Says whether a map holds a package at this head.
-///
-/// # Errors
-/// Those of [`Map::get`].
-pub fn is_published(objects: &impl ReadObjects, map: Map, package: &PackageName, head: GitId) -> Result<bool> {
-    Ok(map.get(objects, &Slot::Package(package.clone()))? == Some(head))
 }
