@@ -54,6 +54,7 @@ pub mod disk {
     pub mod keys;
     pub mod project;
     pub mod replace;
+    pub(crate) mod writers;
 }
 
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
