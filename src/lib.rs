@@ -60,6 +60,7 @@ pub mod disk {
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
 /// gix and the `git` program. Imports `model`.
 pub mod git {
+    pub mod cache;
     #[cfg(test)]
     pub(crate) mod daemon;
     #[cfg(test)]
