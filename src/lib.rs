@@ -70,6 +70,7 @@ pub mod git {
     pub mod pack;
     pub mod program;
     pub mod quarantine;
+    pub mod receive;
     pub mod refs;
     pub mod signer;
     pub mod staging;
