@@ -69,6 +69,7 @@ pub mod git {
     pub mod program;
     pub mod quarantine;
     pub mod refs;
+    pub mod relay;
     pub mod signer;
     pub mod staging;
     pub mod store;

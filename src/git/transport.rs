@@ -251,14 +251,17 @@ fn prepare<'a>(
         .config("core.fsmonitor", "false")
         .config("gc.auto", "0")
         .config("maintenance.auto", "false")
-        // What the alternates' references name is not looked at: there may be millions of them.
-        .config("core.alternateRefsPrefixes", "refs/none/");
+        // What the alternates' references name is not looked at: there may be millions of them. This is quicker than a git that finds none.
+        .config("core.alternateRefsCommand", "true");
     if is_remote {
         let config = environment.transport_config()?;
         let has =
             |wanted: &str| config.iter().any(|(key, _)| key == wanted || (key.starts_with("http.") && key.ends_with(wanted)));
         if !has("lowspeedlimit") && !has("lowspeedtime") {
             program = program.config("http.lowSpeedLimit", "1000").config("http.lowSpeedTime", "30");
+        }
+        if url.is_git() && !has("core.gitproxy") {
+            program = super::relay::with_relay(program);
         }
         if url.is_ssh() && !environment.has("GIT_SSH") && !environment.has("GIT_SSH_COMMAND") && !has("core.sshcommand") {
             // Without a terminal nobody can answer a question.
@@ -267,6 +270,14 @@ fn prepare<'a>(
         }
     }
     Ok(program)
+}
+
+/// Begins to read what every fetch and push over a network needs, so that it is there when the first one starts.
+pub fn prepare_ahead(url: &Url) {
+    if url.is_local().is_none() {
+        // Whoever needs it waits for it, and hears what went wrong.
+        std::thread::spawn(|| Environment::of_process().transport_config().map(drop));
+    }
 }
 
 /// Runs git, and once more where a repository on this machine belongs to somebody whom the user's own configuration says to
