@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::disk::config::{Config, TrustFile};
 use crate::disk::replace::{self, Access};
-use crate::git::transport::Url;
+use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
@@ -70,6 +70,9 @@ impl<'c> Client<'c> {
         let url = Url::parse(&place.url, &context.folder)?;
         let push =
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
+        if !context.flags.offline {
+            transport::prepare_ahead(&url);
+        }
         let memory = recall(context, id)?;
         if memory.is_none() && trusted.seen {
             return Err(lost(context, &name, id, &place.url));
