@@ -7,8 +7,8 @@ use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
-use crate::replica::snapshot::{PackageView, Reading, Snapshot};
-use crate::trust::memory::{Contradiction, Memory};
+use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
+use crate::trust::memory::Memory;
 use std::path::PathBuf;
 
 /// A trusted registry.
@@ -25,7 +25,7 @@ pub struct Client<'c> {
     pub push: Url,
     memory: Option<Memory>,
     cache: PathBuf,
-    evidence: Box<dyn Fn(Contradiction) -> Error + 'c>,
+    evidence: Box<Evidence<'c>>,
 }
 
 /// Says which registry is meant: the one that a reference names, the flag's, the project's, or the default.
@@ -169,7 +169,7 @@ pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()>
 }
 
 /// Returns what saves a contradiction and says where.
-pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<dyn Fn(Contradiction) -> Error + '_> {
+pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<Evidence<'_>> {
     Box::new(move |contradiction| match context.home.save_evidence(id, &contradiction.seen, &contradiction.found) {
         Ok(folder) => contradiction.error.hint(format!("both signed objects are kept in {}", folder.display())),
         Err(why) => contradiction.error.hint(format!("the two signed objects could not be kept: {}", why.message())),

@@ -55,10 +55,7 @@ impl Source {
     pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
         let Reading { url, memory, package, .. } = *reading;
         if let Some(path) = url.is_local() {
-            let store = Store::open(path)?;
-            let (log, operators) = super::standing::heads(&store)?;
-            let package = package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
-            return Ok((Source::Disk(store), Heads { log, operators, package }));
+            return Source::Disk(Store::open(path)?).again(reading);
         }
         let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Store::open(path).ok());
         if reading.offline {
@@ -83,6 +80,14 @@ impl Source {
             opened => opened?,
         };
         Ok((Source::Remote(Box::new(remote)), heads))
+    }
+
+    /// Finds the heads as they are now, without opening again what is on this machine.
+    pub(crate) fn again(self, reading: &Reading<'_>) -> Result<(Self, Heads)> {
+        let Source::Disk(store) = &self else { return Source::open(reading) };
+        let (log, operators) = super::standing::heads(store)?;
+        let package = reading.package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
+        Ok((self, Heads { log, operators, package }))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -144,6 +149,11 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
+    pub(crate) fn is_kept_beside(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.cache.is_some())
     }
 
     /// Keeps what was fetched, now that it is verified.
