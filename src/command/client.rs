@@ -8,6 +8,7 @@ use crate::model::digest::RegistryId;
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
+use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use std::path::PathBuf;
 
@@ -96,6 +97,17 @@ impl<'c> Client<'c> {
             offline: self.context.flags.offline,
             evidence: &*self.evidence,
         })
+    }
+
+    /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
+        let mut snapshot = self.snapshot(Some(&reference.package))?;
+        let view = snapshot.package(&reference.package)?;
+        check_anchor(&view.log.log, reference.anchor.as_ref())?;
+        Ok((snapshot, view))
     }
 
     /// Keeps what was fetched and verified, and remembers what was seen.
