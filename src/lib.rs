@@ -60,6 +60,7 @@ pub mod disk {
 /// gix and the `git` program. Imports `model`.
 pub mod git {
     #[cfg(test)]
+    #[path = "../../tests/support/daemon.rs"]
     pub(crate) mod daemon;
     #[cfg(test)]
     pub(crate) mod fixture;

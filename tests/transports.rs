@@ -8,7 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
-use support::servers::{Daemon, Http, free_port, local_ssh};
+use support::daemon::{Daemon, free_port};
+use support::servers::{Http, local_ssh};
 use support::{Person, World, clean, folders, git, run};
 
 const DOMAIN: &str = "acme.example";

@@ -614,7 +614,7 @@ mod tests {
         /// By path, by file:// and over the network.
         fn urls(&self, daemon: &Daemon) -> [Url; 3] {
             let path = self.store.path().to_str().unwrap();
-            [path.parse().unwrap(), format!("file://{path}").parse().unwrap(), daemon.url("registry.git").unwrap()]
+            [path.parse().unwrap(), format!("file://{path}").parse().unwrap(), daemon.url("registry.git").parse().unwrap()]
         }
     }
 
@@ -746,7 +746,7 @@ mod tests {
                 let registry = registry(format);
                 registry.store.set_config(&[("uploadpack.allowFilter", if allowed { "true" } else { "false" })])?;
                 let daemon = Daemon::serve(registry.folder.path());
-                let url = daemon.url("registry.git")?;
+                let url: Url = daemon.url("registry.git").parse()?;
                 let quarantine = Quarantine::new(format, &[])?;
                 let step = |want: Want, trees: u32| {
                     let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(trees)), ..FetchOptions::default() };
