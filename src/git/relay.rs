@@ -33,6 +33,8 @@ pub fn serve_if_asked() -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             let host = args.first().map(|host| host.to_string_lossy()).unwrap_or_default();
+            let why = why.to_string();
+            let why = why.split(" (os error").next().unwrap_or_default();
             // In the words of git's own connections.
             let _ = writeln!(io::stderr(), "fatal: unable to connect to {host}: {why}");
             ExitCode::FAILURE

@@ -29,6 +29,13 @@ const GIT_MEMORY_MAX: &str = "1g";
 /// How long ssh waits for a connection, in seconds.
 const SSH_CONNECT_SECONDS: u32 = 20;
 
+/// What git says whenever another program could not connect.
+const ADVICE: [&str; 3] = [
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
 /// What is asked of the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -322,7 +329,9 @@ fn failure(url: &Url, output: &Output) -> Error {
         let lower = own.join("\n").to_lowercase();
         words.iter().any(|word| lower.contains(word))
     };
-    let words = in_one_line(&stderr);
+    // git's advice for every connection that another program holds says nothing that is not said before it.
+    let said: Vec<&str> = stderr.lines().filter(|line| !ADVICE.contains(&line.trim())).collect();
+    let words = if said.is_empty() { in_one_line(&stderr) } else { in_one_line(&said.join("\n")) };
     if let Some(name) = after("couldn't find remote ref ") {
         return fault!(RefMissing, "{url} has no reference {name}");
     }
