@@ -174,6 +174,13 @@ impl Store {
         Reader { objects, format: self.format }
     }
 
+    /// Returns a reader that does not look for packs that came since the objects were opened: what it does not find costs nothing.
+    pub(crate) fn reader_of_now(&self) -> Reader {
+        let mut reader = self.reader();
+        reader.objects.refresh_never();
+        reader
+    }
+
     /// Opens the objects anew. Readers that are there already go on with what they know.
     ///
     /// # Errors
@@ -269,16 +276,16 @@ impl Store {
     /// # Errors
     /// `io` where something could not be written.
     pub fn write_durable<'a>(&self, objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>) -> Result<usize> {
-        self.write_durable_with(objects, BTreeSet::new())
+        self.write_durable_with(&self.reader(), objects, BTreeSet::new())
     }
 
-    /// Does the same, and brings other files and folders to disk in one go with them.
+    /// Does the same with all that a reader does not find, and brings other files and folders to disk in one go with them.
     pub(crate) fn write_durable_with<'a>(
         &self,
+        reader: &Reader,
         objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>,
         others: BTreeSet<PathBuf>,
     ) -> Result<usize> {
-        let reader = self.reader();
         let mut seen = HashSet::new();
         let mut new = Vec::new();
         for (id, kind, bytes) in objects {
