@@ -11,7 +11,7 @@ use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::PackageName;
 use crate::replica::chains;
 use crate::trust::memory::Memory;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A registry's repository, as far as it is here.
 pub(crate) enum Source {
@@ -230,14 +230,17 @@ impl Remote {
             None => false,
         };
         if !together {
-            let newest = FetchOptions { depth: Some(1), ..FetchOptions::default() };
             let (first, second) = std::thread::scope(|scope| {
                 let rest = scope.spawn(|| remote.fetch_into(&remote.quarantine, &rest, after(tips.clone())));
-                let options = seen.map_or(newest, |seen| after(vec![seen]));
-                let first = remote.fetch_into(&remote.quarantine, &[of_log], options);
+                let first = match seen {
+                    Some(seen) => {
+                        remote.fetch_into(&remote.quarantine, std::slice::from_ref(&of_log), after(vec![seen])).map(|()| None)
+                    }
+                    None => remote.newest(&of_log, &alternates).map(Some),
+                };
                 (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
             });
-            first.map_err(|error| match error.code() {
+            let newest = first.map_err(|error| match error.code() {
                 ErrorCode::RefMissing => {
                     fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
                 }
@@ -250,6 +253,13 @@ impl Remote {
                 }
                 fetched => fetched?,
             }
+            if let Some(newest) = newest
+                && let Some(head) = newest.store().reference(&log)?
+            {
+                newest.keep(remote.quarantine.store())?;
+                remote.quarantine.set_shallow(&[head])?;
+                remote.quarantine.set_ref(&log, head)?;
+            }
         }
         let at = |name: &RefName| remote.quarantine.store().reference(name);
         let gone = |name: RefName| fault!(RefMissing, "{url}: {name} is gone");
@@ -259,6 +269,14 @@ impl Remote {
             package: at(&named)?,
         };
         Ok((remote, heads))
+    }
+
+    /// Brings the newest checkpoint alone, to a place of its own: a fetch that cuts history off is in the way of another one beside it.
+    fn newest(&self, log: &Want, alternates: &[PathBuf]) -> Result<Quarantine> {
+        let apart = Quarantine::new(self.quarantine.store().format(), alternates)?;
+        let options = FetchOptions { depth: Some(1), ..FetchOptions::default() };
+        self.fetch_into(&apart, std::slice::from_ref(log), options)?;
+        Ok(apart)
     }
 
     fn scratch(&self) -> Result<Quarantine> {
