@@ -6,6 +6,7 @@
 mod support;
 
 use quipu::git::program::Environment;
+use quipu::git::{transport, web};
 use quipu::model::error::{Error, ErrorCode};
 use quipu::replica::discovery::{self, Looking};
 use std::time::{Duration, Instant};
@@ -57,6 +58,17 @@ impl Scene {
     fn is_found_at(&self, url: &str) {
         let message = self.bob.quipu(["trust", "add", DOMAIN, "--json"]).fails(5, "not-trusted");
         assert!(message.contains(&format!("quipu trust add {DOMAIN} {url} --id {}", self.id)), "{message}");
+    }
+
+    /// Returns what Bob's programs inherit, where the library is asked and not the program.
+    fn environment(&self) -> Environment {
+        let variables = [
+            ("PATH", std::env::var("PATH").unwrap()),
+            ("HOME", self.world.at("homes/bob")),
+            ("https_proxy", self.web.proxy()),
+            ("GIT_SSL_CAINFO", self.web.certificate()),
+        ];
+        Environment::new(variables.into_iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     #[track_caller]
@@ -177,13 +189,26 @@ fn a_file_that_is_not_exactly_of_its_format_is_refused() {
 }
 
 #[test]
-fn a_file_that_does_not_say_how_long_it_is_ends_at_the_limit_too() {
+fn an_answer_that_never_ends_is_cut_off() {
     let scene = scene!();
-    // Chunked: curl learns the length only by reading on.
-    let chunk = format!("10000\r\n{}\r\n", "#".repeat(0x10000));
-    let body = format!("{}0\r\n\r\n", chunk.repeat(64));
-    scene.web.host(DOMAIN, Host::default().with_answer(PLACE, "200 OK", "Transfer-Encoding: chunked\r\n", body));
-    scene.is_refused(4, "limit");
+    let domain = DOMAIN.parse().unwrap();
+    // Only a limit ends this, or the end of patience.
+    let looking = Looking { patience: Duration::from_secs(300), environment: scene.environment() };
+    scene.web.host(DOMAIN, Host::endless());
+    let started = Instant::now();
+    assert_eq!(discovery::look(&domain, &looking).unwrap_err().code(), ErrorCode::Limit);
+    // Each of the two places has its own.
+    let (root, place) = (format!("https://{DOMAIN}/"), format!("https://{DOMAIN}{PLACE}"));
+    let references = "refs/registry/operators".parse().unwrap();
+    let error =
+        transport::has_reference(&root.parse().unwrap(), &references, looking.patience, &looking.environment).unwrap_err();
+    assert_eq!((error.code(), error.message().contains("list of references")), (ErrorCode::Limit, true), "{error}");
+    let error = web::get(&place.parse().unwrap(), discovery::SIZE_MAX, looking.patience, &looking.environment).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Limit);
+    assert!(started.elapsed() < looking.patience);
+    // The same that end are found.
+    scene.web.host(DOMAIN, scene.at_root().with_file(PLACE, scene.file()));
+    assert!(discovery::look(&domain, &looking).unwrap().file.is_some());
 }
 
 #[test]
@@ -300,14 +325,7 @@ fn without_curl_the_repository_at_the_domain_is_still_found() {
 #[test]
 fn a_server_that_never_answers_is_given_up() {
     let scene = scene!();
-    let variables = [
-        ("PATH", std::env::var("PATH").unwrap()),
-        ("HOME", scene.world.at("homes/bob")),
-        ("https_proxy", scene.web.proxy()),
-        ("GIT_SSL_CAINFO", scene.web.certificate()),
-    ];
-    let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let looking = Looking { patience: Duration::from_secs(60), environment: Environment::new(variables) };
+    let looking = Looking { patience: Duration::from_secs(60), environment: scene.environment() };
     let hurried = Looking { patience: Duration::from_millis(300), ..looking.clone() };
     let domain = DOMAIN.parse().unwrap();
     scene.web.host(DOMAIN, Host::silent());

@@ -27,6 +27,8 @@ const TIPS_MAX: usize = 1_000;
 const FETCH_MAX: u64 = 4 << 30;
 /// The largest single piece of memory that git may take while it fetches, so that no object can exhaust it.
 const GIT_MEMORY_MAX: &str = "1g";
+/// The same while it only asks what references there are: their list is held in memory.
+const LIST_MEMORY_MAX: &str = "256m";
 /// How long ssh waits for a connection, in seconds.
 const SSH_CONNECT_SECONDS: u32 = 20;
 
@@ -236,13 +238,14 @@ fn check_size(quarantine: &Quarantine, max: u64) -> Result<()> {
 /// asked for a password.
 ///
 /// # Errors
-/// `not-found` where there is no repository, `network` where it was not reached or did not answer in time, `git` where git is
-/// missing.
+/// `not-found` where there is no repository, `network` where it was not reached or did not answer in time, `limit` where it says
+/// too much, `git` where git is missing.
 pub fn has_reference(url: &Url, name: &RefName, deadline: Duration, environment: &Environment) -> Result<bool> {
     // No repository is looked for around the current folder: its configuration may be anybody's.
     let program = prepare(Path::new("/dev/null/no-repository"), url, environment, false, Some(deadline))?;
     let output = program
         .env("GIT_ALLOW_PROTOCOL", "https")
+        .env("GIT_ALLOC_LIMIT", LIST_MEMORY_MAX)
         .config("http.followRedirects", "false")
         .output_max(64 * 1024)
         .args(["ls-remote", "--", url.as_str(), name.as_str()])
@@ -256,6 +259,7 @@ pub fn has_reference(url: &Url, name: &RefName, deadline: Duration, environment:
     Err(match error.code() {
         // Git's other complaints of a web server say that it has no repository there: a page, a redirect, a refusal.
         ErrorCode::Git => fault!(NotFound, "there is no repository at {url}: {}", url.scrub(&output.words())),
+        ErrorCode::Limit => fault!(Limit, "{url} sends a list of references that takes more than {LIST_MEMORY_MAX} of memory"),
         ErrorCode::Network if is_nowhere => fault!(NotFound, "{url} is nowhere: {}", url.scrub(&output.words())),
         _ => error,
     })

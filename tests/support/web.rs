@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Host {
     /// Whether it takes connections and never says anything.
     pub(crate) silent: bool,
+    /// Whether each of its answers goes on for ever.
+    pub(crate) endless: bool,
     /// Files by their paths: a status line without the version, other headers, a body.
     pub(crate) files: BTreeMap<String, (String, String, Vec<u8>)>,
     /// The folder whose repositories answer all else; a repository itself answers at the root.
@@ -39,6 +41,11 @@ impl Host {
     pub(crate) fn with_repositories(mut self, folder: impl Into<PathBuf>) -> Self {
         self.repositories = Some(folder.into());
         self
+    }
+
+    /// A host whose answers never end.
+    pub(crate) fn endless() -> Self {
+        Host { endless: true, ..Host::default() }
     }
 
     /// A host that never answers.
@@ -170,6 +177,14 @@ impl Shared {
         reader.read_line(&mut request)?;
         let path = request.split_whitespace().nth(1).unwrap_or_default().to_owned();
         self.asked.lock().unwrap().push(format!("{name} {path}"));
+        if host.endless {
+            write!(out, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")?;
+            let chunk = format!("10000\r\n{}\r\n", "#".repeat(0x10000));
+            // Until the client goes away.
+            loop {
+                out.write_all(chunk.as_bytes())?;
+            }
+        }
         let file = host.files.get(path.split('?').next().unwrap_or_default());
         let nothing = ("404 Not Found".to_owned(), String::new(), b"nothing here\n".to_vec());
         match (file, &host.repositories) {
