@@ -10,7 +10,7 @@ use pairs::bed::{Bed, Daemon, copy, write_files};
 use pairs::{Pairs, flag, is_whole, print_head, time};
 use std::cell::Cell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn main() {
     let rounds = flag("--rounds").unwrap_or(if is_whole() { 21 } else { 1 });
@@ -49,6 +49,16 @@ fn get(bed: &Bed, home: &Path, name: &str, to: &Path) {
     fs::remove_dir_all(to).unwrap();
 }
 
+/// Names a new folder each time. None is deleted before the end: some file systems take long to make a file where others were just deleted.
+fn fresh<'b>(bed: &'b Bed, what: &str) -> impl Fn(&str) -> PathBuf + use<'b> {
+    let what = what.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let round = Cell::new(0);
+    move |kind| {
+        round.set(round.get() + 1);
+        bed.path(&format!("{kind}-{what}-{}", round.get()))
+    }
+}
+
 fn cold(bed: &Bed, rounds: usize, what: &str, name: &str, url: &str) {
     let template = bed.path("template");
     if template.exists() {
@@ -56,29 +66,19 @@ fn cold(bed: &Bed, rounds: usize, what: &str, name: &str, url: &str) {
     }
     bed.another_home("template", url, false);
     let _ = fs::remove_dir_all(template.join("cache"));
-    let round = Cell::new(0);
-    let fresh = |kind: &str| {
-        round.set(round.get() + 1);
-        bed.path(&format!("{kind}{}", round.get()))
-    };
+    let fresh = fresh(bed, what);
     Pairs::run(
         rounds,
         || {
             let into = fresh("empty");
             bed.git(&bed.path(""), &["init", "-q", "--bare", into.to_str().unwrap()]);
-            let took = time(|| fetch(bed, &into, name, url));
-            fs::remove_dir_all(into).unwrap();
-            took
+            time(|| fetch(bed, &into, name, url))
         },
         || {
             let home = fresh("home");
             copy(&template, &home);
-            let to = bed.path("got");
-            let took =
-                time(|| drop(bed.quipu(&home, &["get", &format!("acme.example/demo:{name}"), "--to", to.to_str().unwrap()])));
-            fs::remove_dir_all(to).unwrap();
-            fs::remove_dir_all(home).unwrap();
-            took
+            let to = fresh("got");
+            time(|| drop(bed.quipu(&home, &["get", &format!("acme.example/demo:{name}"), "--to", to.to_str().unwrap()])))
         },
     )
     .print_row(what);
@@ -95,15 +95,13 @@ fn warm(bed: &Bed, rounds: usize, what: &str, name: &str, url: &str) {
     get(bed, &home, name, &bed.path("got"));
     bed.git(&bed.path(""), &["init", "-q", "--bare", into.to_str().unwrap()]);
     fetch(bed, &into, name, url);
-    let to = bed.path("got");
+    let fresh = fresh(bed, what);
     Pairs::run(
         rounds,
         || time(|| fetch(bed, &into, name, url)),
         || {
-            let took =
-                time(|| drop(bed.quipu(&home, &["get", &format!("acme.example/demo:{name}"), "--to", to.to_str().unwrap()])));
-            fs::remove_dir_all(&to).unwrap();
-            took
+            let to = fresh("got");
+            time(|| drop(bed.quipu(&home, &["get", &format!("acme.example/demo:{name}"), "--to", to.to_str().unwrap()])))
         },
     )
     .print_row(what);

@@ -54,11 +54,13 @@ pub mod disk {
     pub mod keys;
     pub mod project;
     pub mod replace;
+    pub(crate) mod writers;
 }
 
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
 /// gix and the `git` program. Imports `model`.
 pub mod git {
+    pub mod cache;
     #[cfg(test)]
     pub(crate) mod daemon;
     #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Folders: one that a person made becomes a release, and a release becomes a folder.
 
 use super::replace::{Access, create_folders, exists, folder_of, io_fault, sync_folder};
+use super::writers::{NewFile, Writers, failed};
 use crate::model::contents::{ContentPath, Contents, ContentsBuilder, FileEntry, Limits, all_at_once, clashes, write_tree};
 use crate::model::digest::{GitId, ObjectKind};
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::object::WriteObjects;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -287,8 +288,11 @@ const ONE_BY_ONE: usize = 16;
 #[derive(Debug)]
 pub struct FolderWriter {
     target: PathBuf,
+    // Dropped before the folder that they write to.
+    writers: Writers,
     scratch: TempDir,
-    folders: BTreeSet<PathBuf>,
+    /// The folders in it, each with its number.
+    folders: BTreeMap<PathBuf, usize>,
     files: Vec<PathBuf>,
 }
 
@@ -318,42 +322,39 @@ impl FolderWriter {
             builder.permissions(fs::Permissions::from_mode(0o755));
         }
         let scratch = builder.tempdir_in(above).map_err(|error| io_fault(&error, "make a folder in", above))?;
-        Ok(FolderWriter { target, scratch, folders: BTreeSet::new(), files: Vec::new() })
+        Ok(FolderWriter { target, writers: Writers::default(), scratch, folders: BTreeMap::new(), files: Vec::new() })
     }
 
     /// Writes one file, mode 0644 or 0755 less the umask, and the folders above it. That `bytes` are those of `file` is the caller's word.
     ///
     /// # Errors
-    /// `exists` where the path was written before, or is the same as one that was on this file system; `io`.
-    pub fn add(&mut self, file: &FileEntry, bytes: &[u8]) -> Result<()> {
+    /// `exists` where the path was written before, or is the same as one that was on this file system; `io`. A file is written while the
+    /// caller goes on: what is wrong with it may be said of a later one, or by [`FolderWriter::finish`].
+    pub fn add(&mut self, file: &FileEntry, bytes: Vec<u8>) -> Result<()> {
+        let shown = self.target.join(file.path.as_str());
         // A `ContentPath` has no component that leads out of a folder, on any system.
         let mut place = self.scratch.path().to_owned();
+        let mut folder = 0;
         let mut components = file.path.components().peekable();
         while let Some(component) = components.next() {
             place.push(component);
-            if components.peek().is_some() && !self.folders.contains(&place) {
-                let mut builder = fs::DirBuilder::new();
-                #[cfg(unix)]
-                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-                builder.create(&place).map_err(|error| self.failed(&error, file))?;
-                self.folders.insert(place.clone());
+            if components.peek().is_some() {
+                folder = match self.folders.get(&place) {
+                    Some(known) => *known,
+                    None => {
+                        let mut builder = fs::DirBuilder::new();
+                        #[cfg(unix)]
+                        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+                        builder.create(&place).map_err(|why| failed(&why, &shown))?;
+                        let number = self.folders.len() + 1;
+                        self.folders.insert(place.clone(), number);
+                        number
+                    }
+                };
             }
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.exec { 0o755 } else { 0o644 });
-        options.open(&place).and_then(|mut handle| handle.write_all(bytes)).map_err(|error| self.failed(&error, file))?;
-        self.files.push(place);
-        Ok(())
-    }
-
-    fn failed(&self, error: &io::Error, file: &FileEntry) -> Error {
-        let place = self.target.join(file.path.as_str());
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&place),
-            _ => io_fault(error, "write", &place),
-        }
+        self.files.push(place.clone());
+        self.writers.write(folder, NewFile { place, shown, exec: file.exec, bytes })
     }
 
     /// Sees files and folders to the disk. Many are seen there by one call for the whole file system, which waits once; one by one, each
@@ -370,7 +371,7 @@ impl FolderWriter {
             let opened = OpenOptions::new().read(true).write(!cfg!(unix)).open(file);
             opened.and_then(|file| file.sync_all()).map_err(|error| io_fault(&error, "write", file))?;
         }
-        for folder in &self.folders {
+        for folder in self.folders.keys() {
             sync_folder(folder)?;
         }
         sync_folder(self.scratch.path())
@@ -379,8 +380,9 @@ impl FolderWriter {
     /// Sees everything to the disk and gives it the target's name.
     ///
     /// # Errors
-    /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was.
-    pub fn finish(self) -> Result<()> {
+    /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was. Those of [`FolderWriter::add`].
+    pub fn finish(mut self) -> Result<()> {
+        self.writers.finish()?;
         self.sync()?;
         if !cfg!(unix) {
             // Elsewhere a rename takes the place of an empty folder by itself.
@@ -430,7 +432,9 @@ mod tests {
     use super::*;
     use crate::model::contents::read_tree;
     use crate::model::digest::ObjectFormat;
+    use crate::model::error::Error;
     use crate::model::object::MemoryObjects;
+    use std::io::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -663,13 +667,13 @@ mod tests {
         }
         // One that comes to hold something meanwhile.
         let mut writer = FolderWriter::new(&root.path().join("empty")).unwrap();
-        writer.add(&entry("x/y", false), b"x").unwrap();
+        writer.add(&entry("x/y", false), b"x".to_vec()).unwrap();
         fs::write(root.path().join("empty/mine"), b"mine").unwrap();
         assert_eq!(writer.finish().unwrap_err().code(), ErrorCode::Exists);
         assert_eq!(names(root.path()), ["empty", "empty/mine", "file", "full", "full/a", "link"]);
         fs::remove_file(root.path().join("empty/mine")).unwrap();
         let mut writer = FolderWriter::new(&root.path().join("empty")).unwrap();
-        writer.add(&entry("x/y", false), b"x").unwrap();
+        writer.add(&entry("x/y", false), b"x".to_vec()).unwrap();
         writer.finish().unwrap();
         assert_eq!(fs::read(root.path().join("empty/x/y")).unwrap(), b"x");
     }
@@ -678,7 +682,9 @@ mod tests {
     fn a_writer_that_is_dropped_leaves_nothing() {
         let root = folder(&[]);
         let mut writer = FolderWriter::new(&root.path().join("1.0.0")).unwrap();
-        writer.add(&entry("a/b", false), b"x").unwrap();
+        // Large enough to be written at once; the other one waits.
+        writer.add(&entry("a/b", false), vec![0; 2 << 20]).unwrap();
+        writer.add(&entry("a/c", false), b"x".to_vec()).unwrap();
         assert_eq!(names(root.path()).len(), 3);
         drop(writer);
         assert_eq!(names(root.path()), Vec::<String>::new());
@@ -688,8 +694,8 @@ mod tests {
     fn a_path_is_written_once() {
         let root = folder(&[]);
         let mut writer = FolderWriter::new(&root.path().join("1.0.0")).unwrap();
-        writer.add(&entry("a/b", false), b"x").unwrap();
-        let error = writer.add(&entry("a/b", true), b"y").unwrap_err();
+        writer.add(&entry("a/b", false), b"x".to_vec()).unwrap();
+        let error = writer.add(&entry("a/b", true), b"y".to_vec()).and_then(|()| writer.finish()).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Exists);
         assert!(error.message().contains("1.0.0/a/b"), "{error}");
     }

@@ -10,7 +10,7 @@ use super::pack::io_error;
 use super::program::in_one_line;
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{Result, fault};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -69,20 +69,23 @@ pub(crate) struct References {
     format: ObjectFormat,
 }
 
-/// References that are asked for by the thousand: `packed-refs` is opened once. What it says may have changed since.
+/// References that are asked for by the thousand: `packed-refs` is opened once, and which of them are loose is looked up once. That may have
+/// changed since.
 pub struct OpenedReferences<'a> {
     references: &'a References,
+    loose: HashSet<RefName>,
     packed: Option<gix::refs::packed::Buffer>,
 }
 
 impl OpenedReferences<'_> {
-    /// Says whether a reference names this object: loose, or in `packed-refs` as it was when it was opened. Where it does not, what it
-    /// names is for [`super::store::Store::reference`] to say.
+    /// Says whether a reference, one of those that were opened, names this object. Where it does not, what it names is for
+    /// [`super::store::Store::reference`] to say.
     ///
     /// # Errors
     /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
     pub fn names(&self, name: &RefName, id: GitId) -> Result<bool> {
-        let found = match (self.references.loose(name)?, &self.packed) {
+        let loose = if self.loose.contains(name) { self.references.loose(name)? } else { None };
+        let found = match (loose, &self.packed) {
             (None, Some(packed)) => self.references.find_packed(packed, name.as_str())?,
             (loose, _) => loose,
         };
@@ -115,9 +118,10 @@ impl References {
         }
     }
 
-    /// Opens `packed-refs` for many questions.
-    pub(crate) fn opened(&self) -> Result<OpenedReferences<'_>> {
-        Ok(OpenedReferences { references: self, packed: self.packed()? })
+    /// Opens the references whose names begin with `prefix`, for many questions.
+    pub(crate) fn opened(&self, prefix: &str) -> Result<OpenedReferences<'_>> {
+        let loose = self.loose_names(prefix)?.into_iter().collect();
+        Ok(OpenedReferences { references: self, loose, packed: self.packed()? })
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
@@ -172,12 +176,7 @@ impl References {
 
     /// Gives every reference whose name begins with `prefix`, in the order of their names, until `each` fails.
     pub(crate) fn each(&self, prefix: &str, mut each: impl FnMut(RefName, GitId) -> Result<()>) -> Result<()> {
-        let mut loose = BTreeSet::new();
-        let folder = prefix.rfind('/').map_or("refs", |slash| &prefix[..slash]);
-        if folder == "refs" || folder.parse::<RefName>().is_ok() {
-            self.walk(folder, prefix, 0, &mut loose)?;
-        }
-        let mut loose = loose.into_iter().peekable();
+        let mut loose = self.loose_names(prefix)?.into_iter().peekable();
         let give = |name: &RefName, each: &mut dyn FnMut(RefName, GitId) -> Result<()>| match self.get(name)? {
             Some(id) => each(name.clone(), id),
             // Deleted since the walk.
@@ -205,6 +204,15 @@ impl References {
             give(&name, &mut each)?;
         }
         Ok(())
+    }
+
+    fn loose_names(&self, prefix: &str) -> Result<BTreeSet<RefName>> {
+        let mut found = BTreeSet::new();
+        let folder = prefix.rfind('/').map_or("refs", |slash| &prefix[..slash]);
+        if folder == "refs" || folder.parse::<RefName>().is_ok() {
+            self.walk(folder, prefix, 0, &mut found)?;
+        }
+        Ok(found)
     }
 
     /// Collects the names of loose references below a folder.

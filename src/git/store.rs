@@ -172,12 +172,12 @@ impl Store {
         self.references.get(name)
     }
 
-    /// Opens the references for many questions.
+    /// Opens the references whose names begin with `prefix`, for many questions.
     ///
     /// # Errors
     /// `bad-repository` where they are broken, `io` where they cannot be read.
-    pub fn opened_references(&self) -> Result<OpenedReferences<'_>> {
-        self.references.opened()
+    pub fn opened_references(&self, prefix: &str) -> Result<OpenedReferences<'_>> {
+        self.references.opened(prefix)
     }
 
     /// Returns all references whose names begin with `prefix`, in the order of their names.

@@ -598,12 +598,12 @@ pub fn read_tree(
     objects: &impl ReadObjects,
     tree: GitId,
     limits: &Limits,
-    mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<()>,
+    mut on_file: impl FnMut(&FileEntry, Vec<u8>) -> Result<()>,
 ) -> Result<Contents> {
     let mut builder = ContentsBuilder::new(*limits);
     for TreeFile { path, exec, blob } in list_tree(objects, tree, limits)? {
         let bytes = objects.read(ObjectKind::Blob, blob, builder.room()).map_err(|error| error.at(format!("{path:?}")))?;
-        on_file(builder.add(path, exec, &bytes)?, &bytes)?;
+        on_file(builder.add(path, exec, &bytes)?, bytes)?;
     }
     builder.finish()
 }
@@ -1047,7 +1047,7 @@ mod tests {
             let tree = write_tree(&mut objects, &blobs).unwrap();
             let mut seen = BTreeMap::new();
             let read = read_tree(&objects, tree, &Limits::default(), |file, bytes| {
-                seen.insert(file.path.clone(), (file.exec, bytes.to_vec()));
+                seen.insert(file.path.clone(), (file.exec, bytes));
                 Ok(())
             });
             prop_assert_eq!(read.as_ref().map(Contents::digest), Ok(written.digest()));

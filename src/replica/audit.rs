@@ -13,7 +13,8 @@ use crate::log::registry::{CheckedCheckpoint, RegistryLog};
 use crate::model::changes::{ChangeLine, changes_digest};
 use crate::model::commit;
 use crate::model::contents::{self, Limits};
-use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
+use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RecordDigest, RegistryId};
+use crate::model::entry::{Checkpoint, Entry};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map};
@@ -23,9 +24,9 @@ use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of
 use crate::model::slot::Slot;
 use crate::model::tree::Tree;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 
 /// So many checkpoints are held at a time.
 const CHECKPOINTS_AT_ONCE: usize = 1024;
@@ -33,6 +34,8 @@ const CHECKPOINTS_AT_ONCE: usize = 1024;
 const PACKAGES_AT_ONCE: usize = 4096;
 /// From so many heads on they are read by all cores.
 const HEADS_AT_ONCE_MIN: usize = 64;
+/// Where so many records stand is kept, in some 200 MB.
+const PLACES_MAX: usize = 1 << 20;
 /// So many entries that are no packages may change in one checkpoint.
 const CHANGES_MAX: u64 = 4_000_000;
 /// So many faults are reported; the rest is counted.
@@ -99,11 +102,36 @@ impl Totals {
 struct Hands<'a> {
     store: &'a Store,
     idle: Mutex<Vec<(Reader, KeyCache)>>,
+    /// Records of logs that were judged, so that what checkpoints say of them needs no second reading.
+    places: RwLock<HashMap<GitId, Place>>,
 }
 
 impl<'a> Hands<'a> {
     fn of(store: &'a Store) -> Self {
-        Hands { store, idle: Mutex::new(Vec::new()) }
+        Hands { store, idle: Mutex::new(Vec::new()), places: RwLock::default() }
+    }
+
+    /// Keeps where the records of a log stand, as long as there is room.
+    fn keep(&self, records: &[SignedRecord]) {
+        if let Ok(mut places) = self.places.write()
+            && places.len() < PLACES_MAX
+        {
+            places.extend(records.iter().map(|record| {
+                let draft = record.draft();
+                let place = Place { log: log_of(record), seq: record.seq(), digest: record.digest(), parent: draft.parent };
+                (record.git_id(), place)
+            }));
+        }
+    }
+
+    /// Returns where a record stands; it is read where it was not kept.
+    fn place(&self, id: GitId) -> Result<Place> {
+        if let Some(place) = self.places.read().ok().and_then(|places| places.get(&id).copied()) {
+            return Ok(place);
+        }
+        let bytes = self.with(|reader, _| reader.read(ObjectKind::Commit, id, RECORD_MAX))?;
+        let (log, seq, digest) = place_of(id, &bytes)?;
+        Ok(Place { log, seq, digest, parent: parent_of(id.format(), &bytes)? })
     }
 
     fn with<T>(&self, work: impl FnOnce(&Reader, &mut KeyCache) -> T) -> T {
@@ -146,10 +174,11 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         unpublished: Mutex::new(Vec::new()),
     };
     let hands = Hands::of(store);
-    let newest = checkpoints(&hands, &operators, log_head, &totals)?;
+    let (said, newest) = checkpoints(&hands, &operators, log_head, &totals)?;
     let map = Map::at(newest.map());
     let count = newest.checkpoint().packages;
     packages(audit, &hands, &operators, map, count, &totals)?;
+    changes(&hands, &operators, &said)?;
     references(store, map, count, &totals)?;
     let faults = totals.faults.into_inner().unwrap_or_default();
     let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
@@ -167,19 +196,28 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
     })
 }
 
-/// Verifies the registry log from its first checkpoint, and what each checkpoint says that it changed.
-fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, head: GitId, totals: &Totals) -> Result<CheckedCheckpoint> {
+/// What is kept of a verified checkpoint.
+struct Said {
+    seq: u64,
+    map: Map,
+    checkpoint: Checkpoint,
+}
+
+/// Verifies the registry log from its first checkpoint, and returns what each of them says.
+fn checkpoints(
+    hands: &Hands<'_>,
+    operators: &OperatorLog,
+    head: GitId,
+    totals: &Totals,
+) -> Result<(Vec<Said>, CheckedCheckpoint)> {
     let reader = hands.store.reader();
-    let format = reader.format();
     let mut ids = vec![head];
-    while let Some(parent) = parent_of(format, &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
+    while let Some(parent) = parent_of(reader.format(), &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
         ids.push(parent);
     }
     ids.reverse();
     let mut log: Option<RegistryLog> = None;
-    let mut map = Map::empty(format);
-    let mut packages = 0;
-    let mut dropped = BTreeMap::new();
+    let mut said = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
         let records: Vec<Result<SignedRecord>> = chunk
             .par_iter()
@@ -187,13 +225,10 @@ fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, head: GitId, totals: 
             .collect();
         for record in records {
             let record = record.map_err(|error| error.at("registry log"))?;
-            let next = Map::at(record.draft().tree);
-            let moved = check_changes(hands, &reader, &record, map, next, &mut packages, &mut dropped)?;
-            for (slot, before, after) in moved {
-                check_succession(&reader, operators, next, &slot, before, after)
-                    .map_err(|error| error.at(format!("checkpoint {}", record.seq())))?;
-            }
-            map = next;
+            let Entry::Checkpoint(checkpoint) = record.entry() else {
+                return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
+            };
+            said.push(Said { seq: record.seq(), map: Map::at(record.draft().tree), checkpoint: checkpoint.clone() });
             log = Some(match log {
                 None => RegistryLog::start(operators, &record)?,
                 Some(log) => log.append(operators, &record)?,
@@ -203,50 +238,59 @@ fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, head: GitId, totals: 
     }
     let newest = log.ok_or_else(|| fault!(BrokenChain, "the registry log has no checkpoint"))?.newest().clone();
     // What was good in history may not be good as the last word.
-    CheckedCheckpoint::newest(operators, newest.record())
+    Ok((said, CheckedCheckpoint::newest(operators, newest.record())?))
+}
+
+/// Checks what each checkpoint says that it changed.
+fn changes(hands: &Hands<'_>, operators: &OperatorLog, said: &[Said]) -> Result<()> {
+    let reader = hands.store.reader();
+    let mut map = Map::empty(reader.format());
+    let mut packages = 0;
+    let mut dropped = BTreeMap::new();
+    for next in said {
+        let at = |error: Error| error.at(format!("checkpoint {}", next.seq));
+        for (slot, before, after) in check_changes(hands, &reader, next, map, &mut packages, &mut dropped).map_err(at)? {
+            check_succession(hands, &reader, operators, next.map, &slot, before, after).map_err(at)?;
+        }
+        map = next.map;
+    }
+    Ok(())
 }
 
 /// The head of a log before a checkpoint moved it, and after.
 type Moved = (Slot, GitId, GitId);
 
-/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the one before, and returns the logs that it
+/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the map before, and returns the logs that it
 /// moved. `dropped` are the heads of names that an earlier checkpoint took out of the map.
 fn check_changes(
     hands: &Hands<'_>,
     reader: &Reader,
-    record: &SignedRecord,
+    said: &Said,
     old: Map,
-    new: Map,
     packages: &mut u64,
     dropped: &mut BTreeMap<Slot, GitId>,
 ) -> Result<Vec<Moved>> {
-    let crate::model::entry::Entry::Checkpoint(checkpoint) = record.entry() else {
-        return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
-    };
-    let place = || format!("checkpoint {}", record.seq());
-    let mut lines = BTreeMap::new();
+    let checkpoint = &said.checkpoint;
+    // They come nearly in order; sorting them once is cheaper than finding a place for each.
+    let mut lines: Vec<(Slot, ChangeLine)> = Vec::new();
     let mut moved = Vec::new();
     // Heads that were not looked at yet.
     let mut heads: Vec<(Slot, GitId)> = Vec::new();
-    let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut BTreeMap<Slot, ChangeLine>| -> Result<()> {
+    let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut Vec<(Slot, ChangeLine)>| -> Result<()> {
         let line = |(slot, id): (Slot, GitId)| {
-            let bytes = hands.with(|reader, _| reader.read(ObjectKind::Commit, id, RECORD_MAX))?;
-            let (log, seq, head) = place_of(id, &bytes).map_err(|error| error.at(&slot))?;
-            Ok((slot, ChangeLine::Head { log, seq, head }))
+            let Place { log, seq, digest, .. } = hands.place(id).map_err(|error| error.at(&slot))?;
+            Ok((slot, ChangeLine::Head { log, seq, head: digest }))
         };
         // The cores are not called together for a few.
-        let found: Vec<Result<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
+        let found: Result<Vec<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
             heads.drain(..).map(line).collect()
         } else {
             std::mem::take(heads).into_par_iter().map(line).collect()
         };
-        for found in found {
-            let (slot, line) = found?;
-            lines.insert(slot, line);
-        }
+        lines.extend(found?);
         Ok(())
     };
-    Map::diff(reader, old, new, &mut |Change { slot, old, new }| {
+    Map::diff(reader, old, said.map, &mut |Change { slot, old, new }| {
         match (&slot, old, new) {
             (Slot::Skip | Slot::MirrorHeld(_) | Slot::MirrorLog(_), ..) | (_, None, None) => {}
             (_, Some(before), Some(after)) => moved.push((slot.clone(), before, after)),
@@ -266,10 +310,10 @@ fn check_changes(
                 }
             }
             (Slot::Skip, None) => {}
-            (_, None) => drop(lines.insert(slot, ChangeLine::Gone)),
+            (_, None) => lines.push((slot, ChangeLine::Gone)),
             (Slot::MirrorHeld(_), Some(id)) => {
                 let digest = FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?);
-                lines.insert(slot, ChangeLine::Held(digest));
+                lines.push((slot, ChangeLine::Held(digest)));
             }
             (_, Some(id)) => heads.push((slot, id)),
         }
@@ -282,24 +326,30 @@ fn check_changes(
         }
         Ok(())
     })
-    .and_then(|()| read(&mut heads, &mut lines))
-    .map_err(|error| error.at(place()))?;
+    .and_then(|()| read(&mut heads, &mut lines))?;
     if *packages != checkpoint.packages {
-        return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages).at(place()));
+        return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages));
     }
-    let found = changes_digest(&lines);
+    let found = changes_digest(&lines.into_iter().collect());
     if found != checkpoint.changes {
-        return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes).at(place()));
+        return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes));
     }
     Ok(moved)
 }
 
 /// Checks that a log goes on from where the checkpoint before left it: a name never comes to mean another log without a reset, and a
 /// head never goes back or aside.
-fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &Slot, before: GitId, after: GitId) -> Result<()> {
-    let (last, next) = (chains::record(reader, before)?, chains::record(reader, after)?);
-    let (ours, theirs) = (log_of(&last), log_of(&next));
-    if ours != theirs {
+fn check_succession(
+    hands: &Hands<'_>,
+    reader: &Reader,
+    operators: &OperatorLog,
+    map: Map,
+    slot: &Slot,
+    before: GitId,
+    after: GitId,
+) -> Result<()> {
+    let (last, next) = (hands.place(before)?, hands.place(after)?);
+    if last.log != next.log {
         let decisions = match slot {
             Slot::Package(package) => map.get(reader, &Slot::Decisions(package.clone()))?,
             _ => None,
@@ -307,22 +357,27 @@ fn check_succession(reader: &Reader, operators: &OperatorLog, map: Map, slot: &S
         let is_reset = match decisions {
             Some(head) => {
                 let decisions = chains::decisions(reader, head, operators, &mut KeyCache::default())?;
-                decisions.log.resets().iter().any(|reset| reset.old == ours && reset.new == theirs)
+                decisions.log.resets().iter().any(|reset| reset.old == last.log && reset.new == next.log)
             }
             None => false,
         };
         if !is_reset {
-            return Err(fault!(NameTaken, "{slot} comes to mean the log {theirs}, it meant {ours}, and no reset says so"));
+            return Err(fault!(
+                NameTaken,
+                "{slot} comes to mean the log {}, it meant {}, and no reset says so",
+                next.log,
+                last.log
+            ));
         }
         return Ok(());
     }
-    let Some(further) = next.seq().checked_sub(last.seq()) else {
-        return Err(fault!(Rollback, "{slot} goes back from seq {} to seq {}", last.seq(), next.seq()));
+    let Some(further) = next.seq.checked_sub(last.seq) else {
+        return Err(fault!(Rollback, "{slot} goes back from seq {} to seq {}", last.seq, next.seq));
     };
     let mut at = Some(after);
     for _ in 0..further {
         let Some(id) = at else { break };
-        at = parent_of(reader.format(), &reader.read(ObjectKind::Commit, id, RECORD_MAX)?)?;
+        at = hands.place(id)?.parent;
     }
     if at != Some(before) {
         return Err(fault!(Fork, "{slot} moves to {after}, which does not stand on {before}, the head before"));
@@ -335,6 +390,15 @@ pub fn line_of(head: &Record) -> ChangeLine {
     ChangeLine::Head { log: log_of(head), seq: head.seq(), head: head.digest() }
 }
 
+/// Where a record stands.
+#[derive(Clone, Copy)]
+struct Place {
+    log: LogId,
+    seq: u64,
+    digest: RecordDigest,
+    parent: Option<GitId>,
+}
+
 fn log_of(record: &Record) -> LogId {
     record.draft().link.map_or(record.digest().into(), |link| link.log)
 }
@@ -343,12 +407,12 @@ fn log_of(record: &Record) -> LogId {
 fn packages(audit: &Audit<'_>, hands: &Hands<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
     let reader = audit.store.reader();
     let limits = limits(&operators.now().policy);
-    let references = audit.store.opened_references()?;
+    let references = audit.store.opened_references("refs/packages/")?;
     // A package's decisions stand right behind it in the map, and are judged with it.
     let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
     let run = |batch: &mut Vec<Logs>| {
         batch.par_iter().for_each(|logs| {
-            let judge = Judge { audit, operators, limits: &limits, references: &references, totals };
+            let judge = Judge { audit, hands, operators, limits: &limits, references: &references, totals };
             if let Err(error) = hands.with(|reader, keys| judge.logs(reader, keys, logs)) {
                 totals.fault(error.at(&logs.slot));
             }
@@ -400,6 +464,7 @@ struct Logs {
 /// What every log is judged by.
 struct Judge<'a> {
     audit: &'a Audit<'a>,
+    hands: &'a Hands<'a>,
     operators: &'a OperatorLog,
     limits: &'a Limits,
     references: &'a OpenedReferences<'a>,
@@ -408,11 +473,14 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn logs(&self, reader: &Reader, keys: &mut KeyCache, logs: &Logs) -> Result<()> {
-        let counted = |records: usize| self.totals.records.fetch_add(records as u64, Ordering::Relaxed);
+        let seen = |records: &[SignedRecord]| {
+            self.hands.keep(records);
+            self.totals.records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        };
         match &logs.slot {
             Slot::Package(package) => {
                 let log = chains::package(reader, logs.head, keys)?;
-                counted(log.records.len());
+                seen(&log.records);
                 let registry = self.operators.registry().clone();
                 log.log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
                 check_reference(self.audit.store, self.references, reader, package, &log.records, self.totals)?;
@@ -420,7 +488,7 @@ impl Judge<'_> {
                     None => None,
                     Some(head) => {
                         let decisions = chains::decisions(reader, head, self.operators, keys)?;
-                        counted(decisions.records.len());
+                        seen(&decisions.records);
                         decisions.log.check_log(&log.log)?;
                         Some(decisions.log)
                     }
@@ -428,7 +496,7 @@ impl Judge<'_> {
                 if self.audit.contents { self.contents(reader, package, &log.log, decisions.as_ref()) } else { Ok(()) }
             }
             Slot::Attestation(..) => {
-                counted(chains::attestations(reader, logs.head, self.operators.id(), keys)?.records.len());
+                seen(&chains::attestations(reader, logs.head, self.operators.id(), keys)?.records);
                 Ok(())
             }
             Slot::Decisions(package) => Err(fault!(BadMap, "decisions about {package} stand in the map, and no package")),

@@ -246,7 +246,7 @@ impl<'a> Snapshot<'a> {
         &mut self,
         package: &PackageName,
         release: &Release,
-        mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<()>,
+        mut on_file: impl FnMut(&FileEntry, Vec<u8>) -> Result<()>,
     ) -> Result<Contents> {
         let tree = self.contents_tree(package, release)?;
         let limits = limits(&self.operators.log.now().policy);

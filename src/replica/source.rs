@@ -1,6 +1,7 @@
 //! Where a registry is read from: a repository on this machine, or another one through a quarantine.
 
 use super::snapshot::Reading;
+use crate::git::cache::Cache;
 use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::{Reader, Store};
@@ -17,7 +18,7 @@ pub(crate) enum Source {
     /// It is on this machine, and is read as it is.
     Disk(Store),
     /// Only what was verified and kept before is here, and nothing else is asked for.
-    Kept(Store),
+    Kept(Cache),
     /// What was fetched of it stays apart from what was verified before.
     Remote(Box<Remote>),
 }
@@ -26,7 +27,7 @@ pub(crate) enum Source {
 pub(crate) struct Remote {
     url: Url,
     quarantine: Quarantine,
-    cache: Option<Store>,
+    cache: Option<Cache>,
     terminal: bool,
 }
 
@@ -52,7 +53,7 @@ impl Source {
             let package = package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
             return Ok((Source::Disk(store), Heads { log, operators, package }));
         }
-        let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Store::open(path).ok());
+        let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Cache::open(path).ok());
         if reading.offline {
             return match (cache, memory) {
                 (Some(cache), Some(memory)) => {
@@ -65,7 +66,8 @@ impl Source {
                 }
             };
         }
-        let format = cache.as_ref().map(Store::format).or(memory.map(|memory| memory.checkpoint.commit.format()));
+        let format =
+            cache.as_ref().map(|cache| cache.store().format()).or(memory.map(|memory| memory.checkpoint.commit.format()));
         let open = |format, cache| Remote::open(url, format, cache, memory, package, reading.terminal);
         let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache) {
             // Nothing says beforehand which format a registry has.
@@ -79,7 +81,8 @@ impl Source {
 
     pub(crate) fn store(&self) -> &Store {
         match self {
-            Source::Disk(store) | Source::Kept(store) => store,
+            Source::Disk(store) => store,
+            Source::Kept(cache) => cache.store(),
             Source::Remote(remote) => remote.quarantine.store(),
         }
     }
@@ -141,18 +144,18 @@ impl Source {
     /// Keeps what was fetched, now that it is verified.
     pub(crate) fn keep(&self, cache: &Path) -> Result<()> {
         let Source::Remote(remote) = self else { return Ok(()) };
-        match &remote.cache {
-            Some(store) => remote.quarantine.keep(store),
+        let made;
+        let cache = match &remote.cache {
+            Some(cache) => cache,
             None => {
-                let format = remote.quarantine.store().format();
-                let store = match Store::init(cache, format) {
-                    // Another process was first.
-                    Err(error) if error.code() == ErrorCode::Exists => Store::open(cache)?,
-                    made => made?,
-                };
-                remote.quarantine.keep(&store)
+                made = Cache::open_or_init(cache, remote.quarantine.store().format())?;
+                &made
             }
-        }
+        };
+        remote.quarantine.keep(cache.store())?;
+        // What cannot be merged is as good as before, and is tried again the next time.
+        let _ = cache.tidy();
+        remote.quarantine.store().refresh()
     }
 
     /// Brings the registry log's commits here, without their trees, as far as they go back.
@@ -169,12 +172,12 @@ impl Remote {
     fn open(
         url: &Url,
         format: ObjectFormat,
-        cache: Option<Store>,
+        cache: Option<Cache>,
         memory: Option<&Memory>,
         package: Option<&PackageName>,
         terminal: bool,
     ) -> Result<(Self, Heads)> {
-        let alternates: Vec<_> = cache.iter().map(Store::objects_path).collect();
+        let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
         let quarantine = Quarantine::new(format, &alternates)?;
         let remote = Remote { url: url.clone(), quarantine, cache, terminal };
         let reader = remote.quarantine.store().reader();

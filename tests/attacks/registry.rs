@@ -773,9 +773,12 @@ fn skip_links_that_lead_elsewhere_are_found() {
         checkpoint.skip = Some(one.digest());
     });
     carol.refused(&registry, &["verify", path_of(&registry)], "broken-chain", 4);
-    // Only the record lies.
+    // Only the record lies, only the map.
     registry.set(&log_ref(), good.git_id());
     registry.checkpoint("olga", &[], |_, checkpoint| checkpoint.skip = Some(one.digest()));
+    carol.refused(&registry, &["verify", path_of(&registry)], "broken-chain", 4);
+    registry.set(&log_ref(), good.git_id());
+    registry.checkpoint("olga", &[], |draft, _| draft.tree = map.root());
     carol.refused(&registry, &["verify", path_of(&registry)], "bad-map", 4);
     registry.set(&log_ref(), good.git_id());
     registry.checkpoint("olga", &[], |_, _| {});
