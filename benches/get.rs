@@ -6,7 +6,8 @@
 
 mod pairs;
 
-use pairs::bed::{Bed, Daemon, copy, write_files};
+use pairs::bed::{Bed, copy, write_files};
+use pairs::daemon::Daemon;
 use pairs::{Pairs, flag, is_whole, print_head, time};
 use std::cell::Cell;
 use std::fs;

@@ -6,7 +6,8 @@
 
 mod pairs;
 
-use pairs::bed::{Bed, Daemon, write_files};
+use pairs::bed::{Bed, write_files};
+use pairs::daemon::Daemon;
 use pairs::{Pairs, flag, is_whole, print_head, time};
 use std::fs;
 use std::path::Path;

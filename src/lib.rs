@@ -62,6 +62,7 @@ pub mod disk {
 pub mod git {
     pub mod cache;
     #[cfg(test)]
+    #[path = "../../tests/support/daemon.rs"]
     pub(crate) mod daemon;
     #[cfg(test)]
     pub(crate) mod fixture;
@@ -70,7 +71,9 @@ pub mod git {
     pub mod pack;
     pub mod program;
     pub mod quarantine;
+    pub mod receive;
     pub mod refs;
+    pub mod relay;
     pub mod signer;
     pub mod staging;
     pub mod store;

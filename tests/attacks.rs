@@ -64,6 +64,8 @@
 mod client;
 #[path = "attacks/contents.rs"]
 mod contents;
+#[path = "support/daemon.rs"]
+mod daemon;
 #[path = "attacks/logs.rs"]
 mod logs;
 #[path = "attacks/registry.rs"]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::servers::Daemon;
+use support::daemon::Daemon;
 use support::{Outcome, Person, World, folders, git};
 
 const DOMAIN: &str = "crates.example";

@@ -1,11 +1,8 @@
-//! What a measurement of whole processes stands on: a folder on the disk of the build, the built program, the installed git, a server on the
-//! loopback interface.
+//! What a measurement of whole processes stands on: a folder on the disk of the build, the built program, the installed git.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A folder with one user in it: `home` is QUIPU_HOME, `registry.git` the registry, `alice` the key.
@@ -110,44 +107,5 @@ pub(crate) fn write_files(folder: &Path, files: usize, bytes: usize, round: usiz
             text.push_str(&format!("{:x}", (state >> 40) % 97));
         }
         fs::write(folder.join(format!("file{file}.rs")), text).unwrap();
-    }
-}
-
-/// A running `git daemon`; it ends when this value is dropped.
-pub(crate) struct Daemon {
-    server: Child,
-    port: u16,
-}
-
-impl Daemon {
-    /// Serves all repositories in a folder, for fetch and push.
-    pub(crate) fn serve(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // By its own name: what `git daemon` starts would outlive it.
-        let programs = Command::new("git").arg("--exec-path").output().unwrap().stdout;
-        let programs = Path::new(std::str::from_utf8(&programs).unwrap().trim_end());
-        let mut server = Command::new(programs.join("git-daemon"))
-            .args(["--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--base-path={}", folder.display()))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-        assert!(log.any(|line| line.ends_with("Ready to rumble")), "git daemon does not start");
-        // A full pipe would stop it.
-        std::thread::spawn(move || log.for_each(drop));
-        Daemon { server, port }
-    }
-
-    pub(crate) fn url(&self, name: &str) -> String {
-        format!("git://127.0.0.1:{}/{name}", self.port)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }

@@ -6,6 +6,8 @@
 use std::time::{Duration, Instant};
 
 pub(crate) mod bed;
+#[path = "../../tests/support/daemon.rs"]
+pub(crate) mod daemon;
 
 /// What came of running two things in turn.
 pub(crate) struct Pairs {

@@ -3,12 +3,13 @@
 use super::context::Context;
 use crate::disk::config::{Config, TrustFile};
 use crate::disk::replace::{self, Access};
-use crate::git::transport::Url;
+use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
-use crate::replica::snapshot::{PackageView, Reading, Snapshot};
-use crate::trust::memory::{Contradiction, Memory};
+use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
+use crate::trust::choose::check_anchor;
+use crate::trust::memory::Memory;
 use std::path::PathBuf;
 
 /// A trusted registry.
@@ -25,7 +26,7 @@ pub struct Client<'c> {
     pub push: Url,
     memory: Option<Memory>,
     cache: PathBuf,
-    evidence: Box<dyn Fn(Contradiction) -> Error + 'c>,
+    evidence: Box<Evidence<'c>>,
 }
 
 /// Says which registry is meant: the one that a reference names, the flag's, the project's, or the default.
@@ -70,6 +71,9 @@ impl<'c> Client<'c> {
         let url = Url::parse(&place.url, &context.folder)?;
         let push =
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
+        if !context.flags.offline {
+            transport::prepare_ahead(&url);
+        }
         let memory = recall(context, id)?;
         if memory.is_none() && trusted.seen {
             return Err(lost(context, &name, id, &place.url));
@@ -93,6 +97,17 @@ impl<'c> Client<'c> {
             offline: self.context.flags.offline,
             evidence: &*self.evidence,
         })
+    }
+
+    /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
+        let mut snapshot = self.snapshot(Some(&reference.package))?;
+        let view = snapshot.package(&reference.package)?;
+        check_anchor(&view.log.log, reference.anchor.as_ref())?;
+        Ok((snapshot, view))
     }
 
     /// Keeps what was fetched and verified, and remembers what was seen.
@@ -166,7 +181,7 @@ pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()>
 }
 
 /// Returns what saves a contradiction and says where.
-pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<dyn Fn(Contradiction) -> Error + '_> {
+pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<Evidence<'_>> {
     Box::new(move |contradiction| match context.home.save_evidence(id, &contradiction.seen, &contradiction.found) {
         Ok(folder) => contradiction.error.hint(format!("both signed objects are kept in {}", folder.display())),
         Err(why) => contradiction.error.hint(format!("the two signed objects could not be kept: {}", why.message())),

@@ -6,7 +6,7 @@ use super::context::Context;
 use crate::disk::folder::FolderWriter;
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::Reference;
-use crate::trust::choose::{check_anchor, choose};
+use crate::trust::choose::choose;
 use std::path::PathBuf;
 
 /// Get the files of a release into a folder
@@ -27,11 +27,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let mut snapshot = client.snapshot(Some(package))?;
+    let (mut snapshot, view) = client.look(reference)?;
     snapshot.check_fresh(context.now)?;
-    let view = snapshot.package(package)?;
     let log = &view.log.log;
-    check_anchor(log, reference.anchor.as_ref())?;
     let released = choose(log, view.decision_log(), reference.version.as_ref())?;
     let release = &released.release;
     let shown = args.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", package.name(), release.version)));

@@ -7,7 +7,7 @@ use crate::model::error::Result;
 use crate::model::name::{Reference, RegistryName};
 use crate::model::time::Timestamp;
 use crate::replica::snapshot::{PackageView, Snapshot};
-use crate::trust::choose::{check_anchor, choose};
+use crate::trust::choose::choose;
 use serde_json::{Value, json};
 
 /// Show what a package, a release or a registry is
@@ -96,9 +96,7 @@ fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
 fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let mut snapshot = client.snapshot(Some(package))?;
-    let view = snapshot.package(package)?;
-    check_anchor(&view.log.log, reference.anchor.as_ref())?;
+    let (snapshot, view) = client.look(reference)?;
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();

@@ -29,11 +29,19 @@ impl fmt::Display for KeyArg {
 }
 
 impl KeyArg {
-    /// Finds the key and the simple name that its comment or file suggests.
+    /// Finds the key for a log that does not know it yet, under a given name or the one that its comment or file suggests.
     ///
     /// # Errors
-    /// `no-key`, `bad-key`.
-    pub fn resolve(&self, context: &Context) -> Result<(PublicKey, Option<Label>)> {
+    /// `no-key`, `bad-key`, `bad-name` where no name is given and none is suggested.
+    pub fn named(&self, context: &Context, name: Option<&Label>) -> Result<(Label, PublicKey)> {
+        let (key, suggested) = self.resolve(context)?;
+        let name = name.cloned().or(suggested).ok_or_else(|| {
+            fault!(BadName, "no simple name for the key can be made of its comment").hint("give one: --name NAME")
+        })?;
+        Ok((name, key))
+    }
+
+    fn resolve(&self, context: &Context) -> Result<(PublicKey, Option<Label>)> {
         if self.0.contains(' ') {
             let (key, comment) = PublicKey::parse_line(&self.0)?;
             return Ok((key, comment.split(['@', ' ']).next().and_then(simple)));

@@ -6,7 +6,6 @@ use super::context::Context;
 use crate::model::error::Result;
 use crate::model::name::Reference;
 use crate::model::record::SignedRecord;
-use crate::trust::choose::check_anchor;
 use serde_json::{Value, json};
 
 /// Show the records of a package, newest first
@@ -27,9 +26,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let mut snapshot = client.snapshot(Some(package))?;
-    let view = snapshot.package(package)?;
-    check_anchor(&view.log.log, reference.anchor.as_ref())?;
+    let (snapshot, view) = client.look(reference)?;
     client.remember(&snapshot, [(package, &view)])?;
     let decided = view.decisions.iter().flat_map(|decisions| decisions.records.iter().rev());
     let shown: Vec<&SignedRecord> = decided.chain(view.log.records.iter().rev()).take(args.limit.unwrap_or(usize::MAX)).collect();

@@ -61,10 +61,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
         Args::List { package, allowed_signers } => list(context, package, *allowed_signers),
         Args::Allow { package, key, privileges, name } => {
-            let (key, suggested) = key.resolve(context)?;
-            let name = name.clone().or(suggested).ok_or_else(|| {
-                fault!(BadName, "no simple name for the key can be made of its comment").hint("give one: --name NAME")
-            })?;
+            let (name, key) = key.named(context, name.as_ref())?;
             let default = vec![PackagePrivilege::Release, PackagePrivilege::Yank];
             let privileges = sorted(if privileges.is_empty() { &default } else { privileges });
             let said = format!("allow {name}: {}", words(&privileges));
@@ -147,9 +144,7 @@ fn objects(log: &crate::log::package::PackageLog) -> Vec<serde_json::Value> {
 fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Result<Answer> {
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let mut snapshot = client.snapshot(Some(package))?;
-    let view = snapshot.package(package)?;
-    crate::trust::choose::check_anchor(&view.log.log, reference.anchor.as_ref())?;
+    let (snapshot, view) = client.look(reference)?;
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();

@@ -123,10 +123,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         Args::Accept { path } => accept(context, path),
         Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),
         Args::Operator(OperatorArgs::Allow { path, key, privileges, namespaces, name }) => {
-            let (key, suggested) = key.resolve(context)?;
-            let name = name.clone().or(suggested).ok_or_else(|| {
-                fault!(BadName, "no simple name for the key can be made of its comment").hint("give one: --name NAME")
-            })?;
+            let (name, key) = key.named(context, name.as_ref())?;
             let mut namespaces = namespaces.clone();
             namespaces.sort();
             namespaces.dedup();

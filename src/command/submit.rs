@@ -20,7 +20,6 @@ use crate::model::record::SignedRecord;
 use crate::replica::accept::{self, Asked, Made, Report, Verdict};
 use crate::replica::author::{Author, Work};
 use crate::replica::snapshot::PackageView;
-use std::path::Path;
 use std::time::Duration;
 
 /// How long another acceptor is waited for.
@@ -86,17 +85,23 @@ pub fn submit(
     package: &PackageName,
     build: impl FnOnce(Ground<'_>, &mut Staging<'_>) -> Result<(Work, Vec<(String, GitId)>)>,
 ) -> Result<Submitted> {
-    let local = client.push.is_local().map(Path::to_path_buf);
-    let dry = client.context.flags.dry_run;
+    let context = client.context;
+    let dry = context.flags.dry_run;
     if !dry {
-        client.context.may_reach(&client.push)?;
-    }
-    if let Some(path) = &local
-        && !dry
-    {
-        drain(client, signing, path, package)?;
+        context.may_reach(&client.push)?;
     }
     let mut snapshot = client.snapshot(Some(package))?;
+    // Where proposals go, if that is on this machine: mostly what was just opened.
+    let elsewhere = match client.push.is_local() {
+        Some(path) if client.push != client.url => Some(Store::open(path)?),
+        _ => None,
+    };
+    if !dry
+        && let Some(store) = client.push.is_local().map(|_| elsewhere.as_ref().unwrap_or_else(|| snapshot.store()))
+        && drain(context, signing, store, &snapshot.operators().log, package)?
+    {
+        snapshot = snapshot.again()?;
+    }
     let (view, absent) = match snapshot.package(package) {
         Ok(view) => (Some(view), None),
         Err(error) if error.code() == ErrorCode::NotFound => (None, Some(error)),
@@ -110,30 +115,31 @@ pub fn submit(
             Work::begin(author, snapshot.format(), &name, client.id)?
         }
     };
-    let (scratch, store);
-    let (target, push_from) = match &local {
-        Some(path) if !dry => {
-            store = Store::open(path)?;
-            (&store, None)
-        }
+    let scratch;
+    let (target, push_from) = match client.push.is_local() {
+        Some(_) if !dry => (elsewhere.as_ref().unwrap_or_else(|| snapshot.store()), None),
         _ => {
             scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
             (scratch.store(), Some(&scratch))
         }
     };
-    let mut objects = Staging::new(target);
-    let (work, releases) = build(Ground { author, view: view.as_ref(), absent, operators, work }, &mut objects)?;
-    if view.is_none() {
-        operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
-    }
-    let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state };
-    if dry {
-        return Ok(done(State::DryRun));
-    }
-    work.write(&mut objects)?;
-    let operator = if local.is_some() { operator(client.context, operators, signing)? } else { None };
-    let state = match operator {
-        Some(operator) => {
+    let operator = if push_from.is_none() { operator(context, operators, signing)? } else { None };
+    let remember = || client.remember(&snapshot, view.iter().map(|view| (package, view)));
+    let done = std::thread::scope(|scope| {
+        // What was looked at is verified, whatever becomes of the proposal. It is brought to disk while the proposal is made, and not while
+        // it is pushed: git would find moved what it reads.
+        let remembering = (push_from.is_some() && !dry && snapshot.is_kept_beside()).then(|| scope.spawn(remember));
+        let mut objects = Staging::new(target);
+        let (work, releases) = build(Ground { author, view: view.as_ref(), absent, operators, work }, &mut objects)?;
+        if view.is_none() {
+            operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
+        }
+        let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state };
+        if dry {
+            return Ok(done(State::DryRun));
+        }
+        work.write(&mut objects)?;
+        if let Some(operator) = &operator {
             if objects.is_spilled() {
                 // What is in a pack can be read only when the pack is finished.
                 objects.finish()?;
@@ -141,24 +147,22 @@ pub fn submit(
                 objects = Staging::new(target);
             }
             let made = Made { package: package.clone(), objects, head: work.log().chain().git_head(), releases };
-            published(accept_here(target, &operator, Asked::Made(Box::new(made)))?)?
+            return published(accept_here(target, operator, Asked::Made(Box::new(made)))?).map(done);
         }
-        None => {
-            let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
-            objects.finish()?;
-            let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
-            propose(client, target, push_from, edit)?;
-            State::Proposed(proposal)
-        }
-    };
-    let done = done(state);
-    if let State::Proposed(_) = &done.state {
+        let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
+        objects.finish()?;
+        let remembered = remembering.map(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "remembering panicked"))));
+        let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
+        propose(client, target, push_from, edit)?;
         // What was fetched and verified for it is there for the next time.
-        client.remember(&snapshot, view.iter().map(|view| (package, view)))?;
-    }
+        remembered.unwrap_or_else(remember)?;
+        Ok(done(State::Proposed(proposal)))
+    })?;
     if let State::Published(seq, _) = &done.state {
-        let mut after = client.snapshot(Some(package))?;
-        let remembered = after.package(package).and_then(|view| client.remember(&after, [(package, &view)]));
+        let remembered = snapshot.again().and_then(|mut after| {
+            let view = after.package(package)?;
+            client.remember(&after, [(package, &view)])
+        });
         remembered
             .map_err(|error| error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here")))?;
     }
@@ -197,17 +201,15 @@ fn propose(client: &Client<'_>, store: &Store, push_from: Option<&Quarantine>, e
     }
 }
 
-/// Finishes what an earlier run that was killed had proposed for this package, or had begun to accept.
-fn drain(client: &Client<'_>, signing: &Signing, path: &Path, package: &PackageName) -> Result<()> {
-    let store = Store::open(path)?;
+/// Finishes what an earlier run that was killed had proposed for this package, or had begun to accept, and says whether there was something.
+fn drain(context: &Context, signing: &Signing, store: &Store, operators: &OperatorLog, package: &PackageName) -> Result<bool> {
     let prefix = format!("refs/incoming/{}/{}/", package.namespace(), package.name());
     if store.references(&prefix)?.is_empty() && !store.has_journal() {
-        return Ok(());
+        return Ok(false);
     }
-    let snapshot = client.snapshot(None)?;
-    match operator(client.context, &snapshot.operators().log, signing)? {
-        Some(operator) => accept_here(&store, &operator, Asked::Package(package)).map(drop),
-        None => Ok(()),
+    match operator(context, operators, signing)? {
+        Some(operator) => accept_here(store, &operator, Asked::Package(package)).map(|_| true),
+        None => Ok(false),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
 use crate::replica::audit::{Audit, Findings, audit};
-use crate::trust::choose::{check_anchor, choose};
+use crate::trust::choose::choose;
 use serde_json::Value;
 
 /// Verify a package, a repository on disk, or a whole registry
@@ -148,10 +148,8 @@ fn report(found: &Findings) -> Answer {
 fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answer> {
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let mut snapshot = client.snapshot(Some(package))?;
-    let view = snapshot.package(package)?;
+    let (mut snapshot, view) = client.look(reference)?;
     let log = &view.log.log;
-    check_anchor(log, reference.anchor.as_ref())?;
     let (mut releases, mut bytes) = (0, 0);
     if let Some(version) = &reference.version {
         // What was taken down is verified as well, as far as it is there.

@@ -374,12 +374,6 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// Starts the program and returns at once; whoever calls ends it. For servers in tests.
-    #[cfg(test)]
-    pub(crate) fn start_server(self) -> Result<Child> {
-        self.start()
-    }
-
     #[allow(clippy::disallowed_methods)]
     fn start(&self) -> Result<Child> {
         let mut command = Command::new(self.name);
@@ -474,7 +468,7 @@ impl<'a> Program<'a> {
 }
 
 /// Ends a program, with all of its group where it leads one.
-pub(crate) fn end(child: &mut Child, leads_group: bool) {
+fn end(child: &mut Child, leads_group: bool) {
     #[cfg(unix)]
     if leads_group && let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
         // The group's number is taken until its leader is waited for, so that no other one is meant; one that ended by itself

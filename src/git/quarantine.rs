@@ -7,7 +7,7 @@
 use super::layout::RefName;
 use super::pack::io_error;
 use super::refs::{sync_files, sync_folders};
-use super::store::{LOCK_FILE, RepositoryLock, Store, TEMPORARY_AGE, write_skeleton};
+use super::store::{LOCK_FILE, RepositoryLock, Store, TEMPORARY_AGE, alternate_line, write_skeleton};
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{Result, fault};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,15 +71,7 @@ impl Quarantine {
         let mut absolute = Vec::new();
         for alternate in alternates {
             let path = fs::canonicalize(alternate).map_err(|why| io_error(alternate, &why))?;
-            let bytes = path.as_os_str().as_encoded_bytes();
-            if bytes.iter().any(|byte| byte.is_ascii_control()) {
-                return Err(fault!(
-                    BadRepository,
-                    "{}: git cannot read objects from a path with control characters",
-                    path.display()
-                ));
-            }
-            lines.extend_from_slice(bytes);
+            lines.extend_from_slice(alternate_line(&path)?);
             lines.push(b'\n');
             absolute.push(path);
         }

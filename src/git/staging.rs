@@ -19,6 +19,8 @@ const LOOSE_BYTES: usize = 8 * 1024 * 1024;
 pub struct Staging<'a> {
     store: &'a Store,
     reader: Reader,
+    /// Looks for no packs that came since: what is new to it is written once more than needed at worst, and most of what is asked is new.
+    known: Reader,
     /// Trees and commits, and files while they are few.
     memory: MemoryObjects,
     count: usize,
@@ -29,7 +31,8 @@ pub struct Staging<'a> {
 impl<'a> Staging<'a> {
     /// Begins without objects.
     pub fn new(store: &'a Store) -> Self {
-        Staging { store, reader: store.reader(), memory: MemoryObjects::new(store.format()), count: 0, bytes: 0, pack: None }
+        let (reader, known) = (store.reader(), store.reader_of_now());
+        Staging { store, reader, known, memory: MemoryObjects::new(store.format()), count: 0, bytes: 0, pack: None }
     }
 
     /// Brings all objects to disk, and only then makes them visible.
@@ -46,7 +49,7 @@ impl<'a> Staging<'a> {
     /// `io`.
     pub fn finish_with(self, others: BTreeSet<PathBuf>) -> Result<()> {
         match self.pack {
-            None => self.store.write_durable_with(self.memory.iter(), others).map(drop),
+            None => self.store.write_durable_with(&self.known, self.memory.iter(), others).map(drop),
             Some(pack) => {
                 pack.finish()?;
                 sync_folders(&others)
@@ -90,7 +93,7 @@ impl ReadObjects for Staging<'_> {
 impl WriteObjects for Staging<'_> {
     fn write(&mut self, kind: ObjectKind, bytes: &[u8]) -> Result<GitId> {
         let id = GitId::of(self.format(), kind, bytes);
-        if self.memory.contains(id) || self.reader.contains(id) {
+        if self.memory.contains(id) || self.known.contains(id) {
             return Ok(id);
         }
         self.count += 1;

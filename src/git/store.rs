@@ -19,7 +19,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// From this number of new objects on they are written as one pack, as git does by `transfer.unpackLimit`.
 const PACK_FROM: usize = 100;
@@ -49,6 +49,8 @@ pub struct Store {
     format: ObjectFormat,
     references: References,
     objects: RwLock<Arc<gix::odb::Store>>,
+    /// The folder that the objects are read through, where it is not the repository's own.
+    through: Option<TempDir>,
 }
 
 impl Store {
@@ -60,8 +62,31 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let root = find_root(path)?;
         let format = read_format(&root)?;
-        let objects = open_objects(&root, format)?;
-        Ok(Store { references: References::new(root.clone(), format), root, format, objects: RwLock::new(objects) })
+        let objects = open_objects(&root.join("objects"), format)?;
+        let references = References::new(root.clone(), format);
+        Ok(Store { references, root, format, objects: RwLock::new(objects), through: None })
+    }
+
+    /// Opens a repository together with objects that were pushed to it and are not part of it yet: git keeps them in a folder of their own
+    /// while `pre-receive` runs. Nothing is to be written to what is opened so.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_with_pushed(path: &Path, pushed: &Path) -> Result<Self> {
+        let mut store = Store::open(path)?;
+        let through = tempfile::tempdir().map_err(|why| io_error(&std::env::temp_dir(), &why))?;
+        let info = through.path().join("info");
+        let mut lines = Vec::new();
+        for folder in [pushed, &store.objects_path()] {
+            let folder = fs::canonicalize(folder).map_err(|why| io_error(folder, &why))?;
+            lines.extend_from_slice(alternate_line(&folder)?);
+            lines.push(b'\n');
+        }
+        let written = fs::create_dir(&info).and_then(|()| File::create_new(info.join("alternates"))?.write_all(&lines));
+        written.map_err(|why| io_error(&info, &why))?;
+        store.objects = RwLock::new(open_objects(through.path(), store.format)?);
+        store.through = Some(through);
+        Ok(store)
     }
 
     /// Makes a bare repository without anything in it; the folder may exist if it is empty.
@@ -149,12 +174,20 @@ impl Store {
         Reader { objects, format: self.format }
     }
 
+    /// Returns a reader that does not look for packs that came since the objects were opened: what it does not find costs nothing.
+    pub(crate) fn reader_of_now(&self) -> Reader {
+        let mut reader = self.reader();
+        reader.objects.refresh_never();
+        reader
+    }
+
     /// Opens the objects anew. Readers that are there already go on with what they know.
     ///
     /// # Errors
     /// `io` where they cannot be read.
     pub fn refresh(&self) -> Result<()> {
-        let fresh = open_objects(&self.root, self.format)?;
+        let folder = self.through.as_ref().map_or_else(|| self.objects_path(), |through| through.path().to_owned());
+        let fresh = open_objects(&folder, self.format)?;
         *self.objects.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -243,16 +276,16 @@ impl Store {
     /// # Errors
     /// `io` where something could not be written.
     pub fn write_durable<'a>(&self, objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>) -> Result<usize> {
-        self.write_durable_with(objects, BTreeSet::new())
+        self.write_durable_with(&self.reader(), objects, BTreeSet::new())
     }
 
-    /// Does the same, and brings other files and folders to disk in one go with them.
+    /// Does the same with all that a reader does not find, and brings other files and folders to disk in one go with them.
     pub(crate) fn write_durable_with<'a>(
         &self,
+        reader: &Reader,
         objects: impl IntoIterator<Item = (GitId, ObjectKind, &'a [u8])>,
         others: BTreeSet<PathBuf>,
     ) -> Result<usize> {
-        let reader = self.reader();
         let mut seen = HashSet::new();
         let mut new = Vec::new();
         for (id, kind, bytes) in objects {
@@ -377,6 +410,14 @@ impl Store {
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|why| io_error(&path, &why))?;
         lock.commit()?;
         sync_folders(&BTreeSet::from([self.root.clone()]))
+    }
+
+    /// Returns a value of the repository's own configuration, the last one where there are several.
+    ///
+    /// # Errors
+    /// `bad-repository` where the configuration cannot be parsed, `io` where it cannot be read.
+    pub fn config(&self, key: &str) -> Result<Option<String>> {
+        Ok(read_config(&self.root.join("config"))?.string(key).map(|value| value.to_string()))
     }
 
     /// Takes the one lock that all who accept into this repository share, and waits at most this long for it. `note` says
@@ -625,17 +666,25 @@ fn read_format(root: &Path) -> Result<ObjectFormat> {
     Ok(format)
 }
 
-fn open_objects(root: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
+/// Returns what names a folder of objects in `objects/info/alternates`.
+pub(crate) fn alternate_line(folder: &Path) -> Result<&[u8]> {
+    let bytes = folder.as_os_str().as_encoded_bytes();
+    if bytes.iter().any(|byte| byte.is_ascii_control()) {
+        return Err(fault!(BadRepository, "{}: git cannot read objects from a path with control characters", folder.display()));
+    }
+    Ok(bytes)
+}
+
+fn open_objects(path: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
     let options = gix::odb::store::init::Options {
         slots: gix::odb::store::init::Slots::AsNeededByDiskState { multiplier: 1.25, minimum: NEW_PACKS_MAX },
         alloc_limit_bytes: Some(OBJECT_MEMORY_MAX),
         ..Default::default()
     };
-    let path = root.join("objects");
     // The second argument but one would be what replaces what: nothing does.
-    gix::odb::Store::at_opts(path.clone(), gix_kind(format), &mut std::iter::empty(), options)
+    gix::odb::Store::at_opts(path.to_owned(), gix_kind(format), &mut std::iter::empty(), options)
         .map(Arc::new)
-        .map_err(|why| io_error(&path, &why))
+        .map_err(|why| io_error(path, &why))
 }
 
 /// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is

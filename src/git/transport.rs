@@ -32,6 +32,13 @@ const LIST_MEMORY_MAX: &str = "256m";
 /// How long ssh waits for a connection, in seconds.
 const SSH_CONNECT_SECONDS: u32 = 20;
 
+/// What git says whenever another program could not connect.
+const ADVICE: [&str; 3] = [
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
 /// What is asked of the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -285,14 +292,17 @@ fn prepare<'a>(
         .config("core.fsmonitor", "false")
         .config("gc.auto", "0")
         .config("maintenance.auto", "false")
-        // What the alternates' references name is not looked at: there may be millions of them.
-        .config("core.alternateRefsPrefixes", "refs/none/");
+        // What the alternates' references name is not looked at: there may be millions of them. This is quicker than a git that finds none.
+        .config("core.alternateRefsCommand", "true");
     if is_remote {
         let config = environment.transport_config()?;
         let has =
             |wanted: &str| config.iter().any(|(key, _)| key == wanted || (key.starts_with("http.") && key.ends_with(wanted)));
         if !has("lowspeedlimit") && !has("lowspeedtime") {
             program = program.config("http.lowSpeedLimit", "1000").config("http.lowSpeedTime", "30");
+        }
+        if url.is_git() && !has("core.gitproxy") {
+            program = super::relay::with_relay(program);
         }
         if url.is_ssh() && !environment.has("GIT_SSH") && !environment.has("GIT_SSH_COMMAND") && !has("core.sshcommand") {
             // Without a terminal nobody can answer a question.
@@ -301,6 +311,14 @@ fn prepare<'a>(
         }
     }
     Ok(program)
+}
+
+/// Begins to read what every fetch and push over a network needs, so that it is there when the first one starts.
+pub fn prepare_ahead(url: &Url) {
+    if url.is_local().is_none() {
+        // Whoever needs it waits for it, and hears what went wrong.
+        std::thread::spawn(|| Environment::of_process().transport_config().map(drop));
+    }
 }
 
 /// Runs git, and once more where a repository on this machine belongs to somebody whom the user's own configuration says to
@@ -345,7 +363,9 @@ fn failure(url: &Url, output: &Output) -> Error {
         let lower = own.join("\n").to_lowercase();
         words.iter().any(|word| lower.contains(word))
     };
-    let words = in_one_line(&stderr);
+    // git's advice for every connection that another program holds says nothing that is not said before it.
+    let said: Vec<&str> = stderr.lines().filter(|line| !ADVICE.contains(&line.trim())).collect();
+    let words = if said.is_empty() { in_one_line(&stderr) } else { in_one_line(&said.join("\n")) };
     if let Some(name) = after("couldn't find remote ref ") {
         return fault!(RefMissing, "{url} has no reference {name}");
     }
@@ -637,7 +657,7 @@ mod tests {
         /// By path, by file:// and over the network.
         fn urls(&self, daemon: &Daemon) -> [Url; 3] {
             let path = self.store.path().to_str().unwrap();
-            [path.parse().unwrap(), format!("file://{path}").parse().unwrap(), daemon.url("registry.git").unwrap()]
+            [path.parse().unwrap(), format!("file://{path}").parse().unwrap(), daemon.url("registry.git").parse().unwrap()]
         }
     }
 
@@ -769,7 +789,7 @@ mod tests {
                 let registry = registry(format);
                 registry.store.set_config(&[("uploadpack.allowFilter", if allowed { "true" } else { "false" })])?;
                 let daemon = Daemon::serve(registry.folder.path());
-                let url = daemon.url("registry.git")?;
+                let url: Url = daemon.url("registry.git").parse()?;
                 let quarantine = Quarantine::new(format, &[])?;
                 let step = |want: Want, trees: u32| {
                     let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(trees)), ..FetchOptions::default() };

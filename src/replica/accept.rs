@@ -246,10 +246,8 @@ impl<'a> Batch<'a> {
         let folders = self.check_contents(&new, &proposed, !matches!(candidate.from, From::Left(_)))?;
         let mut entries = Vec::new();
         if let Some(old) = self.contents_of(package, contents_was)? {
-            let held = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.log.release_of(&version).is_some());
-            entries.extend(
-                old.entries().iter().filter(held).filter(|entry| folders.iter().all(|new| new.name != entry.name)).cloned(),
-            );
+            entries = released_in(&old, &log.log);
+            entries.retain(|entry| folders.iter().all(|new| new.name != entry.name));
         }
         entries.extend(folders);
         let contents = Tree::new(entries)?;
@@ -303,11 +301,7 @@ impl<'a> Batch<'a> {
         let Some(old) = self.contents_of(package, was)? else { return Ok(()) };
         let kept: Vec<TreeEntry> = match published {
             None => Vec::new(),
-            Some(head) => {
-                let log = chains::package(&self.objects, head, &mut self.keys)?.log;
-                let released = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.release_of(&version).is_some());
-                old.entries().iter().filter(released).cloned().collect()
-            }
+            Some(head) => released_in(&old, &chains::package(&self.objects, head, &mut self.keys)?.log),
         };
         let new = if kept.is_empty() {
             None
@@ -380,6 +374,12 @@ impl<'a> Batch<'a> {
         step.refs.extend(heads);
         Ok((self.objects, step))
     }
+}
+
+/// Returns the folders of a package's contents that are releases of a log.
+fn released_in(contents: &Tree, log: &PackageLog) -> Vec<TreeEntry> {
+    let is_released = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.release_of(&version).is_some());
+    contents.entries().iter().filter(is_released).cloned().collect()
 }
 
 /// Says how many records a log has beyond the published one.

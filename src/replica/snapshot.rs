@@ -2,8 +2,9 @@
 
 use super::accept::{check_digest, limits};
 use super::chains::{self, Replayed};
-use super::source::{Source, is_whole};
+use super::source::{Heads, Source, is_whole};
 use crate::git::layout;
+use crate::git::store::Store;
 use crate::git::transport::Url;
 use crate::log::decision::DecisionLog;
 use crate::log::operator::OperatorLog;
@@ -25,6 +26,9 @@ use crate::model::tree::{Mode, Tree};
 use crate::trust::memory::{Contradiction, Memory};
 use std::path::Path;
 
+/// Takes a contradiction and returns the error to end with.
+pub type Evidence<'a> = dyn Fn(Contradiction) -> Error + Sync + 'a;
+
 /// How a registry is to be read.
 pub struct Reading<'a> {
     /// Where it is.
@@ -41,8 +45,8 @@ pub struct Reading<'a> {
     pub terminal: bool,
     /// Whether nothing may be fetched: what was seen last is what there is.
     pub offline: bool,
-    /// What to do with a contradiction; returns the error to end with.
-    pub evidence: &'a dyn Fn(Contradiction) -> Error,
+    /// What to do with a contradiction.
+    pub evidence: &'a Evidence<'a>,
 }
 
 /// A registry at its newest checkpoint.
@@ -79,7 +83,19 @@ impl<'a> Snapshot<'a> {
     /// `id-mismatch`, `wrong-registry`, `rollback`, `fork`, any code of the law, and those of the transport.
     pub fn open(reading: Reading<'a>) -> Result<Self> {
         let (source, heads) = Source::open(&reading)?;
-        let mut keys = KeyCache::default();
+        Snapshot::of(reading, source, &heads, KeyCache::default())
+    }
+
+    /// Reads the registry again, as it is after something was published in it.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`].
+    pub fn again(self) -> Result<Self> {
+        let (source, heads) = self.source.again(&self.reading)?;
+        Snapshot::of(self.reading, source, &heads, self.keys)
+    }
+
+    fn of(reading: Reading<'a>, source: Source, heads: &Heads, mut keys: KeyCache) -> Result<Self> {
         let mut operators = chains::operators(&source.reader(), heads.operators, &mut keys)?;
         if let Some((name, id)) = reading.expected {
             check_identity(&operators.log, name, id, reading.url)?;
@@ -318,6 +334,16 @@ impl<'a> Snapshot<'a> {
     /// Returns the object format of the registry's repository.
     pub fn format(&self) -> ObjectFormat {
         self.source.store().format()
+    }
+
+    /// Returns the repository that is read: the registry's own where that is on this machine.
+    pub fn store(&self) -> &Store {
+        self.source.store()
+    }
+
+    /// Says whether what was verified earlier stays where it is when [`Snapshot::keep`] moves to it what was fetched now.
+    pub fn is_kept_beside(&self) -> bool {
+        self.source.is_kept_beside()
     }
 
     /// Returns the folder of all objects that are here.

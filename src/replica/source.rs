@@ -39,6 +39,14 @@ pub(crate) struct Heads {
     pub(crate) package: Option<GitId>,
 }
 
+/// Asks for what lies above commits that are here.
+fn after(tips: Vec<GitId>) -> FetchOptions {
+    FetchOptions {
+        negotiate: if tips.is_empty() { Negotiate::Nothing } else { Negotiate::Commits(tips) },
+        ..FetchOptions::default()
+    }
+}
+
 fn here(name: &str) -> Result<RefName> {
     format!("refs/quipu/{name}").parse()
 }
@@ -48,10 +56,7 @@ impl Source {
     pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
         let Reading { url, memory, package, .. } = *reading;
         if let Some(path) = url.is_local() {
-            let store = Store::open(path)?;
-            let (log, operators) = super::standing::heads(&store)?;
-            let package = package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
-            return Ok((Source::Disk(store), Heads { log, operators, package }));
+            return Source::Disk(Store::open(path)?).again(reading);
         }
         let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Cache::open(path).ok());
         if reading.offline {
@@ -77,6 +82,14 @@ impl Source {
             opened => opened?,
         };
         Ok((Source::Remote(Box::new(remote)), heads))
+    }
+
+    /// Finds the heads as they are now, without opening again what is on this machine.
+    pub(crate) fn again(self, reading: &Reading<'_>) -> Result<(Self, Heads)> {
+        let Source::Disk(store) = &self else { return Source::open(reading) };
+        let (log, operators) = super::standing::heads(store)?;
+        let package = reading.package.map(|package| store.reference(&layout::package(package))).transpose()?.flatten();
+        Ok((self, Heads { log, operators, package }))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -141,6 +154,11 @@ impl Source {
         }
     }
 
+    /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
+    pub(crate) fn is_kept_beside(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.cache.is_some())
+    }
+
     /// Keeps what was fetched, now that it is verified.
     pub(crate) fn keep(&self, cache: &Path) -> Result<()> {
         let Source::Remote(remote) = self else { return Ok(()) };
@@ -188,45 +206,50 @@ impl Remote {
         if let Some(seen) = seen {
             remote.quarantine.set_shallow(&[seen])?;
         }
-        let of_log = FetchOptions {
-            depth: if seen.is_some() { None } else { Some(1) },
-            negotiate: seen.map_or(Negotiate::Nothing, |seen| Negotiate::Commits(vec![seen])),
-            ..FetchOptions::default()
-        };
         // The other logs are short and come whole, from what was seen of them last.
-        let mut tips: Vec<GitId> = Vec::new();
-        if let Some(memory) = memory {
-            tips.extend([memory.operators.commit]);
-            tips.extend(package.and_then(|package| memory.packages.get(package)).map(|seen| seen.commit));
-            tips.retain(|id| known(*id));
-        }
-        let of_rest = FetchOptions {
-            negotiate: if tips.is_empty() { Negotiate::Nothing } else { Negotiate::Commits(tips) },
-            ..FetchOptions::default()
-        };
+        let of_package = memory.zip(package).and_then(|(memory, package)| memory.packages.get(package)).map(|seen| seen.commit);
+        let mut tips: Vec<GitId> = memory.map(|memory| memory.operators.commit).into_iter().chain(of_package).collect();
+        tips.retain(|id| known(*id));
+
         let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
-        let wants_log = [Want::reference(layout::registry_log()).to(log.clone())];
-        let wants_operators = Want::reference(layout::operators()).to(operators.clone());
-        let wants_rest: Vec<Want> = std::iter::once(wants_operators.clone())
-            .chain(package.map(|package| Want::reference(layout::package(package)).to(named.clone())))
-            .collect();
-        let (first, second) = std::thread::scope(|scope| {
-            let rest = scope.spawn(|| remote.fetch_into(&remote.quarantine, &wants_rest, of_rest.clone()));
-            let first = remote.fetch_into(&remote.quarantine, &wants_log, of_log);
-            (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
-        });
-        first.map_err(|error| match error.code() {
-            ErrorCode::RefMissing => {
-                fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
+        let of_log = Want::reference(layout::registry_log()).to(log.clone());
+        let of_operators = Want::reference(layout::operators()).to(operators.clone());
+        let of_named = package.map(|package| Want::reference(layout::package(package)).to(named.clone()));
+        let rest: Vec<Want> = std::iter::once(of_operators.clone()).chain(of_named).collect();
+        // What was all seen before comes over one connection; where some of it is gone, what is left is asked for apart.
+        let is_all_seen = package.is_none() || of_package.is_some();
+        let together = match seen.filter(|_| is_all_seen) {
+            Some(seen) => {
+                let all: Vec<Want> = std::iter::once(&of_log).chain(&rest).cloned().collect();
+                let tips = std::iter::once(seen).chain(tips.iter().copied()).collect();
+                match remote.fetch_into(&remote.quarantine, &all, after(tips)) {
+                    Err(error) if error.code() == ErrorCode::RefMissing => false,
+                    fetched => fetched.map(|()| true)?,
+                }
             }
-            _ => error,
-        })?;
-        match second {
-            // Only the package is missing; whether that is right is for the map to say.
-            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => {
-                remote.fetch_into(&remote.quarantine, &[wants_operators], of_rest)?;
+            None => false,
+        };
+        if !together {
+            let newest = FetchOptions { depth: Some(1), ..FetchOptions::default() };
+            let (first, second) = std::thread::scope(|scope| {
+                let rest = scope.spawn(|| remote.fetch_into(&remote.quarantine, &rest, after(tips.clone())));
+                let options = seen.map_or(newest, |seen| after(vec![seen]));
+                let first = remote.fetch_into(&remote.quarantine, &[of_log], options);
+                (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
+            });
+            first.map_err(|error| match error.code() {
+                ErrorCode::RefMissing => {
+                    fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
+                }
+                _ => error,
+            })?;
+            match second {
+                // Only the package is missing; whether that is right is for the map to say.
+                Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => {
+                    remote.fetch_into(&remote.quarantine, &[of_operators], after(tips))?;
+                }
+                fetched => fetched?,
             }
-            fetched => fetched?,
         }
         let at = |name: &RefName| remote.quarantine.store().reference(name);
         let gone = |name: RefName| fault!(RefMissing, "{url}: {name} is gone");

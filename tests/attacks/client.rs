@@ -1,5 +1,6 @@
 //! Clients: their memory, their terminal, their command line, and two of them at once.
 
+use super::daemon::Daemon;
 use super::scene::*;
 use quipu::git::layout;
 use quipu::model::entry::{OperatorEntry, OperatorPrivilege, PackageEntry, PackagePrivilege, Privilege as _};

@@ -1,5 +1,6 @@
 //! Contents: what may be in a release, judged where it comes in and again where it is served.
 
+use super::daemon::Daemon;
 use super::scene::*;
 use quipu::git::layout;
 use quipu::git::staging::Staging;

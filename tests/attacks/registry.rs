@@ -1,5 +1,6 @@
 //! Registries: what an operator, a host or a copy can show, and what a reader makes of it.
 
+use super::daemon::Daemon;
 use super::scene::*;
 use quipu::git::layout;
 use quipu::model::digest::{GitId, RecordDigest};

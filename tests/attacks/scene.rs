@@ -31,11 +31,9 @@ use quipu::replica::standing::{Founding, found};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// When everything in these registries was signed, unless a case says otherwise.
@@ -765,57 +763,5 @@ impl Scene {
         self.refuses(registry, code);
         registry.propose(name, good, releases);
         self.accepts(registry);
-    }
-}
-
-/// A running `git daemon`; it ends when this value is dropped.
-pub(crate) struct Daemon {
-    server: Child,
-    port: u16,
-}
-
-impl Daemon {
-    /// Serves all repositories in a folder, and returns once it answers.
-    pub(crate) fn serve(folder: &Path) -> Self {
-        // Another process may take the port in between; then there are other ports.
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // A group of its own, so that what serves one client ends with it.
-            let mut server = program("git")
-                .process_group(0)
-                .env("HOME", folder)
-                .env("GIT_CONFIG_NOSYSTEM", "1")
-                .args(["daemon", "--verbose", "--export-all", "--reuseaddr", "--enable=receive-pack", "--listen=127.0.0.1"])
-                .arg(format!("--port={port}"))
-                .arg(format!("--base-path={}", folder.display()))
-                .stderr(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-            // It says so once it listens, and ends where it cannot.
-            let ready = log.any(|line| line.ends_with("Ready to rumble"));
-            // Nobody reads on, but a full pipe would stop it.
-            std::thread::spawn(move || log.for_each(drop));
-            let daemon = Daemon { server, port };
-            if ready {
-                return daemon;
-            }
-        }
-        panic!("no port is free");
-    }
-
-    pub(crate) fn url(&self, name: &str) -> String {
-        format!("git://127.0.0.1:{}/{name}", self.port)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // The group's number is taken until its leader is waited for, so that no other group is meant.
-        if let Some(group) = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.server.wait();
     }
 }

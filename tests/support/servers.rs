@@ -1,4 +1,4 @@
-//! Servers on the loopback interface: git's own daemon, git over HTTP, and an ssh that stays here.
+//! Servers on the loopback interface: git over HTTP, and an ssh that stays here.
 
 use super::clean;
 use std::fs;
@@ -6,65 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-
-/// Finds a port that is free now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A running `git daemon`; it ends when this value is dropped.
-pub(crate) struct Daemon {
-    server: Child,
-    port: u16,
-}
-
-impl Daemon {
-    /// Serves all repositories in a folder, for fetch and push, and returns once it answers.
-    pub(crate) fn serve(folder: &Path) -> Self {
-        Daemon::start(folder, true)
-    }
-
-    /// Serves all repositories in a folder, for fetch alone.
-    pub(crate) fn serve_read_only(folder: &Path) -> Self {
-        Daemon::start(folder, false)
-    }
-
-    fn start(folder: &Path, push: bool) -> Self {
-        // The program itself, not `git daemon`: what is ended is then the server and not its parent.
-        let programs = super::git(folder, ["--exec-path"]).ok().stdout;
-        // Another process may take the port in between; then there are other ports.
-        for _ in 0..20 {
-            let port = free_port();
-            let mut command = clean(Path::new(programs.trim()).join("git-daemon"), folder);
-            command.args(["--verbose", "--export-all", "--reuseaddr", "--listen=127.0.0.1"]);
-            command.arg(if push { "--enable=receive-pack" } else { "--disable=receive-pack" });
-            command.arg(format!("--port={port}")).arg(format!("--base-path={}", folder.display()));
-            let mut server = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-            // It says so once it listens, and ends where it cannot.
-            let ready = log.any(|line| line.ends_with("Ready to rumble"));
-            // Nobody reads on, but a full pipe would stop it.
-            std::thread::spawn(move || log.for_each(drop));
-            let daemon = Daemon { server, port };
-            if ready {
-                return daemon;
-            }
-        }
-        panic!("no port is free");
-    }
-
-    pub(crate) fn url(&self, repository: &str) -> String {
-        format!("git://127.0.0.1:{}/{repository}", self.port)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
+use std::process::Stdio;
 
 /// Git over HTTP: each request is handed to `git http-backend`. It ends with the process of the test.
 pub(crate) struct Http {
