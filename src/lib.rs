@@ -79,6 +79,7 @@ pub mod git {
     pub mod store;
     pub mod transport;
     pub mod url;
+    pub mod web;
 }
 
 /// Where law meets hands: reading a registry from wherever it is, and moving one on. Imports `git`, `trust`, `log`, `model`.
@@ -87,6 +88,7 @@ pub mod replica {
     pub mod audit;
     pub mod author;
     pub mod chains;
+    pub mod discovery;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;

@@ -105,6 +105,9 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry operator deny reg.git bob");
     home.run("registry operator deny reg.git alice");
     home.run("registry fsck reg.git");
+    home.run("registry well-known reg.git https://acme.example/reg.git");
+    home.run("registry well-known reg.git http://acme.example/reg.git");
+    home.run("trust add nowhere.invalid");
     home.run("trust list");
     home.run(&format!("trust add acme.example ./reg.git --id {}", made["id"].as_str().unwrap_or_default()));
     home.run("trust add acme.example ./reg.git");

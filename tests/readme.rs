@@ -1,5 +1,5 @@
 //! The sessions in the README and the docs, run as they stand there: each command with its real output. Only ids, times, ports and temporary
-//! paths are elided, on both sides. `UPDATE=1` writes what was really printed into the documents.
+//! paths are elided, on both sides. A command that goes on has `> ` before its further lines. `UPDATE=1` writes what was really printed into the documents.
 
 // A test may panic wherever it stands.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The documents with sessions.
-const DOCUMENTS: &[&str] = &["README.md"];
+const DOCUMENTS: &[&str] = &["README.md", "docs/review.md"];
 
 struct Session {
     folder: tempfile::TempDir,
@@ -86,10 +86,18 @@ fn elide(text: &str) -> String {
         let bare = word.trim_end_matches(['.', ':', ',']);
         let rest = word[bare.len()..].to_owned();
         let hex = |text: &str| text.len() >= 7 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let like = |text: &str, form: &str| {
+            let fits = |(a, b): (u8, u8)| if b == b'0' { a.is_ascii_digit() } else { a == b };
+            text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
+        };
         if bare.strip_prefix("sha256:").is_some_and(hex) {
             out.push_str("sha256:<id>");
         } else if hex(bare) {
             out.push_str("<id>");
+        } else if bare.split_once("..").is_some_and(|(from, to)| hex(from) && hex(to)) {
+            out.push_str("<id>..<id>");
+        } else if like(bare, "0000-00-00") {
+            out.push_str("<date>");
         } else if bare.starts_with("SHA256:") && bare.len() == 50 {
             out.push_str("SHA256:<key>");
         } else if bare.starts_with("AAAAC3NzaC1lZDI1NTE5") {
@@ -133,12 +141,19 @@ fn check(document: &Path) {
             inside = false;
         }
         let Some(command) = line.strip_prefix("$ ").filter(|_| inside) else { continue };
+        let mut command = command.to_owned();
+        while let Some(next) = lines.next_if(|next| next.starts_with("> ")) {
+            found.push_str(next);
+            found.push('\n');
+            command.push('\n');
+            command.push_str(&next[2..]);
+        }
         let mut expected = String::new();
         while let Some(next) = lines.next_if(|next| !next.starts_with("$ ") && *next != "```") {
             expected.push_str(next);
             expected.push('\n');
         }
-        let printed = session.run(command);
+        let printed = session.run(&command);
         if elide(&printed) == elide(&expected) {
             // What is the same but for ids stays as it is, so that the document does not change for nothing.
             found.push_str(&expected);
@@ -165,5 +180,7 @@ fn sessions_in_the_documents_are_real() {
 fn only_what_differs_from_run_to_run_is_elided() {
     assert_eq!(elide("seq 1 of sha256:0123456789abcdef, signed"), "seq 1 of sha256:<id>, signed");
     assert_eq!(elide("2 files, 192 bytes in 2026-11-23T18:42:58Z."), "2 files, 192 bytes in <time>.");
+    assert_eq!(elide("^0123abc (alice 2026-11-23 1) 2026"), "^<id> (alice <date> 1) 2026");
+    assert_eq!(elide("index 0123abc..4567def 160000"), "index <id>..<id> 160000");
     assert_eq!(elide("demo:hello 0.1.0 facade"), "demo:hello 0.1.0 facade");
 }

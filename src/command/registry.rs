@@ -20,6 +20,7 @@ use crate::replica::accept::Verdict;
 use crate::replica::accept::{self, Asked};
 use crate::replica::audit::{Audit, audit};
 use crate::replica::author::Author;
+use crate::replica::discovery::{self, WellKnown};
 use crate::replica::standing::{Founding, Standing, change_operators, found};
 use crate::trust::memory::Memory;
 use clap::Subcommand;
@@ -52,6 +53,15 @@ pub enum Args {
     /// Show and change who may act for the registry
     #[command(subcommand)]
     Operator(OperatorArgs),
+    /// Print the file by which a domain says where its registry is
+    WellKnown {
+        /// The registry's repository
+        path: PathBuf,
+        /// Where others fetch it: an https URL
+        url: String,
+        /// Where else they do, should the first not answer
+        more: Vec<String>,
+    },
     /// Check the whole repository: everything that verify checks, and what only its keeper sees
     Fsck {
         /// The registry's repository
@@ -132,6 +142,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             };
             Ok(OperatorEntry::Deny(Denial { name, key, privileges, compromised_since: *compromised_since }))
         }),
+        Args::WellKnown { path, url, more } => well_known(context, path, [url].into_iter().chain(more).cloned().collect()),
         Args::Fsck { path } => fsck(context, path),
     }
 }
@@ -282,6 +293,20 @@ fn accept(context: &Context, path: &Path) -> Result<Answer> {
         let what = count(refused.len() as u64, "proposal");
         answer.fault = Some(fault!(Refused, "{what} refused: {}", refused.join("; ")).asked());
     }
+    Ok(answer)
+}
+
+fn well_known(context: &Context, path: &Path, urls: Vec<String>) -> Result<Answer> {
+    let standing = Standing::read(&store(context, path)?, &mut KeyCache::default())?;
+    let log = &standing.operators.log;
+    let file = WellKnown::new(log.registry().clone(), log.id(), urls)?;
+    let text = file.to_text()?;
+    let mut answer = Answer::new();
+    answer.text.push_str(&text);
+    answer.field("registry", log.registry().as_str());
+    answer.field("id", log.id().to_string());
+    answer.field("place", format!("https://{}{}", log.registry(), discovery::WELL_KNOWN));
+    answer.field("well-known", text);
     Ok(answer)
 }
 

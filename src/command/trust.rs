@@ -11,6 +11,7 @@ use crate::model::entry::OperatorPrivilege;
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
 use crate::model::time::Timestamp;
+use crate::replica::discovery::{self, Hint, Looking};
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::names_of;
 use clap::Subcommand;
@@ -23,8 +24,9 @@ pub enum Args {
     Add {
         /// The registry's name
         domain: RegistryName,
-        /// Where it is: a path, or a URL that git can fetch
-        url: String,
+        /// Where it is: a path, or a URL that git can fetch [default: looked for at https://DOMAIN/ and in
+        /// https://DOMAIN/.well-known/quipu.toml]
+        url: Option<String>,
         /// The registry id that it must have
         #[arg(long, value_name = "sha256:…")]
         id: Option<RegistryId>,
@@ -41,20 +43,21 @@ pub enum Args {
 /// Runs the command.
 ///
 /// # Errors
-/// `not-trusted` where nobody said yes, `id-mismatch`, `wrong-registry`, and all that reading a registry can end in.
+/// `not-trusted` where nobody said yes, `id-mismatch`, `wrong-registry`, and all that looking for a registry and reading it can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
-        Args::Add { domain, url, id } => add(context, domain, url, *id),
+        Args::Add { domain, url, id } => add(context, domain, url.as_deref(), *id),
         Args::List => list(context),
         Args::Remove { domain } => remove(context, domain),
     }
 }
 
-fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryId>) -> Result<Answer> {
-    let url = Url::parse(url, &context.folder).map_err(|error| match context.path(url).exists() && !url.is_empty() {
-        true => error.hint(format!("for the path: quipu trust add {domain} ./{url}")),
-        false => error,
-    })?;
+fn add(context: &Context, domain: &RegistryName, url: Option<&str>, id: Option<RegistryId>) -> Result<Answer> {
+    let hint = if url.is_none() { Some(discover(context, domain)?) } else { None };
+    let url = match (url, &hint) {
+        (_, Some(hint)) => hint.url.clone(),
+        (url, None) => place(context, domain, url.unwrap_or_default())?,
+    };
     context.may_reach(&url)?;
     let trust = TrustFile::load(&context.home)?;
     let known = trust.get(domain).cloned();
@@ -75,6 +78,9 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         return Err(fault!(WrongRegistry, "{url} is the registry {}, expected {domain}", operators.registry())
             .hint(format!("trust it by its own name: quipu trust add {} {url}", operators.registry())));
     }
+    if let Some(hint) = &hint {
+        hint.check(domain, found)?;
+    }
     if let Some(id) = id
         && id != found
     {
@@ -90,18 +96,23 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
     }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();
+    let first = snapshot.operators().records.first().map(|record| record.draft().time);
     let shown = [
         ("name", domain.to_string()),
         ("url", url.to_string()),
         ("registry id", found.to_string()),
         ("operators", names_of(operators, OperatorPrivilege::Auth)),
+        ("since", first.unwrap_or(since).to_string()),
         ("last change", since.to_string()),
         (
             "checkpoint",
             format!("{} with {}", snapshot.checkpoint().seq(), count(snapshot.checkpoint().checkpoint().packages, "package")),
         ),
     ];
-    let rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
+    let mut rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
+    if let Some(hint) = &hint {
+        rows.insert(2, vec!["  found at".to_owned(), hint.found_at.to_string()]);
+    }
     let source = match (id, &known) {
         (Some(_), _) => Source::Given,
         (None, Some(known)) => known.source,
@@ -121,6 +132,9 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
     answer.field("id", found.to_string());
+    if let Some(hint) = &hint {
+        answer.field("found-at", hint.found_at.to_string());
+    }
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     if context.flags.dry_run {
         return Ok(answer);
@@ -142,6 +156,24 @@ fn add(context: &Context, domain: &RegistryName, url: &str, id: Option<RegistryI
         trust.put(Trusted { name: domain.clone(), id: found, source, since, seen: true });
     })?;
     Ok(answer)
+}
+
+/// Reads the URL or path of a registry.
+fn place(context: &Context, domain: &RegistryName, url: &str) -> Result<Url> {
+    Url::parse(url, &context.folder).map_err(|error| match context.path(url).exists() && !url.is_empty() {
+        true => error.hint(format!("for the path: quipu trust add {domain} ./{url}")),
+        false => error,
+    })
+}
+
+/// Looks for the registry of a domain where the user names no URL.
+fn discover(context: &Context, domain: &RegistryName) -> Result<Hint> {
+    if context.flags.offline {
+        return Err(fault!(Network, "the registry {domain} is looked for on the network, and --offline rules that out")
+            .hint("leave out --offline")
+            .hint(format!("or say where it is on this machine: quipu trust add {domain} PATH")));
+    }
+    discovery::look(domain, &Looking::default())
 }
 
 fn list(context: &Context) -> Result<Answer> {

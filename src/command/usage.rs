@@ -42,6 +42,11 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu registry", &["list", "ls", "remove", "rm"], "registries that you trust: quipu trust list, quipu trust remove DOMAIN"),
     ("quipu registry", &["new", "create", "make"], "to make a registry: quipu registry init PATH --name DOMAIN"),
     ("quipu registry", &["verify", "check", "audit"], "to check a registry: quipu registry fsck PATH"),
+    (
+        "quipu registry",
+        &["announce", "discovery", "wellknown"],
+        "to let others find it by its name: quipu registry well-known PATH URL",
+    ),
     ("quipu key", &["add", "create", "make", "gen", "generate"], "to make a key: quipu key new NAME"),
     ("quipu key", &["add", "import"], "a key of ssh's is used where it is: --key FILE, or key = \"FILE\" in config.toml"),
     ("quipu owner", &["add", "invite"], "to let a key in: quipu owner allow NAMESPACE:NAME KEY"),

@@ -1,4 +1,4 @@
-//! The one place where other programs are started: `git` and `ssh-keygen`.
+//! The one place where other programs are started: `git`, `ssh-keygen` and `curl`.
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
@@ -71,7 +71,13 @@ impl Environment {
 
     /// Says whether a variable is set.
     pub fn has(&self, name: &str) -> bool {
-        self.0.variables.iter().any(|(key, value)| key == name && !value.is_empty())
+        self.get(name).is_some()
+    }
+
+    /// Returns the value of a variable, where it is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        let mut set = self.0.variables.iter().filter(|(key, value)| key == name && !value.is_empty());
+        set.next().map(|(_, value)| value.as_os_str())
     }
 
     /// Returns keys and values of the user's git configuration that transport needs, in the order in which git reads them.
@@ -225,6 +231,12 @@ impl<'a> Program<'a> {
     /// Prepares a run of `ssh-keygen`.
     pub fn ssh_keygen() -> Self {
         Program::new("ssh-keygen")
+    }
+
+    /// Prepares a run of `curl`, without its user's configuration.
+    pub fn curl() -> Self {
+        // It is heeded as the first argument only.
+        Program::new("curl").arg("-q")
     }
 
     fn new(name: &'static str) -> Self {
@@ -393,6 +405,7 @@ impl<'a> Program<'a> {
             let error = fault!(Git, "the program {} cannot be started: {why}", self.name);
             match (why.kind(), self.name) {
                 (io::ErrorKind::NotFound, "git") => error.hint(format!("install git {GIT_MIN} or later, so that it is on PATH")),
+                (io::ErrorKind::NotFound, "curl") => error.hint("install curl, so that it is on PATH"),
                 (io::ErrorKind::NotFound, _) => error.hint(format!("install OpenSSH, so that {} is on PATH", self.name)),
                 _ => error,
             }

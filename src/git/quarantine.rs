@@ -245,24 +245,28 @@ fn rank(name: &str) -> Option<u8> {
 }
 
 /// Deletes the scratch folders in a folder that killed processes left, and returns how many there were. One is in use while its lock is
-/// held; one without a lock is being made, or was, if it is old.
+/// held. The note in the lock stays where a process was killed, and only there; without lock or note a folder is being made or about to go, or was,
+/// if it is old.
 pub(crate) fn sweep(folder: &Path, prefix: &str) -> Result<usize> {
     let mut swept = 0;
     for name in names(folder)?.into_iter().filter(|name| name.starts_with(prefix)) {
         let folder = folder.join(name);
         let lock = folder.join(LOCK_FILE);
         let at = |why: &io::Error| io_error(&folder, why);
+        let is_old = || {
+            let made = fs::symlink_metadata(&folder).and_then(|found| found.modified());
+            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
+        };
+        let has_note = |file: &File| file.metadata().is_ok_and(|found| found.len() > 0);
         let is_left = match fs::symlink_metadata(&lock) {
             Ok(found) if found.is_file() => match File::open(&lock) {
-                Ok(file) => file.try_lock().is_ok(),
+                // Not even for a moment is a lock taken that its owner may be about to take; and it may have been given up since.
+                Ok(file) => has_note(&file) && file.try_lock().is_ok() && has_note(&file) || !has_note(&file) && is_old(),
                 Err(why) if why.kind() == io::ErrorKind::NotFound => false,
                 Err(why) => return Err(at(&why)),
             },
             Ok(_) => false,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                let made = fs::symlink_metadata(&folder).and_then(|found| found.modified());
-                made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
-            }
+            Err(why) if why.kind() == io::ErrorKind::NotFound => is_old(),
             Err(why) => return Err(at(&why)),
         };
         if is_left {
@@ -379,6 +383,10 @@ mod tests {
         let (left, used) = (Quarantine::of(&store)?, Quarantine::of(&store)?);
         let left_at = left.folder.keep();
         drop(left._owned);
+        // A lock without a note is about to be taken, or was given up by a process that goes on.
+        assert_eq!(Quarantine::sweep(&store)?, 0);
+        // A process that is killed leaves its note.
+        fs::OpenOptions::new().write(true).open(left_at.join(LOCK_FILE)).unwrap().write_all(b"process 1: quarantine\n").unwrap();
         assert_eq!(Quarantine::sweep(&store)?, 1);
         assert!(!left_at.exists() && used.path().exists());
         used.close()?;

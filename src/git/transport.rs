@@ -12,6 +12,7 @@ pub use super::url::Url;
 use crate::model::digest::GitId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// The most ids that are asked for at once; more at once takes memory, fewer takes round trips.
@@ -26,6 +27,8 @@ const TIPS_MAX: usize = 1_000;
 const FETCH_MAX: u64 = 4 << 30;
 /// The largest single piece of memory that git may take while it fetches, so that no object can exhaust it.
 const GIT_MEMORY_MAX: &str = "1g";
+/// The same while it only asks what references there are: their list is held in memory.
+const LIST_MEMORY_MAX: &str = "256m";
 /// How long ssh waits for a connection, in seconds.
 const SSH_CONNECT_SECONDS: u32 = 20;
 
@@ -185,7 +188,7 @@ pub fn fetch(into: &Quarantine, url: &Url, wants: &[Want], options: &FetchOption
 
 fn fetch_program<'a>(into: &'a Quarantine, url: &Url, wants: &[&Want], options: &FetchOptions) -> Result<Program<'a>> {
     let max = options.max_bytes;
-    let mut program = prepare(into, url, &options.environment, options.terminal, options.deadline)?
+    let mut program = prepare(into.path(), url, &options.environment, options.terminal, options.deadline)?
         .env("GIT_ALLOC_LIMIT", GIT_MEMORY_MAX)
         .config("transfer.fsckObjects", "true")
         .config("fetch.fsckObjects", "true")
@@ -238,9 +241,40 @@ fn check_size(quarantine: &Quarantine, max: u64) -> Result<()> {
     Ok(())
 }
 
-/// Prepares what fetch and push have in common.
+/// Says whether the repository at a URL has a reference. Nothing is fetched, only `https` is spoken, no redirect is followed, and nobody is
+/// asked for a password.
+///
+/// # Errors
+/// `not-found` where there is no repository, `network` where it was not reached or did not answer in time, `limit` where it says
+/// too much, `git` where git is missing.
+pub fn has_reference(url: &Url, name: &RefName, deadline: Duration, environment: &Environment) -> Result<bool> {
+    // No repository is looked for around the current folder: its configuration may be anybody's.
+    let program = prepare(Path::new("/dev/null/no-repository"), url, environment, false, Some(deadline))?;
+    let output = program
+        .env("GIT_ALLOW_PROTOCOL", "https")
+        .env("GIT_ALLOC_LIMIT", LIST_MEMORY_MAX)
+        .config("http.followRedirects", "false")
+        .output_max(64 * 1024)
+        .args(["ls-remote", "--", url.as_str(), name.as_str()])
+        .run()
+        .map_err(|error| error.at(url))?;
+    if output.success {
+        return Ok(!output.stdout.is_empty());
+    }
+    let error = failure(url, &output);
+    let is_nowhere = output.stderr.contains("Could not resolve host");
+    Err(match error.code() {
+        // Git's other complaints of a web server say that it has no repository there: a page, a redirect, a refusal.
+        ErrorCode::Git => fault!(NotFound, "there is no repository at {url}: {}", url.scrub(&output.words())),
+        ErrorCode::Limit => fault!(Limit, "{url} sends a list of references that takes more than {LIST_MEMORY_MAX} of memory"),
+        ErrorCode::Network if is_nowhere => fault!(NotFound, "{url} is nowhere: {}", url.scrub(&output.words())),
+        _ => error,
+    })
+}
+
+/// Prepares what all that reaches another repository has in common.
 fn prepare<'a>(
-    at: &Quarantine,
+    at: &Path,
     url: &Url,
     environment: &Environment,
     terminal: bool,
@@ -249,7 +283,7 @@ fn prepare<'a>(
     let is_remote = url.is_local().is_none();
     let mut program = Program::git()
         .environment(environment)
-        .env("GIT_DIR", at.path())
+        .env("GIT_DIR", at)
         .terminal(terminal)
         .deadline(deadline)
         .with_transport_config(is_remote)
@@ -484,7 +518,7 @@ pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptio
         return Err(fault!(Limit, "{} references are to be pushed at once, at most {PUSH_MAX} are", edits.len()));
     }
     let output = run(from, url, &options.environment, || {
-        let mut program = prepare(from, url, &options.environment, options.terminal, options.deadline)?
+        let mut program = prepare(from.path(), url, &options.environment, options.terminal, options.deadline)?
             .args([
                 "push",
                 "--porcelain",

@@ -150,7 +150,7 @@ impl fmt::Debug for Url {
 }
 
 /// Hides what may be a secret: who asks, where it is not ssh (a user may be a token), and a query.
-fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return match text.rsplit_once('@') {
             Some((user, rest)) if user.contains(':') => format!("***@{rest}"),
@@ -179,7 +179,8 @@ fn check_remote(scheme: &str, rest: &str) -> Result<(), &'static str> {
         return Err("user or host begins with a hyphen");
     }
     let (authority, path) = rest.split_at(rest.find('/').ok_or("it has no path")?);
-    if path.len() < 2 {
+    // A whole host can be a repository over HTTP, where it is asked for by its slash.
+    if path.len() < 2 && !matches!(scheme, "https" | "http") {
         return Err("it has no path");
     }
     let (user, address) = match authority.rsplit_once('@') {
@@ -267,6 +268,7 @@ mod tests {
     fn urls_that_are_used_for_transport() -> Result<()> {
         for good in [
             "https://acme.example/registry.git",
+            "https://acme.example/",
             "http://127.0.0.1:8080/r",
             "https://[::1]:8443/r",
             "ssh://git@acme.example:2222/~alice/r.git",
@@ -315,6 +317,8 @@ mod tests {
             "git@host",
             "acme.example:r",
             "https://acme.example",
+            "ssh://acme.example/",
+            "git://acme.example/",
             "https:///r",
             "https://a b/r",
             "https://acme.example/r\nx",

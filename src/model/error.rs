@@ -136,6 +136,8 @@ codes! {
     Git = "git", 7, 7;
     /// A repository on disk is not one that quipu can use.
     BadRepository = "bad-repository", 7, 7;
+    /// What a domain says of its registry at the well-known place cannot be used.
+    BadWellKnown = "bad-well-known", 7, 7;
     /// Reading or writing a file failed.
     Io = "io", 7, 7;
 

@@ -6,9 +6,11 @@
 pub(crate) mod daemon;
 pub(crate) mod folders;
 pub(crate) mod servers;
+pub(crate) mod web;
 
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -173,6 +175,11 @@ pub(crate) fn clean(program: impl AsRef<OsStr>, home: &Path) -> Command {
     }
     command.env("GIT_CONFIG_NOSYSTEM", "1");
     command
+}
+
+/// Says that something was not tested, where the runner of tests does not swallow it.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Runs a program to its end.

@@ -2,8 +2,8 @@
 
 use super::clean;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,7 +32,10 @@ impl Http {
             for stream in listener.incoming().map_while(Result::ok) {
                 let folder = folder.clone();
                 // A client that breaks off is its own affair.
-                std::thread::spawn(move || answer(stream, &folder, push).ok());
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.try_clone()?);
+                    answer(&mut reader, &mut &stream, &folder, push)
+                });
             }
         });
         Http { port }
@@ -43,12 +46,21 @@ impl Http {
     }
 }
 
-/// Answers one request, and closes the connection.
-fn answer(stream: TcpStream, folder: &Path, push: bool) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut out = stream;
+/// Answers one request from the repositories in a folder; the connection is to be closed then.
+fn answer(reader: &mut impl BufRead, out: &mut impl Write, folder: &Path, push: bool) -> std::io::Result<()> {
     let mut request = String::new();
     reader.read_line(&mut request)?;
+    answer_line(&request, reader, out, folder, push)
+}
+
+/// The same where the first line was read before.
+pub(crate) fn answer_line(
+    request: &str,
+    reader: &mut impl BufRead,
+    out: &mut impl Write,
+    folder: &Path,
+    push: bool,
+) -> std::io::Result<()> {
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -75,7 +87,7 @@ fn answer(stream: TcpStream, folder: &Path, push: bool) -> std::io::Result<()> {
             _ => {}
         }
     }
-    let body = if chunked { read_chunks(&mut reader)? } else { read_exactly(&mut reader, length)? };
+    let body = if chunked { read_chunks(reader)? } else { read_exactly(reader, length)? };
     backend.env("CONTENT_LENGTH", body.len().to_string());
     let mut child = backend.spawn()?;
     let mut input = child.stdin.take().unwrap();
@@ -91,9 +103,13 @@ fn answer(stream: TcpStream, folder: &Path, push: bool) -> std::io::Result<()> {
             Some((name, value)) => headers.push_str(&format!("{name}: {value}\r\n")),
         }
     }
-    write!(out, "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n")?;
-    std::io::copy(&mut said, &mut out)?;
-    child.wait().map(drop)
+    // A whole answer says how long it is, so that its end is none of TLS's affair.
+    let mut body = Vec::new();
+    said.read_to_end(&mut body)?;
+    child.wait()?;
+    write!(out, "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    out.write_all(&body)?;
+    out.flush()
 }
 
 fn read_exactly(reader: &mut impl Read, length: usize) -> std::io::Result<Vec<u8>> {
@@ -102,7 +118,7 @@ fn read_exactly(reader: &mut impl Read, length: usize) -> std::io::Result<Vec<u8
     Ok(bytes)
 }
 
-fn read_chunks(reader: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+fn read_chunks(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let mut line = String::new();
