@@ -73,7 +73,6 @@ pub mod git {
     pub mod quarantine;
     pub mod receive;
     pub mod refs;
-    pub mod relay;
     pub mod signer;
     pub mod staging;
     pub mod store;

@@ -5,7 +5,6 @@ use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
-use quipu::git::relay;
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -89,9 +88,6 @@ fn typed(line: &[String], context: &Context) -> Result<Answer> {
 }
 
 fn main() -> ExitCode {
-    if let Some(ended) = relay::serve_if_asked() {
-        return ended;
-    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

@@ -4,13 +4,10 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
 use support::daemon::{Daemon, free_port};
 use support::servers::{Http, local_ssh};
-use support::{Person, World, clean, folders, git, run};
+use support::{Person, World, folders, git};
 
 const DOMAIN: &str = "acme.example";
 
@@ -213,35 +210,6 @@ fn a_registry_that_was_there_and_cannot_be_reached_now_can_be_used_as_it_was() {
     std::fs::remove_dir_all(bob.home.join("cache")).unwrap();
     let message = bob.quipu(["get", "demo:hello", "--to", &world.at("got/3"), "--offline", "--json"]).fails(7, "network");
     assert!(message.contains("without --offline"), "{message}");
-}
-
-#[test]
-fn git_reaches_its_own_servers_through_the_program_itself() {
-    let world = World::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let server = std::thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut asked = String::new();
-        // Ends because the client said that no more comes; what is said then still arrives.
-        client.read_to_string(&mut asked).unwrap();
-        client.write_all(b"answer").unwrap();
-        asked
-    });
-    let relay = |port: &str| {
-        let mut command = clean(env!("CARGO_BIN_EXE_quipu"), &world.root());
-        command.env("QUIPU_RELAY", "1").args(["127.0.0.1", port]);
-        command
-    };
-    let mut running = relay(&port).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    running.stdin.take().unwrap().write_all(b"question").unwrap();
-    let ended = running.wait_with_output().unwrap();
-    assert_eq!((server.join().unwrap().as_str(), ended.stdout.as_slice()), ("question", &b"answer"[..]));
-    assert!(ended.status.success());
-    // Nobody listens any more, and no command line is read.
-    let refused = run(&mut relay(&port)).ends(1);
-    assert!(refused.stderr.starts_with("fatal: unable to connect to 127.0.0.1: "), "{}", refused.stderr);
-    run(relay(&port).arg("--version")).ends(1);
 }
 
 #[test]

@@ -301,9 +301,6 @@ fn prepare<'a>(
         if !has("lowspeedlimit") && !has("lowspeedtime") {
             program = program.config("http.lowSpeedLimit", "1000").config("http.lowSpeedTime", "30");
         }
-        if url.is_git() && !has("core.gitproxy") {
-            program = super::relay::with_relay(program);
-        }
         if url.is_ssh() && !environment.has("GIT_SSH") && !environment.has("GIT_SSH_COMMAND") && !has("core.sshcommand") {
             // Without a terminal nobody can answer a question.
             let batch = if terminal { "" } else { " -o BatchMode=yes" };

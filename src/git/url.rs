@@ -105,11 +105,6 @@ impl Url {
         self.is_ssh
     }
 
-    /// Says whether git's own protocol, without anything around it, is what reaches it.
-    pub(crate) fn is_git(&self) -> bool {
-        self.text.starts_with("git://")
-    }
-
     /// Takes what must not be seen out of what git said.
     pub(crate) fn scrub(&self, text: &str) -> String {
         let mut text = text.replace(&self.text, &self.shown);
