@@ -356,15 +356,24 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     let Some((header, message)) = text.split_once("\n\n") else {
         return Err(fault!(NotCanonical, "the commit has no message"));
     };
-    check_format(message)?;
-    if header.lines().filter(|line| line.starts_with("parent ")).count() > 1 {
-        return Err(merge());
-    }
-    let signature_name = signature_header(format);
-    if !header.lines().any(|line| line.strip_prefix(signature_name).is_some_and(|rest| rest.starts_with(' '))) {
-        return Err(fault!(Unsigned, "the commit has no header {signature_name}"));
-    }
+    parse_canonical(format, bytes, header, message).map_err(|error| what_it_is(format, header, message).unwrap_or(error))
+}
 
+/// Says what a commit that is no record is, where that is more than one that is spelled in another way.
+fn what_it_is(format: ObjectFormat, header: &str, message: &str) -> Option<Error> {
+    if let Err(error) = check_format(message) {
+        return Some(error);
+    }
+    if header.lines().filter(|line| line.starts_with("parent ")).count() > 1 {
+        return Some(merge());
+    }
+    let name = signature_header(format);
+    let is_signed = header.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    (!is_signed).then(|| fault!(Unsigned, "the commit has no header {name}"))
+}
+
+fn parse_canonical(format: ObjectFormat, bytes: &[u8], header: &str, message: &str) -> Result<Parts> {
+    let signature_name = signature_header(format);
     let mut lines = Lines { text: header, at: 0 };
     let tree = lines.value("tree ")?.parse::<GitId>().map_err(not_canonical)?;
     let parent = match lines.peek() {
@@ -423,7 +432,7 @@ fn parse_parts(format: ObjectFormat, bytes: &[u8]) -> Result<Parts> {
     Ok(Parts { draft, fingerprint, signature, signature_at: (start, end) })
 }
 
-/// Looks whether a commit is a record of a newer format, before anything else of it is judged: all of it may look different then,
+/// Looks whether a commit is a record of a newer format, before anything else is said of it: all of it may look different then,
 /// but for the line `format = <number>` that the body begins with.
 fn check_format(message: &str) -> Result<()> {
     let number = message
