@@ -252,6 +252,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("gc.auto", "0"),
     ("receive.autogc", "false"),
     ("receive.fsckObjects", "true"),
+    // More than the largest release that a policy admits unless it says so, and less than a disk.
+    ("receive.maxInputSize", "1g"),
     ("receive.denyDeletes", "true"),
     ("receive.denyNonFastForwards", "true"),
     ("receive.advertiseAtomic", "true"),
