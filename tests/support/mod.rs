@@ -3,6 +3,7 @@
 // Not every test needs all of it, and a test may panic wherever it stands.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod folders;
 pub(crate) mod hosts;
