@@ -137,7 +137,8 @@ fn who_is_second_builds_anew_and_nothing_is_lost() {
             let served = &served;
             scope.spawn(move || {
                 for patch in 0..3 {
-                    let folder = served.world.package(&format!("shared{number}"), "demo:hello", &format!("1.{number}.{}", patch + 1));
+                    let folder =
+                        served.world.package(&format!("shared{number}"), "demo:hello", &format!("1.{number}.{}", patch + 1));
                     assert_eq!(person.asks(["publish", &folder])["state"], "published");
                 }
                 let folder = served.world.package(&format!("own{number}"), &format!("demo:own{number}"), "1.0.0");

@@ -139,6 +139,9 @@ pub struct Submission<'s, 'c> {
     pub wait: Option<Duration>,
 }
 
+/// A log with new records, and the folders of new releases, by version.
+pub type Built = (Work, Vec<(String, GitId)>);
+
 /// Builds new records with `build`, which returns them and the folders of new releases, and brings them to the registry. Where somebody
 /// else is first they are built again on what is published then.
 ///
@@ -146,7 +149,7 @@ pub struct Submission<'s, 'c> {
 /// Those of `build`; `conflict`, `unauthorized` and all else that the registry refuses; those of the transport.
 pub fn submit(
     submission: &Submission<'_, '_>,
-    mut build: impl FnMut(Ground<'_>, &mut Staging<'_>) -> Result<(Work, Vec<(String, GitId)>)>,
+    mut build: impl FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>,
 ) -> Result<Submitted> {
     for attempt in 1.. {
         match submission.attempt(&mut build)? {
@@ -165,10 +168,7 @@ pub fn submit(
 }
 
 impl Submission<'_, '_> {
-    fn attempt(
-        &self,
-        build: &mut dyn FnMut(Ground<'_>, &mut Staging<'_>) -> Result<(Work, Vec<(String, GitId)>)>,
-    ) -> Result<Attempt> {
+    fn attempt(&self, build: &mut dyn FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>) -> Result<Attempt> {
         let Submission { client, signing, author, package, wait } = *self;
         let context = client.context;
         let dry = context.flags.dry_run;
@@ -187,9 +187,8 @@ impl Submission<'_, '_> {
         {
             snapshot = snapshot.again()?;
         }
-        if client.push.is_local().is_none() && !context.flags.yes && !context.flags.offline {
-            no_other_waits(client, &mut snapshot, package)?;
-        }
+        let is_asked = client.push.is_local().is_none() && !context.flags.yes && !context.flags.offline;
+        let other = if is_asked { another_waits(client, &mut snapshot, package)? } else { None };
         let (view, absent) = match snapshot.package(package) {
             Ok(view) => (Some(view), None),
             Err(error) if error.code() == ErrorCode::NotFound => (None, Some(error)),
@@ -224,6 +223,9 @@ impl Submission<'_, '_> {
                 operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
             }
             let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state, waited: wait.is_some() };
+            if let Some(waits) = other {
+                return Err(waits);
+            }
             if dry {
                 return Ok(Ok(done(State::DryRun)));
             }
@@ -284,21 +286,18 @@ impl Submission<'_, '_> {
     }
 }
 
-/// Sees to it that no earlier proposal of the user's waits for the same place in a log.
-fn no_other_waits(client: &Client<'_>, snapshot: &mut Snapshot<'_>, package: &PackageName) -> Result<()> {
+/// Returns what is to be said where an earlier proposal of the user's waits for the same place in a log.
+fn another_waits(client: &Client<'_>, snapshot: &mut Snapshot<'_>, package: &PackageName) -> Result<Option<Error>> {
     for own in proposals::load(&client.context.home, client.id)?.into_iter().filter(|own| own.package == *package) {
         if standing_of(client, snapshot, &own)?.is_none() {
-            return Err(fault!(
-                Conflict,
-                "your proposal {} for {}/{package} still waits, and only one of the two could be published",
-                own.proposal,
-                client.name
-            )
-            .hint(format!("see what becomes of it: quipu info {}/{package}", client.name))
-            .hint("to propose again nevertheless: --yes"));
+            let full = format!("{}/{package}", client.name);
+            let waits =
+                format!("your proposal {} for {full} still waits, and only one of the two could be published", own.proposal);
+            let error = Error::new(ErrorCode::Conflict, waits).hint(format!("see what becomes of it: quipu info {full}"));
+            return Ok(Some(error.hint("to propose again nevertheless: --yes")));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Looks until a proposal is published or refused, or it is too late.
