@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// So many proposals can be pushed at once.
 pub const PROPOSALS_MAX: usize = 100;
+/// So many proposals can wait: whoever may push may make more of them than anybody will look at.
+const WAITING_MAX: usize = 10_000;
 /// How often a push that waits looks whether another one took care of it.
 const PAUSE_MIN: Duration = Duration::from_millis(3);
 const PAUSE_MAX: Duration = Duration::from_millis(25);
@@ -82,8 +84,18 @@ pub fn admit(store: &Store, now: Timestamp, proposals: &[Proposal]) -> Result<()
 /// Puts proposals, whose objects are here, where they wait.
 ///
 /// # Errors
-/// `conflict` where one of them is being put there by somebody else at this moment, `io`.
+/// `limit` where too many wait already, `conflict` where one of them is being put there by somebody else at this moment, `io`.
 pub fn put(store: &Store, proposals: &[Proposal]) -> Result<()> {
+    let mut waiting = proposals.len();
+    store.for_each_reference(layout::INCOMING, |_, _| {
+        waiting += 1;
+        Ok(())
+    })?;
+    if waiting > WAITING_MAX {
+        return Err(fault!(Limit, "{WAITING_MAX} proposals wait already")
+            .hint("try again when its operators went through them")
+            .asked());
+    }
     let mut edits = Vec::new();
     for (package, id) in proposals {
         let name = layout::incoming(package, *id);
