@@ -197,6 +197,7 @@ impl World {
             [".quipu-", "quipu-quarantine-", "tmp_obj_", "tmp_pack_", "tmp_idx_", "quipu-journal"]
                 .iter()
                 .any(|start| name.starts_with(start))
+                || path.contains("/tmp_objdir-")
                 || name.ends_with(".lock") && name != "quipu.lock"
                 || name.contains(".quipu-")
         };
