@@ -23,7 +23,9 @@ fn main() {
     let flag = |name: &str| std::env::args().skip_while(|arg| arg != name).nth(1);
     let count = |name: &str, whole: usize| flag(name).map_or(if is_whole { whole } else { 2 }, |text| text.parse().unwrap());
     let (publishers, releases) = (count("--publishers", 32), count("--releases", 63));
-    println!("| {publishers} publishers, {releases} releases each | floor, pushes/s | quipu, releases/s | share of the floor | floor: median, last of 100 | quipu: median, last of 100 | conflicts |");
+    println!(
+        "| {publishers} publishers, {releases} releases each | floor, pushes/s | quipu, releases/s | share of the floor | floor: median, last of 100 | quipu: median, last of 100 | conflicts |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for server in flag("--server").map_or(vec!["git".to_owned(), "http".to_owned(), "ssh".to_owned()], |only| vec![only]) {
         let world = World::new();
@@ -38,7 +40,9 @@ fn main() {
         for person in &people {
             person.trust("acme.example", &server.url(&world, "acme.git"), made["id"].as_str().unwrap());
         }
-        row(&world, &server, "each its own package", (floor, &floor_times), &people, releases, |number| format!("demo:own{number}"));
+        row(&world, &server, "each its own package", (floor, &floor_times), &people, releases, |number| {
+            format!("demo:own{number}")
+        });
         people[0].quipu(["publish", &world.package("first", "demo:shared", "0.1.0")]).ok();
         for person in &people[1..] {
             people[0].quipu(["owner", "allow", "demo:shared", &person.public_key(), "--privilege", "release"]).ok();
