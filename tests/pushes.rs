@@ -354,6 +354,28 @@ fn mktree(repository: &Path, list: &Path) -> String {
 }
 
 #[test]
+fn a_copy_that_gets_hooks_is_pushed_to_like_the_one_that_was_made_so() {
+    let scene = Scene::new();
+    let config = |path: &str| {
+        let all = git(&scene.world.path(path), ["config", "--local", "--list"]).ok().stdout;
+        let of_ours = |line: &&str| !line.starts_with("remote.") && !line.starts_with("core.fsync=");
+        let mut lines: Vec<String> = all.lines().filter(of_ours).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    git(&scene.world.path("git"), ["clone", "-q", "--mirror", "acme.git", "copy.git"]).ok();
+    git(&scene.world.path("git/copy.git"), ["config", "receive.maxInputSize", "5m"]).ok();
+    scene.alice.quipu(["registry", "hooks", &scene.world.at("git/copy.git")]).ok();
+    // What somebody has set is left as it is.
+    let expected: Vec<String> = config("git/acme.git")
+        .into_iter()
+        .map(|line| line.replace("receive.maxinputsize=1g", "receive.maxinputsize=5m"))
+        .collect();
+    assert_eq!(config("git/copy.git"), expected);
+    assert!(expected.iter().any(|line| line == "receive.hiderefs=refs/"), "{expected:?}");
+}
+
+#[test]
 fn ten_thousand_references_at_once_are_refused() {
     let scene = Scene::new();
     let proposal = scene.proposal("bob:one", "1.0.0");
