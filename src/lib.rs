@@ -21,6 +21,7 @@ pub mod model {
     pub mod openssh;
     pub mod record;
     pub mod redact;
+    pub mod refusal;
     pub mod skip;
     pub mod slot;
     mod ssh_wire;
@@ -89,6 +90,7 @@ pub mod replica {
     pub mod author;
     pub mod chains;
     pub mod discovery;
+    pub mod inbox;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
@@ -100,7 +102,9 @@ pub mod command {
     pub mod client;
     pub mod context;
     pub mod get;
+    pub mod hook;
     pub mod info;
+    pub mod install;
     pub mod key;
     pub mod keyarg;
     pub mod log;

@@ -4,7 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
+use quipu::command::{get, hook, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -38,6 +38,8 @@ enum Command {
     Trust(trust::Args),
     #[command(subcommand)]
     Registry(registry::Args),
+    #[command(subcommand)]
+    Hook(hook::Args),
     Tour(tour::Args),
 }
 
@@ -56,6 +58,7 @@ impl Command {
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
             Command::Registry(_) => "registry",
+            Command::Hook(_) => "hook",
             Command::Tour(_) => "tour",
         }
     }
@@ -74,6 +77,8 @@ impl Command {
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),
             Command::Registry(args) => registry::run(context, args),
+            // Not by way of a context: git may run it without a home.
+            Command::Hook(_) => Err(Error::new(ErrorCode::Bug, "a hook is not run like other commands")),
             Command::Tour(args) => tour::run(context, args, &typed),
         }
     }
@@ -96,6 +101,9 @@ fn main() -> ExitCode {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    if let Command::Hook(hook) = cli.command {
+        return hook::run(hook, &cli.flags);
     }
     let name = cli.command.name();
     let flags = cli.flags.clone();

@@ -3,6 +3,7 @@
 use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
+use super::install;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
@@ -44,6 +45,14 @@ pub enum Args {
         /// Your simple name as an operator [default: from the key's file or comment]
         #[arg(long = "as", value_name = "NAME")]
         operator: Option<Label>,
+        /// Install the hooks too, so that a push is judged and published as it comes
+        #[arg(long)]
+        hooks: bool,
+    },
+    /// Install the hooks, so that a push is judged and published as it comes
+    Hooks {
+        /// The registry's repository
+        path: PathBuf,
     },
     /// Judge all proposals, and publish those that hold with one checkpoint
     Accept {
@@ -119,7 +128,16 @@ pub enum OperatorArgs {
 /// `exists`, `bad-repository`, `unauthorized`, `refused` where a proposal was, and all else that a registry's own repository can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
-        Args::Init { path, name, object_format, operator } => init(context, path, name, *object_format, operator.as_ref()),
+        Args::Init { path, name, object_format, operator, hooks } => {
+            let mut answer = init(context, path, name, *object_format, operator.as_ref())?;
+            if *hooks && !context.flags.dry_run {
+                install::hooks(context, &store(context, path)?)?;
+                answer.line("its hooks judge and publish what is pushed");
+            }
+            answer.field("hooks", *hooks);
+            Ok(answer)
+        }
+        Args::Hooks { path } => install::run(context, path, &store(context, path)?),
         Args::Accept { path } => accept(context, path),
         Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),
         Args::Operator(OperatorArgs::Allow { path, key, privileges, namespaces, name }) => {
@@ -269,6 +287,10 @@ fn accept(context: &Context, path: &Path) -> Result<Answer> {
             Verdict::AlreadyIn => {
                 answer.line(format!("already in: {package}"));
                 ("already-in", Vec::new(), None)
+            }
+            Verdict::Held => {
+                answer.line(format!("held {package}: the name is new"));
+                ("held", Vec::new(), None)
             }
             Verdict::Refused(error) => {
                 answer.line(format!("refused {package}: {error}"));

@@ -249,6 +249,15 @@ pub fn operator(context: &Context, operators: &OperatorLog, signing: &Signing) -
             return context.signing(&key).map(Some);
         }
     }
+    unattended_operator(context, operators)
+}
+
+/// Finds a key of the user's that may make checkpoints and needs no passphrase.
+///
+/// # Errors
+/// `io`.
+pub fn unattended_operator(context: &Context, operators: &OperatorLog) -> Result<Option<Signing>> {
+    let may = |key: &crate::model::key::PublicKey| operators.now().keys.holds(key, OperatorPrivilege::Checkpoint);
     for key in keys::own(&context.home)? {
         if key.protected.is_none() && may(&key.public) {
             return context.signing(&key).map(Some);

@@ -54,6 +54,11 @@ impl Home {
         Home { config: home.into(), state: home.join("state"), cache: home.join("cache"), user: home.into() }
     }
 
+    /// Returns the one folder that all is below, where `QUIPU_HOME` names it.
+    pub fn folder(&self) -> Option<&Path> {
+        (self.state == self.config.join("state")).then_some(&self.config)
+    }
+
     /// Returns the user's own folder, in which `.ssh` is.
     pub fn user(&self) -> &Path {
         &self.user

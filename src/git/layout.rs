@@ -10,6 +10,7 @@
 //! refs/attestations/<domain>/<ns>/<name>           statements about a package
 //! refs/mirrors/<domain>/…                          another registry's references, without their `refs/`
 //! refs/incoming/<ns>/<name>/<id>                   proposals
+//! refs/refused/<ns>/<name>/<id>                    why a proposal was refused
 //! refs/retired/<log id, hex>/{log,contents}        what a reset put aside
 //! ```
 
@@ -31,6 +32,8 @@ pub const ATTESTATIONS: &str = "refs/attestations/";
 pub const MIRRORS: &str = "refs/mirrors/";
 /// Where proposals wait.
 pub const INCOMING: &str = "refs/incoming/";
+/// Where it stands why proposals were refused.
+pub const REFUSED: &str = "refs/refused/";
 /// Where logs are that a reset put aside.
 pub const RETIRED: &str = "refs/retired/";
 
@@ -130,6 +133,11 @@ pub fn attestation(registry: &RegistryName, package: &PackageName) -> RefName {
 /// Names a proposal by the id of its commit.
 pub fn incoming(package: &PackageName, proposal: GitId) -> RefName {
     ref_name!("{INCOMING}{}/{}/{proposal}", package.namespace(), package.name())
+}
+
+/// Names what says why a proposal was refused.
+pub fn refused(package: &PackageName, proposal: GitId) -> RefName {
+    ref_name!("{REFUSED}{}/{}/{proposal}", package.namespace(), package.name())
 }
 
 /// Names the log that a reset put aside.

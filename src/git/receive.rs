@@ -10,8 +10,6 @@ use std::io::{BufRead, Read, Write};
 
 /// The longest line that is read.
 const LINE_MAX: usize = 4096;
-/// The longest reason that is given for a reference that is refused, in bytes.
-const REASON_MAX: usize = 1000;
 /// The longest pkt-line, its length included.
 const PACKET_MAX: usize = 65520;
 
@@ -109,13 +107,7 @@ impl<W: Write> Conversation<W> {
     pub fn answer(&mut self, name: &str, verdict: Result<(), &str>) -> Result<()> {
         match verdict {
             Ok(()) => self.send(&format!("ok {name}\n")),
-            Err(reason) => {
-                let mut reason = super::program::in_one_line(reason);
-                if reason.len() > REASON_MAX {
-                    reason.truncate((0..=REASON_MAX).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0));
-                }
-                self.send(&format!("ng {name} {reason}\n"))
-            }
+            Err(reason) => self.send(&format!("ng {name} {}\n", super::program::in_one_line(reason))),
         }
     }
 
@@ -218,15 +210,6 @@ mod tests {
         assert_eq!(begin("0003"), ErrorCode::Git);
         assert_eq!(begin("zzzz"), ErrorCode::Git);
         assert_eq!(begin(&greeting[..10]), ErrorCode::Git);
-        Ok(())
-    }
-
-    #[test]
-    fn a_reason_is_cut_where_a_character_ends() -> Result<()> {
-        let mut conversation = Conversation { output: Vec::new() };
-        conversation.answer("refs/a", Err(&"ü".repeat(3000)))?;
-        let said = String::from_utf8(conversation.output).unwrap();
-        assert!(said.len() < 1100 && said.ends_with('\n'), "{}", said.len());
         Ok(())
     }
 }

@@ -157,6 +157,15 @@ codes! {
     Bug = "bug", 70, 70;
 }
 
+impl std::str::FromStr for ErrorCode {
+    type Err = ();
+
+    /// Reads a code as it is printed.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(())
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -19,6 +19,7 @@ use crate::model::key::KeyCache;
 use crate::model::name::{FullName, PackageName};
 use crate::model::object::{ReadObjects, WriteObjects};
 use crate::model::record::SignedRecord;
+use crate::model::refusal::{REFUSAL_MAX, Refusal};
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
@@ -26,6 +27,8 @@ use std::collections::BTreeMap;
 
 /// How far ahead of the acceptor's clock a record may be, in seconds.
 pub const CLOCK_AHEAD: u64 = 24 * 60 * 60;
+/// So many notes about refused proposals are kept.
+const NOTES_MAX: usize = 1000;
 
 /// What became of one proposal.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub enum Verdict {
     AlreadyIn,
     /// It was refused.
     Refused(Error),
+    /// The name is new, and a person is to say whether it is let in.
+    Held,
 }
 
 /// What an acceptor did.
@@ -88,6 +93,8 @@ enum From {
 pub enum Asked<'a> {
     /// All proposals.
     All,
+    /// All proposals but those of new names, which go on waiting for a person.
+    Known,
     /// The proposals of one package.
     Package(&'a PackageName),
     /// What this process made, without a reference in between.
@@ -130,7 +137,7 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
     let mut outcomes = Vec::new();
     let mut done: Vec<RefEdit> = Vec::new();
     let prefix = match &asked {
-        Asked::All => Some("refs/incoming/".to_owned()),
+        Asked::All | Asked::Known => Some(layout::INCOMING.to_owned()),
         Asked::Package(package) => Some(format!("refs/incoming/{}/{}/", package.namespace(), package.name())),
         Asked::Made(_) | Asked::Left => None,
     };
@@ -144,6 +151,7 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
             Ok(())
         })?;
     }
+    let holds = matches!(asked, Asked::Known);
     let objects = match asked {
         Asked::Made(made) => {
             let Made { package, objects, head, releases } = *made;
@@ -155,18 +163,20 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
 
     let mut batch = Batch { store, standing: &standing, objects, keys, now: author.now, packages: BTreeMap::new() };
     let mut undone = Vec::new();
+    let mut refused = Vec::new();
     for candidate in candidates {
-        let verdict = match batch.judge(&candidate) {
-            Ok(Some(records)) => Verdict::Accepted(records),
-            Ok(None) => Verdict::AlreadyIn,
-            // What this machine could not read or write is no fault of the proposal.
-            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => return Err(error),
-            Err(error) => Verdict::Refused(error.asked()),
-        };
+        let verdict = batch.verdict(&candidate, holds)?;
         let package = candidate.package;
         let proposal = match candidate.from {
             From::Incoming(name, id) => {
-                done.push(RefEdit { name, expected: Expected::At(id), new: None });
+                match &verdict {
+                    Verdict::Held => {}
+                    Verdict::Refused(why) => {
+                        done.push(RefEdit { name, expected: Expected::At(id), new: None });
+                        refused.push((layout::refused(&package, id), why.clone()));
+                    }
+                    _ => done.push(RefEdit { name, expected: Expected::At(id), new: None }),
+                }
                 Some(id)
             }
             From::Left(_) => {
@@ -184,12 +194,15 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
     for package in &undone {
         batch.undo(package, &mut done)?;
     }
+    if !refused.is_empty() {
+        batch.note(&refused, &mut done)?;
+    }
     let changed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_)));
     let checkpoint = if changed {
         let (objects, step) = batch.step(done)?;
         Some(advance(lock, store, &standing, &standing.operators.log, objects, author, step)?)
     } else {
-        if !undone.is_empty() {
+        if !undone.is_empty() || !refused.is_empty() {
             batch.objects.finish()?;
         }
         store.update(&done)?;
@@ -197,6 +210,23 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
         None
     };
     Ok(Report { outcomes, checkpoint })
+}
+
+/// Says of proposals what an acceptor would say now, and changes nothing.
+///
+/// # Errors
+/// `bad-repository`, `io`; a proposal that would be refused is no error.
+pub fn examine(store: &Store, now: Timestamp, proposals: &[(PackageName, GitId)]) -> Result<Vec<Outcome>> {
+    let mut keys = KeyCache::default();
+    let standing = Standing::read(store, &mut keys)?;
+    let objects = Staging::new(store);
+    let mut batch = Batch { store, standing: &standing, objects, keys, now, packages: BTreeMap::new() };
+    let examine = |(package, id): &(PackageName, GitId)| {
+        let candidate = Candidate { package: package.clone(), from: From::Incoming(layout::incoming(package, *id), *id) };
+        let verdict = batch.verdict(&candidate, false)?;
+        Ok(Outcome { package: package.clone(), proposal: Some(*id), verdict })
+    };
+    proposals.iter().map(examine).collect()
 }
 
 struct Batch<'a> {
@@ -211,6 +241,46 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     fn operators(&self) -> &'a OperatorLog {
         &self.standing.operators.log
+    }
+
+    /// Judges one candidate; `holds` says that proposals of new names wait.
+    fn verdict(&mut self, candidate: &Candidate, holds: bool) -> Result<Verdict> {
+        if holds && matches!(candidate.from, From::Incoming(..)) {
+            let slot = Slot::Package(candidate.package.clone());
+            if !self.packages.contains_key(&candidate.package) && self.standing.map.get(&self.objects, &slot)?.is_none() {
+                return Ok(Verdict::Held);
+            }
+        }
+        match self.judge(candidate) {
+            Ok(Some(records)) => Ok(Verdict::Accepted(records)),
+            Ok(None) => Ok(Verdict::AlreadyIn),
+            // What this machine could not read or write is no fault of the proposal.
+            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => Err(error),
+            Err(error) => Ok(Verdict::Refused(error.asked())),
+        }
+    }
+
+    /// Writes down why proposals were refused. Where there are too many such notes, the oldest go.
+    fn note(&mut self, refused: &[(RefName, Error)], edits: &mut Vec<RefEdit>) -> Result<()> {
+        let mut notes = self.store.references(layout::REFUSED)?;
+        if notes.len() + refused.len() > NOTES_MAX {
+            let reader = self.store.reader();
+            let time = |id: GitId| {
+                let bytes = reader.read(ObjectKind::Blob, id, REFUSAL_MAX).ok()?;
+                Refusal::parse(&bytes).ok().map(|refusal| refusal.time)
+            };
+            notes.sort_by_cached_key(|(_, id)| time(*id));
+            // A tenth at a time, so that they are rarely looked through.
+            let surplus = notes.len() + refused.len() - (NOTES_MAX - NOTES_MAX / 10);
+            let oldest = notes.drain(..surplus.min(notes.len())).filter(|(name, _)| refused.iter().all(|(new, _)| new != name));
+            edits.extend(oldest.map(|(name, id)| RefEdit { name, expected: Expected::At(id), new: None }));
+        }
+        for (name, why) in refused {
+            let refusal = Refusal { time: self.now, why: why.clone() };
+            let id = self.objects.write(ObjectKind::Blob, refusal.to_text().as_bytes())?;
+            edits.push(RefEdit { name: name.clone(), expected: self.store.reference(name)?.into(), new: Some(id) });
+        }
+        Ok(())
     }
 
     /// Judges one candidate and makes it part of the batch where it holds. Returns its new records; `None` where it has none.

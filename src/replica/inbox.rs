@@ -1,0 +1,188 @@
+//! Proposals as they are pushed to a served registry: looked at before git lets them in, then published together with those that others
+//! push meanwhile.
+//!
+//! Whoever pushes puts its proposals where they wait and then tries for the one lock. Who has it judges all that wait and publishes what
+//! holds by one checkpoint; the others see their proposals gone, and read what became of them.
+
+use super::accept::{self, Asked, Verdict, examine};
+use super::author::Author;
+use super::chains;
+use super::standing::Standing;
+use crate::git::layout;
+use crate::git::receive::Wanted;
+use crate::git::refs::{Expected, RefEdit};
+use crate::git::store::{Reader, Store};
+use crate::model::commit;
+use crate::model::digest::{GitId, ObjectKind, RecordDigest};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
+use crate::model::name::PackageName;
+use crate::model::object::{ReadObjects, STRUCTURE_MAX};
+use crate::model::refusal::{REFUSAL_MAX, Refusal};
+use crate::model::slot::Slot;
+use crate::model::time::Timestamp;
+use std::time::{Duration, Instant};
+
+/// So many proposals can be pushed at once.
+pub const PROPOSALS_MAX: usize = 100;
+/// How often a push that waits looks whether another one took care of it.
+const PAUSE_MIN: Duration = Duration::from_millis(3);
+const PAUSE_MAX: Duration = Duration::from_millis(25);
+
+/// A proposal that was pushed: the package, and the proposal's commit.
+pub type Proposal = (PackageName, GitId);
+
+/// What became of a proposal that was pushed.
+#[derive(Clone, Debug)]
+pub enum Settled {
+    /// A checkpoint holds it: the place and digest of one that does.
+    Published(u64, RecordDigest),
+    /// It waits: for an operator, or, where the name is new, for a person.
+    Waiting,
+    /// It was refused.
+    Refused(Error),
+}
+
+/// Reads what a push wants as a proposal.
+///
+/// # Errors
+/// `refused` for whatever else one might push.
+pub fn proposal(wanted: &Wanted) -> Result<Proposal> {
+    let refused = |why: String| Err(Error::new(ErrorCode::Refused, why).asked());
+    if !wanted.name.starts_with(layout::INCOMING) {
+        return match refused(format!("{} moves by accepted proposals and by its operators alone", wanted.name)) {
+            Err(error) => Err(error.hint("propose a release: quipu publish")),
+            proposal => proposal,
+        };
+    }
+    let Some((package, id)) = wanted.name.parse().ok().and_then(|name| layout::parse_incoming(&name)) else {
+        return refused(format!("{} is no name of a proposal, expected {}<ns>/<name>/<commit>", wanted.name, layout::INCOMING));
+    };
+    match (wanted.old, wanted.new) {
+        (None, Some(new)) if new == id => Ok((package, id)),
+        (None, Some(new)) => refused(format!("{} is {new}, expected the commit that it is named after", wanted.name)),
+        _ => refused(format!("{} is a proposal already, and proposals are neither changed nor removed by a push", wanted.name)),
+    }
+}
+
+/// Looks at proposals before git lets them in.
+///
+/// # Errors
+/// The first that an acceptor would refuse, by its code; `io`, `bad-repository`.
+pub fn admit(store: &Store, now: Timestamp, proposals: &[Proposal]) -> Result<()> {
+    for outcome in examine(store, now, proposals)? {
+        if let Verdict::Refused(error) = outcome.verdict {
+            return Err(error.at(&outcome.package));
+        }
+    }
+    Ok(())
+}
+
+/// Puts proposals, whose objects are here, where they wait.
+///
+/// # Errors
+/// `conflict` where one of them is being put there by somebody else at this moment, `io`.
+pub fn put(store: &Store, proposals: &[Proposal]) -> Result<()> {
+    let mut edits = Vec::new();
+    for (package, id) in proposals {
+        let name = layout::incoming(package, *id);
+        // Pushed twice, it waits once.
+        if store.reference(&name)? != Some(*id) {
+            edits.push(RefEdit { name, expected: Expected::Absent, new: Some(*id) });
+        }
+    }
+    store.update(&edits)
+}
+
+/// Sees to it that proposals which wait are judged, by this process or by another that is at it, and says what became of each.
+/// `asked` is [`Asked::All`] or [`Asked::Known`].
+///
+/// # Errors
+/// `conflict` where another process does not end within `patience`; `unauthorized` where the author may not make checkpoints; `io`. What was
+/// not judged goes on waiting.
+pub fn settle(
+    store: &Store,
+    author: &Author<'_>,
+    proposals: &[Proposal],
+    asked: impl Fn() -> Asked<'static>,
+    patience: Duration,
+) -> Result<Vec<Settled>> {
+    let mut settled: Vec<Option<Settled>> = vec![None; proposals.len()];
+    let until = Instant::now() + patience;
+    let mut pause = PAUSE_MIN;
+    loop {
+        match store.lock(Duration::ZERO, "quipu: accepting what was pushed") {
+            Ok(lock) => {
+                store.refresh()?;
+                let report = accept::accept(&lock, store, author, asked()).inspect_err(|_| take_back(store, proposals))?;
+                drop(lock);
+                for outcome in report.outcomes {
+                    let at =
+                        proposals.iter().position(|(package, id)| Some(*id) == outcome.proposal && *package == outcome.package);
+                    let Some(at) = at else { continue };
+                    settled[at] = match outcome.verdict {
+                        Verdict::Accepted(_) => {
+                            report.checkpoint.as_ref().map(|checkpoint| Settled::Published(checkpoint.seq(), checkpoint.digest()))
+                        }
+                        // It is in the newest checkpoint, as is everything that was ever in one.
+                        Verdict::AlreadyIn => None,
+                        Verdict::Held => Some(Settled::Waiting),
+                        Verdict::Refused(error) => Some(Settled::Refused(error)),
+                    };
+                }
+                return proposals
+                    .iter()
+                    .zip(settled)
+                    .map(|(proposal, settled)| settled.map_or_else(|| gone(store, proposal), Ok))
+                    .collect();
+            }
+            Err(error) if error.code() == ErrorCode::Conflict && Instant::now() < until => {}
+            Err(error) => return Err(error),
+        }
+        // Another one is at it, and may take care of these too.
+        let mut all = true;
+        for (proposal, settled) in proposals.iter().zip(&mut settled).filter(|(_, settled)| settled.is_none()) {
+            if store.reference(&layout::incoming(&proposal.0, proposal.1))?.is_some() {
+                all = false;
+                break;
+            }
+            store.refresh()?;
+            *settled = Some(gone(store, proposal)?);
+        }
+        if all {
+            return Ok(settled.into_iter().flatten().collect());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Takes proposals back whose pusher is told that they failed. Nobody else judges them: this process has the lock.
+fn take_back(store: &Store, proposals: &[Proposal]) {
+    for (package, id) in proposals {
+        // What cannot be taken back waits for the next acceptor.
+        let _ = store.update(&[RefEdit { name: layout::incoming(package, *id), expected: Expected::At(*id), new: None }]);
+    }
+}
+
+/// Says what became of a proposal that waits no more.
+fn gone(store: &Store, (package, id): &Proposal) -> Result<Settled> {
+    let reader = store.reader();
+    let standing = Standing::read(store, &mut KeyCache::default())?;
+    let bytes = reader.read(ObjectKind::Commit, *id, STRUCTURE_MAX)?;
+    let (_, head) = commit::parse_proposal(store.format(), &bytes)?;
+    let published = standing.map.get(&reader, &Slot::Package(package.clone()))?;
+    if published.map_or(Ok(false), |published| is_in(&reader, published, head))? {
+        let checkpoint = standing.checkpoint.record();
+        return Ok(Settled::Published(checkpoint.seq(), checkpoint.digest()));
+    }
+    if let Some(note) = store.reference(&layout::refused(package, *id))? {
+        return Refusal::parse(&reader.read(ObjectKind::Blob, note, REFUSAL_MAX)?).map(|refusal| Settled::Refused(refusal.why));
+    }
+    Err(fault!(Conflict, "the proposal {id} of {package} was taken away by somebody, and it is not said why").asked())
+}
+
+/// Says whether a log that ends in `published` holds the record of a commit.
+fn is_in(reader: &Reader, published: GitId, record: GitId) -> Result<bool> {
+    Ok(chains::walk(reader, published)?.iter().any(|found| found.git_id() == record))
+}
