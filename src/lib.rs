@@ -55,6 +55,7 @@ pub mod disk {
     pub mod home;
     pub mod keys;
     pub mod project;
+    pub mod proposals;
     pub mod replace;
     pub(crate) mod writers;
 }
@@ -112,6 +113,7 @@ pub mod command {
     pub mod owner;
     pub mod progress;
     pub mod publish;
+    pub mod reason;
     pub mod registry;
     pub mod submit;
     pub mod tour;

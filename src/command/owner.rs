@@ -4,7 +4,7 @@ use super::answer::{Answer, table};
 use super::client::Client;
 use super::context::Context;
 use super::keyarg::{KeyArg, known, sorted};
-use super::submit::{State, submit};
+use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
 use crate::model::key::allowed_signers_line;
@@ -36,6 +36,9 @@ pub enum Args {
         /// Its simple name in the log [default: from its comment]
         #[arg(long, value_name = "NAME")]
         name: Option<Label>,
+        /// Whether it is waited for an operator.
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Take privileges from a key
     Deny {
@@ -50,6 +53,9 @@ pub enum Args {
         /// The seq since which the key was in wrong hands: what it appended from there on is flagged
         #[arg(long, value_name = "SEQ")]
         compromised_since: Option<u64>,
+        /// Whether it is waited for an operator.
+        #[command(flatten)]
+        wait: Wait,
     },
 }
 
@@ -60,16 +66,16 @@ pub enum Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
         Args::List { package, allowed_signers } => list(context, package, *allowed_signers),
-        Args::Allow { package, key, privileges, name } => {
+        Args::Allow { package, key, privileges, name, wait } => {
             let (name, key) = key.named(context, name.as_ref())?;
             let default = vec![PackagePrivilege::Release, PackagePrivilege::Yank];
             let privileges = sorted(if privileges.is_empty() { &default } else { privileges });
             let said = format!("allow {name}: {}", words(&privileges));
             let grant = Grant { name, key, privileges, namespaces: Vec::new() };
-            change(context, package, &said, |_| Ok(PackageEntry::Allow(grant)))
+            change(context, package, &said, *wait, |_| Ok(PackageEntry::Allow(grant.clone())))
         }
-        Args::Deny { package, key, privileges, compromised_since } => {
-            change(context, package, &format!("deny {key}"), |keys| {
+        Args::Deny { package, key, privileges, compromised_since, wait } => {
+            change(context, package, &format!("deny {key}"), *wait, |keys| {
                 let state = known(context, key, keys.iter().map(|key| (&key.name, &key.key)))?;
                 let held = keys.get(&state.1).map(|key| key.privileges.clone()).unwrap_or_default();
                 let privileges = match (privileges.is_empty(), held.is_empty()) {
@@ -94,13 +100,15 @@ fn change(
     context: &Context,
     reference: &Reference,
     said: &str,
-    entry: impl FnOnce(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
+    wait: Wait,
+    entry: impl Fn(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
 ) -> Result<Answer> {
     let client = Client::of(context, reference)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration() };
+    let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
         }
@@ -116,14 +124,11 @@ fn change(
         State::Proposed(id) => format!("proposed for {full}: {summary} (proposal {id})"),
         State::Published(seq, _) => format!("changed the keys of {full} in checkpoint {seq}: {summary}"),
     });
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("summary", summary);
     answer.field("keys", objects(&submitted.log));
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }
 

@@ -3,7 +3,7 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
-use super::submit::{Ground, State, submit};
+use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::config::TrustFile;
 use crate::disk::folder;
 use crate::disk::project::Project;
@@ -23,6 +23,8 @@ pub struct Args {
     /// The simple name of your key in a new package's log [default: from the key's file or comment]
     #[arg(long, value_name = "NAME")]
     name: Option<Label>,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Runs the command.
@@ -43,7 +45,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
     let mut described = None;
-    let submitted = submit(&client, &signing, &author, package, |ground, objects| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
             let newest = view.and_then(|view| view.log.log.releases().next_back()).map(|released| &released.release.version);
@@ -66,7 +69,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             license: project.package.license.clone(),
             links: project.package.links.clone(),
             build: project.package.build.clone(),
-            dependencies,
+            dependencies: dependencies.clone(),
         };
         check_policy(operators.now(), &release).map_err(Error::asked)?;
         described = Some((release.content, release.size, release.files));
@@ -91,9 +94,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     if let State::Proposed(id) = &submitted.state {
         answer.line(format!("  proposal  {id}"));
         answer.line("it is published when an operator of the registry accepts it: quipu registry accept PATH");
-        answer.field("proposal", id.to_string());
     }
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("version", version.to_string());
@@ -103,9 +105,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("log", submitted.log.chain().id().to_string());
     answer.field("record", head.digest().to_string());
     answer.field("seq", head.seq());
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }
 

@@ -11,7 +11,7 @@ use crate::disk::config::{Config, Source, TrustFile, Trusted};
 use crate::disk::keys;
 use crate::git::program::Program;
 use crate::git::store::Store;
-use crate::model::digest::ObjectFormat;
+use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privilege as _};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::{KeyCache, allowed_signers_line};
@@ -22,6 +22,7 @@ use crate::replica::accept::{self, Asked};
 use crate::replica::audit::{Audit, audit};
 use crate::replica::author::Author;
 use crate::replica::discovery::{self, WellKnown};
+use crate::replica::inbox;
 use crate::replica::standing::{Founding, Standing, change_operators, found};
 use crate::trust::memory::Memory;
 use clap::Subcommand;
@@ -58,6 +59,16 @@ pub enum Args {
     Accept {
         /// The registry's repository
         path: PathBuf,
+    },
+    /// Refuse a proposal that waits
+    Refuse {
+        /// The registry's repository
+        path: PathBuf,
+        /// The proposal, by its commit; `registry accept --dry-run` lists those that wait
+        proposal: GitId,
+        /// Why, for the proposer to read
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Show and change who may act for the registry
     #[command(subcommand)]
@@ -137,6 +148,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             answer.field("hooks", *hooks);
             Ok(answer)
         }
+        Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => install::run(context, path, &store(context, path)?),
         Args::Accept { path } => accept(context, path),
         Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),
@@ -329,6 +341,23 @@ fn well_known(context: &Context, path: &Path, urls: Vec<String>) -> Result<Answe
     answer.field("id", log.id().to_string());
     answer.field("place", format!("https://{}{}", log.registry(), discovery::WELL_KNOWN));
     answer.field("well-known", text);
+    Ok(answer)
+}
+
+fn refuse(context: &Context, path: &Path, proposal: GitId, reason: &str) -> Result<Answer> {
+    let store = store(context, path)?;
+    Standing::read(&store, &mut KeyCache::default())?;
+    let mut answer = Answer::new();
+    if context.flags.dry_run {
+        answer.line(format!("would refuse {proposal}: {reason}"));
+    } else {
+        let lock = store.lock(Duration::from_secs(60), "quipu: refusing a proposal")?;
+        let package = inbox::refuse(&lock, &store, context.now, proposal, reason)?;
+        answer.line(format!("refused {proposal} of {package}: {reason}"));
+        answer.field("package", package.to_string());
+    }
+    answer.field("proposal", proposal.to_string());
+    answer.field("reason", reason);
     Ok(answer)
 }
 

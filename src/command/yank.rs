@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::submit::{State, submit};
+use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
 use crate::model::name::Reference;
@@ -16,6 +16,8 @@ pub struct Args {
     /// Why, for all to read
     #[arg(long, default_value = "")]
     reason: String,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Runs `quipu yank` or, where `back` is true, `quipu unyank`.
@@ -31,7 +33,8 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
-    let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
         }
@@ -49,13 +52,10 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
         State::Proposed(id) => format!("proposed to {verb} {full}: proposal {id}"),
         State::Published(seq, _) => format!("{verb}ed {full} in checkpoint {seq}"),
     });
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("version", version.to_string());
     answer.field("reason", args.reason.as_str());
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }
