@@ -20,6 +20,7 @@ pub mod model {
     pub mod object;
     pub mod openssh;
     pub mod record;
+    pub mod redact;
     pub mod refusal;
     pub mod skip;
     pub mod slot;

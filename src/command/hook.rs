@@ -2,6 +2,7 @@
 //!
 //! It speaks to git on stdin and stdout, and to whoever pushes on stderr.
 
+use super::answer::{for_terminal, one_line};
 use super::context::{Context, Flags, Signing};
 use super::reason::reason;
 use super::submit;
@@ -53,7 +54,7 @@ pub fn run(args: Args, flags: &Flags) -> ExitCode {
 /// Says something to whoever pushes.
 fn say(line: &str) {
     // A pusher who has gone away hears nothing.
-    let _ = writeln!(std::io::stderr(), "quipu: {}", super::answer::for_terminal(line));
+    let _ = writeln!(std::io::stderr(), "quipu: {}", for_terminal(&one_line(line)));
 }
 
 fn complain(error: &Error) {

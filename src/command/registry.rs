@@ -11,6 +11,7 @@ use crate::disk::config::{Config, Source, TrustFile, Trusted};
 use crate::disk::keys;
 use crate::git::program::Program;
 use crate::git::store::Store;
+use crate::git::transport::Url;
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privilege as _};
 use crate::model::error::{Error, ErrorCode, Result, fault};
@@ -209,6 +210,8 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     let signing = context.signing(&key)?;
     let author = signing.author(operator)?;
     let target = context.path(path);
+    // It is written down where the registry is, so that it must be possible to.
+    Url::local(&target)?;
     let mut answer = Answer::new();
     if context.flags.dry_run {
         answer.line(format!("would make the registry {name} in {}", path.display()));

@@ -176,7 +176,9 @@ pub fn settle(
                     .collect();
             }
             Err(error) if error.code() == ErrorCode::Conflict && Instant::now() < until => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                return Err(error.hint("the proposal goes on waiting, and may be published yet: quipu info says when it is"));
+            }
         }
         // Another one is at it, and may take care of these too.
         let mut all = true;
