@@ -9,6 +9,7 @@ use super::{Person, World, clean, run, skipped};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,13 +35,20 @@ pub(crate) fn account() -> String {
     id("-un")
 }
 
-/// A process that is told to end, and waited for, when it is dropped.
+/// A process that is told to end, with all that it started, and waited for, when it is dropped.
 struct Server(Child);
+
+impl Server {
+    /// Starts it in a group of its own.
+    fn spawn(command: &mut Command) -> Self {
+        Server(command.process_group(0).spawn().unwrap())
+    }
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has processes of its own ends them when it is asked, and not when it is killed.
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status().is_ok_and(|status| status.success());
+        // Not all of them end their own processes when they are asked to end.
+        let asked = Command::new("kill").arg("--").arg(format!("-{}", self.0.id())).status().is_ok_and(|status| status.success());
         if !asked {
             let _ = self.0.kill();
         }
@@ -83,8 +91,8 @@ impl Sshd {
             );
             let mut command = clean(&program, &folder);
             command.args(["-D", "-e", "-f"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+            let mut server = Server::spawn(&mut command);
+            let mut log = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
             let mut said = Vec::new();
             // It says so once it listens, and ends where it cannot.
             let ready = log.by_ref().any(|line| {
@@ -95,7 +103,6 @@ impl Sshd {
             assert!(ready || said.iter().any(|line| line.contains("Address already in use")), "{said:?}");
             // Nobody reads on, but a full pipe would stop it.
             std::thread::spawn(move || log.for_each(drop));
-            let server = Server(child);
             if ready {
                 return Some(Sshd { _server: server, folder, port });
             }
@@ -196,7 +203,7 @@ impl Nginx {
         let socket = folder.join("socket");
         let mut wrap = clean(fcgiwrap, &folder);
         wrap.args(["-c", "40", "-s"]).arg(format!("unix:{}", socket.display())).stdout(Stdio::null()).stderr(Stdio::null());
-        let wrap = Server(wrap.spawn().unwrap());
+        let wrap = Server::spawn(&mut wrap);
         until("fcgiwrap", || UnixStream::connect(&socket).is_ok());
         let programs = run(Command::new("git").arg("--exec-path")).ok().stdout;
         let port = free_port();
@@ -220,7 +227,7 @@ impl Nginx {
         );
         let mut command = clean(nginx, &folder);
         command.arg("-p").arg(&folder).arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let nginx = Server(command.spawn().unwrap());
+        let nginx = Server::spawn(&mut command);
         until("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Some(Nginx { _nginx: nginx, _wrap: wrap, port })
     }
