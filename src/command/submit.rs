@@ -3,6 +3,7 @@
 
 use super::client::Client;
 use super::context::{Context, Signing};
+use super::fork::{self, Request};
 use crate::disk::keys;
 use crate::git::layout;
 use crate::git::quarantine::Quarantine;
@@ -36,6 +37,8 @@ pub struct Submitted {
     pub added: Vec<SignedRecord>,
     /// Where they are now.
     pub state: State,
+    /// The branch for a pull request, where they were proposed by one.
+    pub request: Option<Request>,
 }
 
 /// How far new records have come.
@@ -88,16 +91,18 @@ pub fn submit(
     let context = client.context;
     let dry = context.flags.dry_run;
     if !dry {
-        context.may_reach(&client.push)?;
+        context.may_reach(client.fork.as_ref().unwrap_or(&client.push))?;
     }
+    // A fork is pushed to, wherever it is.
+    let local = if client.fork.is_some() { None } else { client.push.is_local() };
     let mut snapshot = client.snapshot(Some(package))?;
     // Where proposals go, if that is on this machine: mostly what was just opened.
-    let elsewhere = match client.push.is_local() {
+    let elsewhere = match local {
         Some(path) if client.push != client.url => Some(Store::open(path)?),
         _ => None,
     };
     if !dry
-        && let Some(store) = client.push.is_local().map(|_| elsewhere.as_ref().unwrap_or_else(|| snapshot.store()))
+        && let Some(store) = local.map(|_| elsewhere.as_ref().unwrap_or_else(|| snapshot.store()))
         && drain(context, signing, store, &snapshot.operators().log, package)?
     {
         snapshot = snapshot.again()?;
@@ -116,7 +121,7 @@ pub fn submit(
         }
     };
     let scratch;
-    let (target, push_from) = match client.push.is_local() {
+    let (target, push_from) = match local {
         Some(_) if !dry => (elsewhere.as_ref().unwrap_or_else(|| snapshot.store()), None),
         _ => {
             scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
@@ -134,7 +139,7 @@ pub fn submit(
         if view.is_none() {
             operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
         }
-        let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state };
+        let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state, request: None };
         if dry {
             return Ok(done(State::DryRun));
         }
@@ -152,6 +157,13 @@ pub fn submit(
         let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
         objects.finish()?;
         let remembered = remembering.map(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "remembering panicked"))));
+        if let (Some(fork), Some(scratch)) = (&client.fork, push_from) {
+            let newest = work.added().last().ok_or_else(|| fault!(Bug, "a proposal without a record"))?;
+            target.refresh()?;
+            let request = fork::push(client, fork, author, scratch, package, proposal, newest)?;
+            remembered.unwrap_or_else(remember)?;
+            return Ok(Submitted { request: Some(request), ..done(State::Proposed(proposal)) });
+        }
         let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
         propose(client, target, push_from, edit)?;
         // What was fetched and verified for it is there for the next time.

@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
+use super::fork::Way;
 use super::submit::{State, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
@@ -16,6 +17,8 @@ pub struct Args {
     /// Why, for all to read
     #[arg(long, default_value = "")]
     reason: String,
+    #[command(flatten)]
+    way: Way,
 }
 
 /// Runs `quipu yank` or, where `back` is true, `quipu unyank`.
@@ -27,7 +30,8 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let Some(version) = args.reference.version.clone() else {
         return Err(fault!(Usage, "{} names no version", args.reference).hint(format!("quipu {verb} {}@VERSION", args.reference)));
     };
-    let client = Client::of(context, &args.reference)?;
+    let mut client = Client::of(context, &args.reference)?;
+    args.way.tell(&mut client)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
@@ -54,6 +58,9 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     answer.field("package", package.to_string());
     answer.field("version", version.to_string());
     answer.field("reason", args.reason.as_str());
+    if let Some(request) = &submitted.request {
+        request.tell(&mut answer, client.name.as_str());
+    }
     if let State::Published(seq, digest) = &submitted.state {
         answer.checkpoint(*seq, *digest);
     }
