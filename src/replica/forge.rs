@@ -17,7 +17,7 @@ use crate::git::store::{RepositoryLock, Store};
 use crate::git::transport::{self, FetchOptions, Negotiate, PushOptions, Pushed, Url, Want};
 use crate::log::operator::OperatorLog;
 use crate::model::digest::{GitId, RecordDigest};
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::name::{PackageName, looks_like_path};
 use crate::model::proposal::{PROPOSALS, ProposalFile};
@@ -455,12 +455,4 @@ fn without_files(
     let commit = page::commit(&mut objects, author, tree, Some(head), "Proposals that were judged leave the front page")?;
     objects.finish()?;
     Ok(Some(RefEdit { name, expected: Expected::At(head), new: Some(commit) }))
-}
-
-/// Says that a proposal was refused, with its file.
-pub fn refusal(judged: &Judged) -> Option<&Error> {
-    match &judged.verdict {
-        Verdict::Refused(error) => Some(error),
-        _ => None,
-    }
 }
