@@ -13,9 +13,10 @@ if [ -z "${OPERATOR_KEY:-}" ]; then
   echo "no operator's key is here: nothing is accepted"
   exit 0
 fi
-if [ -f "$OPERATOR_KEY" ]; then OPERATOR_KEY=$(cat "$OPERATOR_KEY"); fi
-(umask 077 && printf '%s\n' "$OPERATOR_KEY" >"$work/operator")
-unset OPERATOR_KEY
+# One line feed at the end, however many the forge's form left.
+key=$(if [ -f "$OPERATOR_KEY" ]; then cat "$OPERATOR_KEY"; else printf '%s' "$OPERATOR_KEY"; fi)
+(umask 077 && printf '%s\n' "$key" >"$work/operator")
+unset OPERATOR_KEY key
 export QUIPU_KEY=$work/operator
 
 # A refusal is an answer; everything else that fails is a failure.
@@ -37,6 +38,8 @@ while read -r number reference; do
   # A pull request that is none of ours is left to people.
   if files_of_request "$reference" "$work/request-$number" >"$work/files-$number"; then
     cat "$work/files-$number" >>"$work/files"
+  else
+    : >"$work/files-$number"
   fi
 done <"$open"
 # What is left over waits for the next run.
@@ -51,11 +54,10 @@ while read -r number _; do
   settled=0
   while read -r file; do
     id=$(basename "$file" .toml)
-    if grep -Eq "\"proposal\":\"$id\",\"state\":\"(accepted|already-in)\"" "$work/answer"; then
-      settled=1
-    else
-      continue 2
-    fi
+    # Two can name the same proposal, and one of them lie about it.
+    if grep -Fq "\"state\":\"refused\",\"file\":\"$file\"" "$work/answer"; then continue 2; fi
+    grep -Eq "\"proposal\":\"$id\",\"state\":\"(accepted|already-in)\"" "$work/answer" || continue 2
+    settled=1
   done <"$work/files-$number"
   if [ $settled = 1 ]; then echo "$number"; fi
 done <"$open" >"${SETTLED:-/dev/null}"

@@ -45,6 +45,7 @@ clone_registry() {
 take_file() {
   local size
   [[ $3 =~ ^proposals/[a-z0-9-]+/[a-z0-9-]+/[0-9a-f]{40,64}\.toml$ ]] || return 1
+  [[ $(git -C "$1" ls-tree "$2" -- "$3") = "100644 blob "* ]] || return 1
   size=$(git -C "$1" cat-file -s "$2:$3") || return 1
   [ "$size" -le 8192 ] || return 1
   mkdir -p "$4/$(dirname "$3")" && git -C "$1" cat-file blob "$2:$3" >"$4/$3"

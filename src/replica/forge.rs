@@ -187,13 +187,21 @@ pub fn bring(store: &Store, now: Timestamp, found: &[Found]) -> Result<(Vec<Prop
         match (&judged.verdict, &judged.file, fetched.objects) {
             (Verdict::Accepted(_), Some(file), Ok(objects)) => {
                 objects.keep(store)?;
-                proposals.push((file.package.clone(), file.proposal));
+                add(&mut proposals, file);
             }
             _ => rest.push(judged),
         }
     }
     inbox::put(store, &proposals)?;
     Ok((proposals, rest))
+}
+
+/// Adds what a file names, once for however many files name it.
+fn add(proposals: &mut Vec<Proposal>, file: &ProposalFile) {
+    let proposal = (file.package.clone(), file.proposal);
+    if !proposals.contains(&proposal) {
+        proposals.push(proposal);
+    }
 }
 
 /// Where a registry is that is published by a push.
@@ -258,7 +266,7 @@ pub fn deliver(
         for fetched in fetched.iter() {
             let judged = judge(ground_store, author.now, fetched)?;
             match (&judged.verdict, &judged.file) {
-                (Verdict::Accepted(_), Some(file)) => proposals.push((file.package.clone(), file.proposal)),
+                (Verdict::Accepted(_), Some(file)) => add(&mut proposals, file),
                 _ => rest.push(judged),
             }
         }
@@ -455,4 +463,37 @@ fn without_files(
     let commit = page::commit(&mut objects, author, tree, Some(head), "Proposals that were judged leave the front page")?;
     objects.finish()?;
     Ok(Some(RefEdit { name, expected: Expected::At(head), new: Some(commit) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_names_no_fork_but_one_that_all_can_reach() {
+        for good in [
+            "https://forge.example/bob/r.git",
+            "ssh://git@forge.example/r",
+            "git@forge.example:bob/r.git",
+            "git://forge.example/r",
+        ] {
+            assert!(check_fork(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "/srv/r.git",
+            "./r.git",
+            "file:///srv/r.git",
+            "http://forge.example/r.git",
+            "ext::sh -c evil",
+            "-oProxyCommand=evil",
+            "ssh://-oProxyCommand=evil/r",
+            "https://bob:secret@forge.example/r.git",
+            "https://t0ken@forge.example/r.git",
+            "https://forge.example/r.git?private=1",
+            "r.git",
+            "",
+        ] {
+            assert_eq!(check_fork(bad).map(drop).unwrap_err().code(), ErrorCode::BadUrl, "{bad}");
+        }
+    }
 }
