@@ -6,6 +6,7 @@
 # OPERATOR_KEY  the key that makes checkpoints, or the path of its file
 # PUSH_URL      where to push [default: REGISTRY_URL]
 # SETTLED       a file that gets the numbers of the pull requests whose proposals are all published
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 open=${1:-/dev/null}
 

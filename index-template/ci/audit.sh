@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Verifies the whole registry: every signature, every checkpoint, every byte of every release. It needs no secret.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 need_quipu

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts beside this one share. They need git and quipu, of the version that the first line of ci/quipu-version names.
 # Its second line may say where to build that from: the URL of a git repository and a full commit id, with a space between.
 #

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Judges the proposals of one pull request: ci/verify.sh refs/pull/7/head
 # It needs no secret, changes nothing, and runs nothing of what the pull request brings.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 request=${1:?names the reference of the pull request}
 

@@ -339,7 +339,6 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
         return Ok(answer);
     }
     let found = found(context, from);
-    let asked = || if known { Asked::Known } else { Asked::All };
     let (outcomes, rest, checkpoint) = match push {
         Some(push) => {
             let url = Url::parse(push, &context.folder)?;
@@ -347,13 +346,13 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
             let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
             let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
             let upstream = Upstream { url: &url, terminal: context.terminal() };
-            let delivery = forge::deliver(&lock, &store, &author, &upstream, &found, asked)?;
+            let delivery = forge::deliver(&lock, &store, &author, &upstream, &found, known)?;
             answer.field("pushed", delivery.pushed.iter().map(ToString::to_string).collect::<Vec<_>>());
             (delivery.outcomes, delivery.rest, delivery.checkpoint)
         }
         None => {
-            let (_, rest) = forge::bring(&store, context.now, &found)?;
-            let report = submit::accept_here(&store, &operator, asked())?;
+            let (_, rest) = forge::bring(&store, context.now, &found, known)?;
+            let report = submit::accept_here(&store, &operator, if known { Asked::Known } else { Asked::All })?;
             (report.outcomes, rest, report.checkpoint.map(|checkpoint| (checkpoint.seq(), checkpoint.digest())))
         }
     };

@@ -155,7 +155,7 @@ mod tests {
             assert_ne!(wrong, good);
             assert_eq!(ProposalFile::parse(wrong.as_bytes()).unwrap_err().code(), code, "{wrong}");
         }
-        let long = good.clone() + &"#".repeat(9000);
+        let long = good + &"#".repeat(9000);
         assert_eq!(ProposalFile::parse(long.as_bytes()).unwrap_err().code(), ErrorCode::Limit);
         assert_eq!(ProposalFile::parse(&[0xff]).unwrap_err().code(), ErrorCode::NotCanonical);
         let far = file().to_text().replace("forge.example", &"a".repeat(2000));

@@ -15,7 +15,6 @@ use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
 use crate::git::store::{RepositoryLock, Store};
 use crate::git::transport::{self, FetchOptions, Negotiate, PushOptions, Pushed, Url, Want};
-use crate::log::operator::OperatorLog;
 use crate::model::digest::{GitId, RecordDigest};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
@@ -30,7 +29,7 @@ use std::time::Duration;
 /// What one proposal may bring, in bytes on disk.
 const PROPOSAL_BYTES_MAX: u64 = 1 << 30;
 /// How long a fork may take to hand out a proposal.
-const FORK_PATIENCE: Duration = Duration::from_secs(600);
+const FORK_PATIENCE: Duration = Duration::from_secs(180);
 /// How often a push is tried that others are quicker than.
 const PUSHES: usize = 5;
 
@@ -60,7 +59,8 @@ pub struct Judged {
 struct Fetched {
     place: String,
     file: Option<ProposalFile>,
-    objects: Result<Quarantine>,
+    /// `None` where it was not asked for: the name is new, and is to wait.
+    objects: Result<Option<Quarantine>>,
 }
 
 /// Says whether a fork's URL is one that strangers may name: `https`, `ssh` or `git`, and nothing in it that belongs to one person.
@@ -84,7 +84,8 @@ pub fn check_fork(text: &str) -> Result<Url> {
 }
 
 /// Reads a proposal file and fetches what it names. Nothing of it is verified yet.
-fn fetch(store: &Store, operators: &OperatorLog, found: &Found) -> Fetched {
+fn fetch(store: &Store, ground: &Ground<'_>, found: &Found) -> Fetched {
+    let operators = &ground.standing.operators.log;
     let mut file = None;
     let objects = found.bytes.clone().and_then(|bytes| {
         let read = &*file.insert(ProposalFile::parse(&bytes)?);
@@ -104,6 +105,10 @@ fn fetch(store: &Store, operators: &OperatorLog, found: &Found) -> Fetched {
             return Err(fault!(BadProposal, "the file names a {} commit, expected {}", read.proposal.format(), store.format()));
         }
         let url = check_fork(&read.fork)?;
+        if ground.known && ground.is_new(&read.package)? {
+            // Whoever opens many pull requests does not keep the job busy by new names.
+            return Ok(None);
+        }
         let quarantine = Quarantine::new(store.format(), &[store.objects_path()])?;
         let options = FetchOptions {
             max_bytes: PROPOSAL_BYTES_MAX,
@@ -112,33 +117,48 @@ fn fetch(store: &Store, operators: &OperatorLog, found: &Found) -> Fetched {
             ..FetchOptions::default()
         };
         transport::fetch(&quarantine, &url, &[Want::id(read.proposal)], &options)?;
-        Ok(quarantine)
+        Ok(Some(quarantine))
     });
     Fetched { place: found.place.clone(), file, objects }
 }
 
-fn operators(store: &Store) -> Result<OperatorLog> {
-    Standing::read(store, &mut KeyCache::default()).map(|standing| standing.operators.log)
+/// What proposals are judged upon.
+struct Ground<'a> {
+    store: &'a Store,
+    standing: Standing,
+    /// Whether new names are to wait.
+    known: bool,
+}
+
+impl<'a> Ground<'a> {
+    fn read(store: &'a Store, known: bool) -> Result<Self> {
+        Ok(Ground { store, standing: Standing::read(store, &mut KeyCache::default())?, known })
+    }
+
+    fn is_new(&self, package: &PackageName) -> Result<bool> {
+        Ok(self.standing.map.get(&self.store.reader(), &Slot::Package(package.clone()))?.is_none())
+    }
 }
 
 /// Fetches what files name, each for itself: what one fork sends says nothing about another.
-fn fetch_all(store: &Store, operators: &OperatorLog, found: &[Found]) -> Result<Vec<Fetched>> {
+fn fetch_all(store: &Store, ground: &Ground<'_>, found: &[Found]) -> Result<Vec<Fetched>> {
     if found.len() > PROPOSALS_MAX {
         return Err(fault!(Limit, "{} proposal files are given, at most {PROPOSALS_MAX} are read at once", found.len()));
     }
-    Ok(found.iter().map(|found| fetch(store, operators, found)).collect())
+    Ok(found.iter().map(|found| fetch(store, ground, found)).collect())
 }
 
 /// Judges what was fetched by itself, as an acceptor would now.
-fn judge(store: &Store, now: Timestamp, fetched: &Fetched) -> Result<Judged> {
+fn judge(ground: &Ground<'_>, now: Timestamp, fetched: &Fetched) -> Result<Judged> {
+    let store = ground.store;
     let judged = |is_new, verdict| Judged { place: fetched.place.clone(), file: fetched.file.clone(), is_new, verdict };
     let (file, objects) = match (&fetched.file, &fetched.objects) {
-        (Some(file), Ok(objects)) => (file, objects),
+        (Some(file), Ok(Some(objects))) => (file, objects),
+        (_, Ok(None)) => return Ok(judged(Some(true), Verdict::Held)),
         (_, Err(error)) => return Ok(judged(None, Verdict::Refused(error.clone().asked()))),
         (None, Ok(_)) => return Err(fault!(Bug, "a proposal was fetched that no file names")),
     };
-    let standing = Standing::read(store, &mut KeyCache::default())?;
-    let is_new = standing.map.get(&store.reader(), &Slot::Package(file.package.clone()))?.is_none();
+    let is_new = ground.is_new(&file.package)?;
     let with = Store::open_with_pushed(store.path(), &objects.store().objects_path())?;
     let outcome = examine(&with, now, &[(file.package.clone(), file.proposal)])?.pop();
     let mut verdict = outcome.map(|outcome| outcome.verdict).ok_or_else(|| fault!(Bug, "a proposal was not judged"))?;
@@ -170,22 +190,24 @@ fn check_signer(file: &ProposalFile, records: &[SignedRecord]) -> Result<()> {
 /// # Errors
 /// `limit` for more than 100 files, `bad-repository`, `io`; what would be refused is no error.
 pub fn check(store: &Store, now: Timestamp, found: &[Found]) -> Result<Vec<Judged>> {
-    let operators = operators(store)?;
-    fetch_all(store, &operators, found)?.iter().map(|fetched| judge(store, now, fetched)).collect()
+    let ground = Ground::read(store, false)?;
+    fetch_all(store, &ground, found)?.iter().map(|fetched| judge(&ground, now, fetched)).collect()
 }
 
-/// Fetches what files name into a registry's own repository, and puts what holds where proposals wait. Returns those, and what is to be said
+/// Fetches what files name into a registry's own repository, and puts what holds where proposals wait; `known` says that new names wait in their
+/// forks. Returns those, and what is to be said
 /// of the rest.
 ///
 /// # Errors
 /// Those of [`check`], `conflict`.
-pub fn bring(store: &Store, now: Timestamp, found: &[Found]) -> Result<(Vec<Proposal>, Vec<Judged>)> {
+pub fn bring(store: &Store, now: Timestamp, found: &[Found], known: bool) -> Result<(Vec<Proposal>, Vec<Judged>)> {
     let mut proposals = Vec::new();
     let mut rest = Vec::new();
-    for fetched in fetch_all(store, &operators(store)?, found)? {
-        let judged = judge(store, now, &fetched)?;
+    let ground = Ground::read(store, known)?;
+    for fetched in fetch_all(store, &ground, found)? {
+        let judged = judge(&ground, now, &fetched)?;
         match (&judged.verdict, &judged.file, fetched.objects) {
-            (Verdict::Accepted(_), Some(file), Ok(objects)) => {
+            (Verdict::Accepted(_), Some(file), Ok(Some(objects))) => {
                 objects.keep(store)?;
                 add(&mut proposals, file);
             }
@@ -226,7 +248,8 @@ pub struct Delivery {
 }
 
 /// Judges proposals of files, and those that wait in a registry on another host, and publishes what holds by one push of all or nothing.
-/// Files that are settled go from the front page with it. `store` is a clone of that registry: its references follow once the push is through.
+/// Files that are settled go from the front page with it; `known` says that new names wait. `store` is a clone of that registry: its references
+/// follow once the push is through.
 ///
 /// Whatever others push meanwhile, nothing that was judged on older ground gets in: the references are moved only from where they were read,
 /// and else all is judged again.
@@ -240,7 +263,7 @@ pub fn deliver(
     author: &Author<'_>,
     upstream: &Upstream<'_>,
     found: &[Found],
-    asked: impl Fn() -> Asked<'static>,
+    known: bool,
 ) -> Result<Delivery> {
     store.sweep(lock)?;
     let mut fetched: Option<Vec<Fetched>> = None;
@@ -251,11 +274,10 @@ pub fn deliver(
         check_clone(store, scratch.store())?;
         let fetched = match &mut fetched {
             Some(fetched) => fetched,
-            none => none.insert(fetch_all(store, &operators(scratch.store())?, found)?),
+            none => none.insert(fetch_all(store, &Ground::read(scratch.store(), known)?, found)?),
         };
-        let alternates = std::iter::once(store.objects_path()).chain(
-            fetched.iter().filter_map(|fetched| fetched.objects.as_ref().ok().map(|objects| objects.store().objects_path())),
-        );
+        let own = |fetched: &Fetched| fetched.objects.as_ref().ok()?.as_ref().map(|objects| objects.store().objects_path());
+        let alternates = std::iter::once(store.objects_path()).chain(fetched.iter().filter_map(own));
         let ground = Quarantine::new(store.format(), &alternates.collect::<Vec<_>>())?;
         scratch.keep(ground.store())?;
         ground.set_refs(&before.iter().map(|(name, id)| (name.clone(), *id)).collect::<Vec<_>>())?;
@@ -263,15 +285,16 @@ pub fn deliver(
 
         let mut proposals = Vec::new();
         let mut rest = Vec::new();
+        let upon = Ground::read(ground_store, known)?;
         for fetched in fetched.iter() {
-            let judged = judge(ground_store, author.now, fetched)?;
+            let judged = judge(&upon, author.now, fetched)?;
             match (&judged.verdict, &judged.file) {
                 (Verdict::Accepted(_), Some(file)) => add(&mut proposals, file),
                 _ => rest.push(judged),
             }
         }
         inbox::put(ground_store, &proposals)?;
-        let report = accept::accept(ground.lock(), ground_store, author, asked())?;
+        let report = accept::accept(ground.lock(), ground_store, author, if known { Asked::Known } else { Asked::All })?;
         ground_store.refresh()?;
         let settled = settled_files(&report.outcomes, &rest);
         if let Some(edit) = without_files(ground_store, author, &before, &settled)? {
@@ -299,24 +322,7 @@ pub fn deliver(
             let said = std::iter::once(why.unwrap_or_else(|| "the push".into())).chain(pushed.said).collect::<Vec<_>>();
             return Err(fault!(Refused, "{} refused {}", upstream.url, said.join("; ")).asked());
         }
-        ground.keep(store)?;
-        for fetched in fetched.iter() {
-            let is_in = |file: &ProposalFile| {
-                report
-                    .outcomes
-                    .iter()
-                    .any(|outcome| outcome.proposal == Some(file.proposal) && matches!(outcome.verdict, Verdict::Accepted(_)))
-            };
-            if let (Some(file), Ok(objects)) = (&fetched.file, &fetched.objects)
-                && is_in(file)
-            {
-                objects.keep(store)?;
-            }
-        }
-        let mut follow = changes(&references(store)?, &after);
-        follow
-            .retain(|edit| !edit.name.as_str().starts_with(layout::INCOMING) && !edit.name.as_str().starts_with(layout::REFUSED));
-        store.update(&follow)?;
+        follow(store, &ground, fetched, &report.outcomes, &after)?;
         return Ok(Delivery {
             outcomes: report.outcomes,
             rest,
@@ -327,6 +333,33 @@ pub fn deliver(
     Err(fault!(Conflict, "{} was moved on by others {PUSHES} times, each time while this was judged", upstream.url)
         .hint("nothing was published; try again")
         .asked())
+}
+
+/// Brings a clone to where the registry is now.
+fn follow(
+    clone: &Store,
+    ground: &Quarantine,
+    fetched: &[Fetched],
+    outcomes: &[Outcome],
+    after: &BTreeMap<RefName, GitId>,
+) -> Result<()> {
+    ground.keep(clone)?;
+    for Fetched { file, objects, .. } in fetched {
+        let is_in = |file: &ProposalFile| {
+            let mut same = outcomes.iter().filter(|outcome| outcome.proposal == Some(file.proposal));
+            same.any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_)))
+        };
+        if let (Some(file), Ok(Some(objects))) = (file, objects)
+            && is_in(file)
+        {
+            objects.keep(clone)?;
+        }
+    }
+    let mut edits = changes(&references(clone)?, after);
+    // Proposals that wait, and notes, are each repository's own.
+    let is_passing = |name: &str| name.starts_with(layout::INCOMING) || name.starts_with(layout::REFUSED);
+    edits.retain(|edit| !is_passing(edit.name.as_str()));
+    clone.update(&edits)
 }
 
 /// Fetches all references of a registry, and what they name beyond what the clone has.
@@ -438,7 +471,8 @@ fn settled_files(outcomes: &[Outcome], rest: &[Judged]) -> Vec<String> {
         Verdict::Refused(error) => {
             !matches!(error.code(), ErrorCode::Network | ErrorCode::Git | ErrorCode::Io | ErrorCode::NotFound)
         }
-        _ => true,
+        Verdict::Held => false,
+        Verdict::Accepted(_) | Verdict::AlreadyIn => true,
     };
     // What a file says of itself is believed only where it is so.
     let others = rest.iter().filter(is_final).filter_map(|judged| {
