@@ -21,6 +21,7 @@ pub mod model {
     pub mod openssh;
     pub mod proposal;
     pub mod record;
+    pub mod redact;
     pub mod refusal;
     pub mod skip;
     pub mod slot;
@@ -55,6 +56,7 @@ pub mod disk {
     pub mod home;
     pub mod keys;
     pub mod project;
+    pub mod proposals;
     pub mod replace;
     pub(crate) mod writers;
 }
@@ -115,6 +117,7 @@ pub mod command {
     pub mod owner;
     pub mod progress;
     pub mod publish;
+    pub mod reason;
     pub mod registry;
     pub mod submit;
     pub mod tour;

@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line};
+use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{get, hook, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
@@ -151,9 +151,9 @@ fn print(text: &str) -> Result<()> {
 
 fn complain(error: &Error) {
     let mut err = anstream::stderr();
-    let _ = writeln!(err, "\u{1b}[1;31merror\u{1b}[0m[{}]: {}", error.code(), for_terminal(error.message()));
+    let _ = writeln!(err, "\u{1b}[1;31merror\u{1b}[0m[{}]: {}", error.code(), one_line(&for_terminal(error.message())));
     for hint in error.hints() {
-        let _ = writeln!(err, "  \u{1b}[1mhint\u{1b}[0m: {}", for_terminal(hint));
+        let _ = writeln!(err, "  \u{1b}[1mhint\u{1b}[0m: {}", one_line(&for_terminal(hint)));
     }
 }
 

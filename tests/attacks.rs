@@ -7,7 +7,7 @@
 //! | unknown key | `unauthorized` | `logs::a_key_that_the_log_does_not_know_appends_nothing` |
 //! | key without the privilege; grant of what one does not hold | `unauthorized` | `logs::a_key_without_the_privilege_appends_nothing_of_that_kind`, `logs::nobody_grants_what_they_do_not_hold` |
 //! | denied key, also with a time before the denial | `unauthorized` | `logs::a_denied_key_appends_nothing_whatever_time_it_writes`, `logs::a_denied_key_gains_nothing_by_a_record_of_a_time_before_the_denial` |
-//! | time earlier than the record before; more than a day ahead | `bad-record` | `logs::a_backdated_record_is_refused_and_a_late_one_of_the_same_time_is_not`, `logs::a_record_more_than_a_day_ahead_is_refused` |
+//! | time earlier than the record before; more than a day ahead | `bad-record` | `logs::a_backdated_record_is_refused_and_a_late_one_of_the_same_time_is_not`, `logs::a_record_more_than_a_day_ahead_is_refused`, `logs::a_record_let_in_by_a_wrong_clock_does_not_keep_later_ones_out` |
 //! | whole log under another name; record of another registry | `wrong-log` | `logs::a_whole_log_under_another_name_is_refused`, `logs::a_record_of_another_registry_is_refused` |
 //! | log of a registry of the same name and another id | `wrong-registry`, `id-mismatch` | `logs::a_log_for_a_registry_of_the_same_name_and_another_id_is_refused`, `registry::a_log_without_its_denial_does_not_come_in_by_a_namesake_of_its_registry` |
 //! | first record replaced | `anchor-mismatch`; `fork` by memory | `logs::a_first_record_that_was_replaced_does_not_hold_the_anchor` |

@@ -311,7 +311,7 @@ fn a_stranger_proposes_by_pull_request_and_it_is_published() {
         carol.asks(["get", "demo:hello", "--to", &world.at("got/2")]);
         folders::assert_same(&world.path("got/2"), &world.path("hello"));
         forge.proposed(3, &bob, &["yank", "demo:hello@1.1.0", "--propose"]);
-        forge.proposed(4, &bob, &["owner", "allow", "demo:hello", &carol.public_key(), "--propose"]);
+        forge.proposed(4, &bob, &["owner", "allow", "demo:hello", &carol.public_key(), "--propose", "--yes"]);
         // Both stand on the same record: one is first, and the other is refused, and stays open.
         forge.opens(&[3, 4]);
         let said = forge.job("accept", 0).ok().stdout;
@@ -570,7 +570,7 @@ fn a_fork_that_takes_branches_alone_gets_branches() {
     forge.proposed(1, &bob, &["publish", &forge.world.package("hello", "demo:hello", "1.0.0"), "--propose"]);
     forge.job("verify", 1).ok();
     // A person in a hurry says it twice: the same second makes the same, another second another.
-    bob.asks(["publish", &forge.world.at("hello"), "--propose"]);
+    bob.asks(["publish", &forge.world.at("hello"), "--propose", "--yes"]);
 }
 
 #[test]
@@ -584,6 +584,15 @@ fn who_has_no_fork_or_one_that_nobody_can_fetch_is_told() {
     git(&world.root(), ["init", "--quiet", "--bare", "fork.git"]).ok();
     alice.quipu(["publish", &hello, "--fork", &world.at("fork.git"), "--json"]).fails(2, "bad-url");
     assert_eq!(git(&world.path("fork.git"), ["for-each-ref"]).ok().stdout, "");
+}
+
+#[test]
+fn the_documented_proposal_file_is_one() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
+    let after = text.split("### Proposal file").nth(1).unwrap();
+    let sample = after.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let file = quipu::model::proposal::ProposalFile::parse(sample.as_bytes()).unwrap();
+    assert_eq!(file.to_text(), sample);
 }
 
 #[test]

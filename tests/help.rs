@@ -340,3 +340,65 @@ fn a_file_of_the_users_own_that_is_wrong_is_named_with_its_line() {
     let message = told(&alice, "get demo:hello", 4, "state-lost");
     assert!(message.contains("quipu trust add"), "{message}");
 }
+
+#[test]
+fn a_password_in_a_url_is_not_shown_wherever_the_url_was_written() {
+    let (world, alice, _) = world();
+    for url in ["https://bob:s3cret@localhost:1/x.git", "https://s3cret@localhost/x.git", "https://localhost/x.git?token=s3cret"]
+    {
+        for command in
+            ["verify URL", "info URL", "get URL", "trust add URL", "registry fsck URL", "registry init URL --name b.example"]
+        {
+            let line = command.replace("URL", url);
+            for args in [line.clone(), format!("{line} --json")] {
+                let said = alice.quipu(args.split(' ')).ends(2);
+                assert!(!format!("{}{}", said.stdout, said.stderr).contains("s3cret"), "{args}\n{}{}", said.stdout, said.stderr);
+            }
+        }
+    }
+    let config = alice.home.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let path = world.path("reg.git").display().to_string();
+    assert!(text.contains(&path), "{text}");
+    std::fs::write(&config, text.replace(&path, "https://bob:s3cret@localhost:1/x.git")).unwrap();
+    for args in [["trust", "list", "--quiet"], ["trust", "list", "--json"]] {
+        let said = alice.quipu(&args[..2]).ok();
+        assert!(said.stdout.contains("https://***@localhost:1/x.git"), "{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_manifest_that_is_no_file_is_not_read() {
+    let (world, alice, _) = world();
+    let manifest = world.path("hello/quipu.toml");
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::create_dir(&manifest).unwrap();
+    told(&alice, "publish hello", 2, "bad-manifest");
+    std::fs::remove_dir(&manifest).unwrap();
+    #[cfg(unix)]
+    {
+        // Who reads it to its end reads for ever.
+        std::os::unix::fs::symlink("/dev/zero", &manifest).unwrap();
+        told(&alice, "publish hello", 2, "bad-manifest");
+        std::fs::remove_file(&manifest).unwrap();
+    }
+    std::fs::File::create(&manifest).unwrap().set_len(1 << 30).unwrap();
+    told(&alice, "publish hello", 2, "bad-manifest");
+}
+
+#[test]
+fn a_registry_that_lost_its_objects_is_damaged_and_not_without_the_package() {
+    let (world, alice, _) = world();
+    let lost = format!("{:040}", 1);
+    for name in ["registry/log", "registry/operators"] {
+        let reference = world.path("reg.git/refs").join(name);
+        let was = std::fs::read_to_string(&reference).unwrap();
+        std::fs::write(&reference, &lost).unwrap();
+        for line in ["get demo:hello", "info demo:hello", "publish hello", "verify ./reg.git", "registry fsck reg.git"] {
+            let said = told(&alice, line, 4, "corrupt-object");
+            assert!(said.contains(name) && said.contains(&lost), "{line}: {said}");
+        }
+        std::fs::write(&reference, was).unwrap();
+    }
+    alice.quipu(["get", "demo:hello"]).ok();
+}

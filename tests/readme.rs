@@ -1,5 +1,6 @@
 //! The sessions in the README and the docs, run as they stand there: each command with its real output. Only ids, times, ports and temporary
-//! paths are elided, on both sides. A command that goes on has `> ` before its further lines. `UPDATE=1` writes what was really printed into the documents.
+//! paths are elided, on both sides. A command that goes on has `> ` before its further lines. `UPDATE=1` writes what was really printed into the documents
+//! that are wrong, `UPDATE=all` into all.
 
 // A test may panic wherever it stands.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
@@ -154,16 +155,15 @@ fn check(document: &Path) {
             expected.push('\n');
         }
         let printed = session.run(&command);
-        if elide(&printed) == elide(&expected) {
-            // What is the same but for ids stays as it is, so that the document does not change for nothing.
-            found.push_str(&expected);
-        } else {
+        if elide(&printed) != elide(&expected) {
             wrong.push(format!("$ {command}\n--- the document\n{}--- printed\n{}", elide(&expected), elide(&printed)));
-            found.push_str(&printed);
         }
+        found.push_str(&printed);
     }
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(document, found).expect("the document can be written");
+    if let Some(update) = std::env::var_os("UPDATE") {
+        // All of it comes from one run; what is the same but for ids stays as it is, so that the document does not change for nothing.
+        let is_wanted = update == "all" || !wrong.is_empty();
+        fs::write(document, if is_wanted { found } else { text }).expect("the document can be written");
     } else {
         assert!(wrong.is_empty(), "{}: UPDATE=1 writes it anew\n{}", document.display(), wrong.join("\n"));
     }

@@ -25,9 +25,9 @@ impl Answer {
         Answer::default()
     }
 
-    /// Adds a line for people.
+    /// Adds a line for people. A line feed in it is shown as an escape: what others wrote looks like no line of ours.
     pub fn line(&mut self, line: impl AsRef<str>) {
-        self.text.push_str(line.as_ref());
+        self.text.push_str(&one_line(line.as_ref()));
         self.text.push('\n');
     }
 
@@ -103,13 +103,19 @@ pub fn for_terminal(text: &str) -> String {
     out
 }
 
-/// Lays rows out in columns; the last column is as wide as it is.
+/// Shows line feeds as escapes.
+pub fn one_line(text: &str) -> String {
+    text.replace('\n', "\\u{a}")
+}
+
+/// Lays rows out in columns; the last column is as wide as it is. Line feeds are shown as escapes.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
@@ -148,6 +154,14 @@ mod tests {
     fn nothing_from_outside_moves_the_cursor() {
         assert_eq!(for_terminal("a\u{1b}[2Jb\rc\u{202e}d\ne\u{9b}"), "a\\u{1b}[2Jb\\u{d}c\\u{202e}d\ne\\u{9b}");
         assert_eq!(for_terminal("\"C:\\x\""), "\"C:\\x\"");
+    }
+
+    #[test]
+    fn what_others_wrote_makes_no_line_of_its_own() {
+        let mut answer = Answer::new();
+        answer.line("yanked: bad\n  license  MIT");
+        answer.text.push_str(&table(&[vec!["  yanked".into(), "bad\n  license  MIT".into()]]));
+        assert_eq!(answer.text, "yanked: bad\\u{a}  license  MIT\n  yanked  bad\\u{a}  license  MIT\n");
     }
 
     #[test]

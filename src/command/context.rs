@@ -160,7 +160,10 @@ impl Context {
         let mut err = anstream::stderr();
         write!(err, "{} [y/N] ", for_terminal(question)).and_then(|()| err.flush()).map_err(io)?;
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(io)?;
+        if std::io::stdin().lock().read_line(&mut line).map_err(io)? == 0 {
+            // The input ended where the question stands; what follows begins a line.
+            writeln!(err).map_err(io)?;
+        }
         Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
 

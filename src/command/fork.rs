@@ -10,7 +10,7 @@ use crate::git::staging::Staging;
 use crate::git::transport::{self, FetchOptions, PushOptions, PushReport, Pushed, Url, Want};
 use crate::model::digest::GitId;
 use crate::model::error::{ErrorCode, Result, fault};
-use crate::model::name::PackageName;
+use crate::model::name::{PackageName, RegistryName};
 use crate::model::proposal::ProposalFile;
 use crate::model::record::SignedRecord;
 use crate::replica::author::Author;
@@ -22,10 +22,10 @@ use serde_json::json;
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct Way {
     /// Push to your own fork, with a branch for a pull request
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     pub propose: bool,
     /// Your fork, where it is not in config.toml; implies --propose
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "wait")]
     pub fork: Option<String>,
 }
 
@@ -42,6 +42,8 @@ impl Way {
 /// A branch that is ready for a pull request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The registry that it is for.
+    pub registry: RegistryName,
     /// The fork, as everybody can fetch it.
     pub fork: String,
     /// The branch in it.
@@ -54,7 +56,8 @@ pub struct Request {
 
 impl Request {
     /// Says what is to be done with it.
-    pub fn tell(&self, answer: &mut Answer, registry: &str) {
+    pub fn tell(&self, answer: &mut Answer) {
+        let registry = &self.registry;
         answer.line(format!("  fork      {}", self.fork));
         answer.line(format!("  branch    {}", self.branch));
         match &self.open {
@@ -133,7 +136,7 @@ pub fn push(
         return Err(refused(fork, &report));
     }
     let open = opened_at(&public, &client.url, &branch, &report.said);
-    Ok(Request { fork: public, branch, file: file.path(), open })
+    Ok(Request { registry: client.name.clone(), fork: public, branch, file: file.path(), open })
 }
 
 fn refused(fork: &Url, report: &PushReport) -> crate::model::error::Error {

@@ -1,15 +1,16 @@
 //! `quipu hook`: what git runs in the repository of a registry that is pushed to. The scripts in `hooks/` start it.
 //!
-//! It speaks to git on stdin and stdout, and to whoever pushes on stderr. What is refused is said once more to programs, as
-//! `[code] message`.
+//! It speaks to git on stdin and stdout, and to whoever pushes on stderr.
 
-use super::context::{Context, Flags};
+use super::answer::{for_terminal, one_line};
+use super::context::{Context, Flags, Signing};
+use super::reason::reason;
 use super::submit;
 use crate::disk::home::Home;
 use crate::git::layout;
 use crate::git::receive::{Conversation, Wanted, read_wanted};
 use crate::git::store::Store;
-use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::error::{Error, Result, fault};
 use crate::model::key::KeyCache;
 use crate::replica::accept::Asked;
 use crate::replica::inbox::{self, PROPOSALS_MAX, Proposal, Settled};
@@ -53,7 +54,7 @@ pub fn run(args: Args, flags: &Flags) -> ExitCode {
 /// Says something to whoever pushes.
 fn say(line: &str) {
     // A pusher who has gone away hears nothing.
-    let _ = writeln!(std::io::stderr(), "quipu: {}", super::answer::for_terminal(line));
+    let _ = writeln!(std::io::stderr(), "quipu: {}", for_terminal(&one_line(line)));
 }
 
 fn complain(error: &Error) {
@@ -61,10 +62,6 @@ fn complain(error: &Error) {
     for hint in error.hints() {
         say(&format!("hint: {hint}"));
     }
-}
-
-fn reason(error: &Error) -> String {
-    format!("[{}] {}", error.code(), error.message())
 }
 
 /// Git runs hooks in the repository, and says so.
@@ -191,14 +188,14 @@ impl Served {
         self.judge(&self.operator(flags)?, proposals)
     }
 
-    fn judge(&self, operator: &super::context::Signing, proposals: &[Proposal]) -> Result<Vec<Settled>> {
+    fn judge(&self, operator: &Signing, proposals: &[Proposal]) -> Result<Vec<Settled>> {
         let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
         let asked = || if self.new_names == When::Later { Asked::Known } else { Asked::All };
         inbox::settle(&self.store, &author, proposals, asked, PATIENCE)
     }
 
     /// Finds the key of this account that makes checkpoints.
-    fn operator(&self, flags: &Flags) -> Result<super::context::Signing> {
+    fn operator(&self, flags: &Flags) -> Result<Signing> {
         let home = match (&self.home, std::env::var_os("QUIPU_HOME")) {
             (Some(home), None) => Home::below(home),
             _ => Home::find(|name| std::env::var_os(name))?,
@@ -215,12 +212,4 @@ impl Served {
             .asked()
         })
     }
-}
-
-/// Reads back the error that a hook answered a push with; `None` where the words are not a hook's.
-pub fn parse_reason(words: &str) -> Option<Error> {
-    let rest = words.split_once('[').map(|(_, rest)| rest)?;
-    let (code, message) = rest.split_once("] ")?;
-    let code: ErrorCode = code.parse().ok()?;
-    Some(Error::new(code, message).asked())
 }

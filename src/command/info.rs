@@ -1,10 +1,12 @@
 //! `quipu info`: what a package, a release or a registry is.
 
-use super::answer::{Answer, bytes_in_words, count, table};
+use super::answer::{Answer, bytes_in_words, count, error_object, table};
 use super::client::{self, Client};
 use super::context::Context;
-use crate::model::error::Result;
-use crate::model::name::{Reference, RegistryName};
+use super::submit;
+use crate::disk::proposals::{self, Own};
+use crate::model::error::{Error, ErrorCode, Result};
+use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::model::time::Timestamp;
 use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::choose;
@@ -93,14 +95,67 @@ fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
     Ok(answer)
 }
 
+/// A proposal of the user's own that is not published, and why it was refused, if it was.
+type Waiting = (Own, Option<Error>);
+
+/// Finds out what became of the user's own proposals for a package.
+fn own_proposals(client: &Client<'_>, package: &PackageName) -> Result<Vec<Waiting>> {
+    let mut own = proposals::load(&client.context.home, client.id)?;
+    own.retain(|own| own.package == *package);
+    if own.is_empty() || client.context.flags.offline {
+        return Ok(own.into_iter().map(|own| (own, None)).collect());
+    }
+    let mut snapshot = client.snapshot(Some(package))?;
+    let mut waiting = Vec::new();
+    for own in own {
+        match submit::standing_of(client, &mut snapshot, &own)? {
+            Some(Ok(_)) => {}
+            Some(Err(refused)) => waiting.push((own, Some(refused))),
+            None => waiting.push((own, None)),
+        }
+    }
+    Ok(waiting)
+}
+
+fn tell_proposals(answer: &mut Answer, waiting: &[Waiting]) {
+    let mut objects = Vec::new();
+    for (own, refused) in waiting {
+        let since = Timestamp::from_unix(own.time).map(|time| time.to_string()).unwrap_or_default();
+        match refused {
+            Some(error) => answer.line(format!(
+                "  refused   your proposal {} of {since}: [{}] {}",
+                own.proposal,
+                error.code(),
+                error.message()
+            )),
+            None => answer.line(format!("  proposed  your proposal {} of {since} waits for an operator", own.proposal)),
+        }
+        let state = if refused.is_some() { "refused" } else { "proposed" };
+        let error = refused.as_ref().map(error_object);
+        objects.push(json!({ "proposal": own.proposal.to_string(), "state": state, "time": own.time, "error": error }));
+    }
+    answer.field("proposals", objects);
+}
+
 fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     let client = Client::of(context, reference)?;
     let package = &reference.package;
-    let (snapshot, view) = client.look(reference)?;
+    let full = format!("{}/{package}", client.name);
+    let waiting = own_proposals(&client, package)?;
+    let (snapshot, view) = match client.look(reference) {
+        Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) && !waiting.is_empty() => {
+            let mut answer = Answer::new();
+            answer.line(format!("{full} is not published"));
+            tell_proposals(&mut answer, &waiting);
+            answer.field("registry", client.name.as_str());
+            answer.field("package", package.to_string());
+            return Ok(answer);
+        }
+        looked => looked?,
+    };
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();
-    let full = format!("{}/{package}", client.name);
     let chosen = match &reference.version {
         Some(version) => Some(choose(log, view.decision_log(), Some(version))?),
         None => choose(log, view.decision_log(), None).ok(),
@@ -165,6 +220,7 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     answer.field("seq", log.chain().seq());
     answer.field("version", chosen.map(|released| released.release.version.to_string()));
     answer.field("versions", objects(&view));
+    tell_proposals(&mut answer, &waiting);
     as_of(&mut answer, &snapshot, context.now);
     Ok(answer)
 }

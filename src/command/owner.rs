@@ -5,7 +5,7 @@ use super::client::Client;
 use super::context::Context;
 use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
-use super::submit::{State, submit};
+use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
 use crate::model::key::allowed_signers_line;
@@ -40,6 +40,9 @@ pub enum Args {
         /// How the change gets to the registry.
         #[command(flatten)]
         way: Way,
+        /// Whether it is waited for an operator.
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Take privileges from a key
     Deny {
@@ -57,6 +60,9 @@ pub enum Args {
         /// How the change gets to the registry.
         #[command(flatten)]
         way: Way,
+        /// Whether it is waited for an operator.
+        #[command(flatten)]
+        wait: Wait,
     },
 }
 
@@ -67,16 +73,16 @@ pub enum Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
         Args::List { package, allowed_signers } => list(context, package, *allowed_signers),
-        Args::Allow { package, key, privileges, name, way } => {
+        Args::Allow { package, key, privileges, name, way, wait } => {
             let (name, key) = key.named(context, name.as_ref())?;
             let default = vec![PackagePrivilege::Release, PackagePrivilege::Yank];
             let privileges = sorted(if privileges.is_empty() { &default } else { privileges });
             let said = format!("allow {name}: {}", words(&privileges));
             let grant = Grant { name, key, privileges, namespaces: Vec::new() };
-            change(context, package, way, &said, |_| Ok(PackageEntry::Allow(grant)))
+            change(context, package, &said, (way, *wait), |_| Ok(PackageEntry::Allow(grant.clone())))
         }
-        Args::Deny { package, key, privileges, compromised_since, way } => {
-            change(context, package, way, &format!("deny {key}"), |keys| {
+        Args::Deny { package, key, privileges, compromised_since, way, wait } => {
+            change(context, package, &format!("deny {key}"), (way, *wait), |keys| {
                 let state = known(context, key, keys.iter().map(|key| (&key.name, &key.key)))?;
                 let held = keys.get(&state.1).map(|key| key.privileges.clone()).unwrap_or_default();
                 let privileges = match (privileges.is_empty(), held.is_empty()) {
@@ -100,16 +106,17 @@ fn words(privileges: &[PackagePrivilege]) -> String {
 fn change(
     context: &Context,
     reference: &Reference,
-    way: &Way,
     said: &str,
-    entry: impl FnOnce(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
+    (way, wait): (&Way, Wait),
+    entry: impl Fn(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
 ) -> Result<Answer> {
     let mut client = Client::of(context, reference)?;
     way.tell(&mut client)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration() };
+    let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
         }
@@ -125,17 +132,11 @@ fn change(
         State::Proposed(id) => format!("proposed for {full}: {summary} (proposal {id})"),
         State::Published(seq, _) => format!("changed the keys of {full} in checkpoint {seq}: {summary}"),
     });
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("summary", summary);
-    if let Some(request) = &submitted.request {
-        request.tell(&mut answer, client.name.as_str());
-    }
     answer.field("keys", objects(&submitted.log));
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }
 

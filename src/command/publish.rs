@@ -4,7 +4,7 @@ use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
 use super::fork::Way;
-use super::submit::{Ground, State, submit};
+use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::config::TrustFile;
 use crate::disk::folder;
 use crate::disk::project::Project;
@@ -26,6 +26,8 @@ pub struct Args {
     name: Option<Label>,
     #[command(flatten)]
     way: Way,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Runs the command.
@@ -50,7 +52,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
     let mut described = None;
-    let submitted = submit(&client, &signing, &author, package, |ground, objects| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
             let newest = view.and_then(|view| view.log.log.releases().next_back()).map(|released| &released.release.version);
@@ -73,7 +76,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             license: project.package.license.clone(),
             links: project.package.links.clone(),
             build: project.package.build.clone(),
-            dependencies,
+            dependencies: dependencies.clone(),
         };
         check_policy(operators.now(), &release).map_err(Error::asked)?;
         described = Some((release.content, release.size, release.files));
@@ -97,13 +100,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.line(format!("            seq {} of {}, signed by {}", head.seq(), submitted.log.chain().id(), head.draft().signer));
     if let State::Proposed(id) = &submitted.state {
         answer.line(format!("  proposal  {id}"));
-        answer.field("proposal", id.to_string());
-        match &submitted.request {
-            Some(request) => request.tell(&mut answer, client.name.as_str()),
-            None => answer.line("it is published when an operator of the registry accepts it: quipu registry accept PATH"),
+        if submitted.request.is_none() {
+            answer.line("it is published when an operator of the registry accepts it: quipu registry accept PATH");
         }
     }
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("version", version.to_string());
@@ -113,9 +114,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("log", submitted.log.chain().id().to_string());
     answer.field("record", head.digest().to_string());
     answer.field("seq", head.seq());
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }
 

@@ -12,7 +12,7 @@ use crate::disk::keys;
 use crate::git::program::Program;
 use crate::git::store::Store;
 use crate::git::transport::Url;
-use crate::model::digest::ObjectFormat;
+use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privilege as _};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::{KeyCache, allowed_signers_line};
@@ -25,6 +25,7 @@ use crate::replica::audit::{Audit, audit};
 use crate::replica::author::Author;
 use crate::replica::discovery::{self, WellKnown};
 use crate::replica::forge::{self, Found, Judged, Upstream};
+use crate::replica::inbox;
 use crate::replica::page::PageFile;
 use crate::replica::standing::{self, Founding, Standing, change_operators};
 use crate::trust::memory::Memory;
@@ -80,6 +81,16 @@ pub enum Args {
         /// Proposal files: proposals/NAMESPACE/NAME/COMMIT.toml
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Refuse a proposal that waits
+    Refuse {
+        /// The registry's repository
+        path: PathBuf,
+        /// The proposal, by its commit; `registry accept --dry-run` lists those that wait
+        proposal: GitId,
+        /// Why, for the proposer to read
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Show and change who may act for the registry
     #[command(subcommand)]
@@ -162,6 +173,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             answer.field("hooks", *hooks);
             Ok(answer)
         }
+        Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => install::run(context, path, &store(context, path)?),
         Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),
         Args::Check { path, files } => check(context, path, files),
@@ -246,6 +258,8 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     let signing = context.signing(&key)?;
     let author = signing.author(operator)?;
     let target = context.path(path);
+    // It is written down where the registry is, so that it must be possible to.
+    Url::local(&target)?;
     let mut answer = Answer::new();
     if context.flags.dry_run {
         answer.line(format!("would make the registry {name} in {}", path.display()));
@@ -480,6 +494,23 @@ fn well_known(context: &Context, path: &Path, urls: Vec<String>) -> Result<Answe
     answer.field("id", log.id().to_string());
     answer.field("place", format!("https://{}{}", log.registry(), discovery::WELL_KNOWN));
     answer.field("well-known", text);
+    Ok(answer)
+}
+
+fn refuse(context: &Context, path: &Path, proposal: GitId, reason: &str) -> Result<Answer> {
+    let store = store(context, path)?;
+    Standing::read(&store, &mut KeyCache::default())?;
+    let mut answer = Answer::new();
+    if context.flags.dry_run {
+        answer.line(format!("would refuse {proposal}: {reason}"));
+    } else {
+        let lock = store.lock(Duration::from_secs(60), "quipu: refusing a proposal")?;
+        let package = inbox::refuse(&lock, &store, context.now, proposal, reason)?;
+        answer.line(format!("refused {proposal} of {package}: {reason}"));
+        answer.field("package", package.to_string());
+    }
+    answer.field("proposal", proposal.to_string());
+    answer.field("reason", reason);
     Ok(answer)
 }
 

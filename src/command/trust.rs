@@ -10,6 +10,7 @@ use crate::model::digest::RegistryId;
 use crate::model::entry::OperatorPrivilege;
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
+use crate::model::redact::redact;
 use crate::model::time::Timestamp;
 use crate::replica::discovery::{self, Hint, Looking};
 use crate::replica::snapshot::{Reading, Snapshot};
@@ -182,7 +183,7 @@ fn list(context: &Context) -> Result<Answer> {
     if trust.registries.is_empty() {
         answer.line("no registry is trusted; trust one: quipu trust add DOMAIN URL");
     }
-    let place = |name: &RegistryName| context.config.registries.get(name).map_or("-".to_owned(), |place| place.url.clone());
+    let place = |name: &RegistryName| context.config.registries.get(name).map_or("-".to_owned(), |place| redact(&place.url));
     let rows: Vec<Vec<String>> = trust
         .registries
         .iter()

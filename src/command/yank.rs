@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
 use super::fork::Way;
-use super::submit::{State, submit};
+use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
 use crate::model::name::Reference;
@@ -19,6 +19,8 @@ pub struct Args {
     reason: String,
     #[command(flatten)]
     way: Way,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Runs `quipu yank` or, where `back` is true, `quipu unyank`.
@@ -35,7 +37,8 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
-    let submitted = submit(&client, &signing, &author, package, |mut ground, _| {
+    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
         }
@@ -53,16 +56,10 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
         State::Proposed(id) => format!("proposed to {verb} {full}: proposal {id}"),
         State::Published(seq, _) => format!("{verb}ed {full} in checkpoint {seq}"),
     });
-    answer.field("state", submitted.state.as_str());
+    submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("version", version.to_string());
     answer.field("reason", args.reason.as_str());
-    if let Some(request) = &submitted.request {
-        request.tell(&mut answer, client.name.as_str());
-    }
-    if let State::Published(seq, digest) = &submitted.state {
-        answer.checkpoint(*seq, *digest);
-    }
     Ok(answer)
 }

@@ -6,6 +6,7 @@
 //! | `trust.toml` | registry ids, and how each was come by | commands |
 //! | `keys/` | OpenSSH keys | `quipu key new` |
 //! | state: `<registry id>.toml` | what was seen of a registry | every command that looks at it |
+//! | state: `<registry id>.proposals.toml` | proposals that were not heard of since | `publish` and the like |
 //! | cache: `<registry id>.git` | git objects; may be deleted at any time | likewise |
 
 use super::replace::{self, Access};
@@ -82,6 +83,11 @@ impl Home {
     /// Returns the file that remembers what was seen of a registry.
     pub fn state_file(&self, id: RegistryId) -> PathBuf {
         self.state.join(format!("{}.toml", id.hex()))
+    }
+
+    /// Returns the file of the user's own proposals to a registry.
+    pub fn proposals_file(&self, id: RegistryId) -> PathBuf {
+        self.state.join(format!("{}.proposals.toml", id.hex()))
     }
 
     /// Returns the git repository that keeps the verified objects of a registry.

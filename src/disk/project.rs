@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the file.
 pub const FILE: &str = "quipu.toml";
+/// The most bytes that it may have.
+const FILE_MAX: u64 = 1024 * 1024;
 
 /// What `quipu.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -94,6 +96,13 @@ impl Project {
         let path = folder.join(FILE);
         if !folder.is_dir() {
             return Err(fault!(BadManifest, "{} is not a folder", folder.display()).hint("name the folder of a package"));
+        }
+        // What is no file may never end, or never begin.
+        if let Ok(found) = std::fs::metadata(&path)
+            && (!found.is_file() || found.len() > FILE_MAX)
+        {
+            let what = if found.is_file() { "is larger than 1 MiB" } else { "is not a file" };
+            return Err(fault!(BadManifest, "{} {what}", path.display()));
         }
         let Some(bytes) = replace::read(&path)? else {
             let error = fault!(BadManifest, "there is no {FILE} in {}", folder.display());

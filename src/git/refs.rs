@@ -127,7 +127,11 @@ impl References {
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
         let path = self.path(name);
         let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(LOOSE_MAX).read_to_end(&mut bytes)) {
+        let mut options = OpenOptions::new();
+        // What is no file is not waited for.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        match options.read(true).open(&path).and_then(|file| file.take(LOOSE_MAX).read_to_end(&mut bytes)) {
             Ok(_) => {}
             // A folder in its place holds other references, or nothing.
             Err(why)
@@ -724,6 +728,16 @@ mod tests {
             store.update(&[edit("refs/packages/a", None, Some(ids[1]))])?;
             assert_eq!(git(store.path(), &["for-each-ref", "--format=%(refname)"]), "refs/packages/a\n");
         }
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_no_reference_and_is_not_waited_for() -> Result<()> {
+        let (_folder, store) = empty(ObjectFormat::Sha1);
+        let path = store.path().join("refs/heads/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(store.reference(&name("refs/heads/pipe")).unwrap_err().code(), ErrorCode::BadRepository);
         Ok(())
     }
 

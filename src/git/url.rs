@@ -4,6 +4,7 @@
 
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::looks_like_path;
+use crate::model::redact::redact;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -142,27 +143,6 @@ impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Url({self})")
     }
-}
-
-/// Hides what may be a secret: who asks, where it is not ssh (a user may be a token), and a query.
-pub(crate) fn redact(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return match text.rsplit_once('@') {
-            Some((user, rest)) if user.contains(':') => format!("***@{rest}"),
-            _ => text.to_owned(),
-        };
-    };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, "?***"),
-        None => (rest, ""),
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority = match authority.rsplit_once('@') {
-        Some((user, host)) if scheme == "ssh" && !user.contains(':') => format!("{user}@{host}"),
-        Some((_, host)) => format!("***@{host}"),
-        None => authority.to_owned(),
-    };
-    format!("{scheme}://{authority}{path}{query}")
 }
 
 fn check_remote(scheme: &str, rest: &str) -> Result<(), &'static str> {

@@ -3,6 +3,7 @@
 //! An [`Error`] names the place, what was found and what was expected; the remedy stands apart as a
 //! hint. Codes and exit statuses are interface: `docs/errors.md` lists this table, and a test compares the two.
 
+use super::redact::redact_all;
 use std::fmt;
 
 /// The result of everything in this crate that can fail.
@@ -174,6 +175,8 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One failure: a code, a message that names place, found and expected, and what to do next.
+///
+/// What an error quotes may be a URL with a password, wherever people write one; it is hidden in the message and the hints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     inner: Box<Inner>,
@@ -190,20 +193,20 @@ struct Inner {
 impl Error {
     /// Makes an error from its code and a message without capital or full stop.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Error { inner: Box::new(Inner { code, message: message.into(), hints: Vec::new(), asked: false }) }
+        Error { inner: Box::new(Inner { code, message: redact_all(message.into()), hints: Vec::new(), asked: false }) }
     }
 
     /// Adds what can be done about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.inner.hints.push(hint.into());
+        self.inner.hints.push(redact_all(hint.into()));
         self
     }
 
     /// Puts the place in front of the message.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.inner.message = format!("{place}: {}", self.inner.message);
+        self.inner.message = redact_all(format!("{place}: {}", self.inner.message));
         self
     }
 
@@ -262,6 +265,14 @@ mod tests {
             assert!(seen.insert(code.as_str()), "{code} stands twice");
             assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
         }
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        let url = "https://bob:s3cret@host.example/x";
+        let error = fault!(Usage, "{url} is a URL").hint(format!("quipu trust add DOMAIN {url}")).at(url);
+        assert_eq!(error.message(), "https://***@host.example/x: https://***@host.example/x is a URL");
+        assert_eq!(error.hints(), ["quipu trust add DOMAIN https://***@host.example/x"]);
     }
 
     #[test]

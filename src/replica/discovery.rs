@@ -5,11 +5,11 @@
 use crate::git::layout;
 use crate::git::program::Environment;
 use crate::git::transport::{self, Url};
-use crate::git::url::redact;
 use crate::git::web;
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
+use crate::model::redact::redact;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::time::Duration;

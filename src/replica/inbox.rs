@@ -11,13 +11,14 @@ use super::standing::Standing;
 use crate::git::layout;
 use crate::git::receive::Wanted;
 use crate::git::refs::{Expected, RefEdit};
-use crate::git::store::{Reader, Store};
+use crate::git::staging::Staging;
+use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::model::commit;
 use crate::model::digest::{GitId, ObjectKind, RecordDigest};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::name::PackageName;
-use crate::model::object::{ReadObjects, STRUCTURE_MAX};
+use crate::model::object::{ReadObjects, STRUCTURE_MAX, WriteObjects};
 use crate::model::refusal::{REFUSAL_MAX, Refusal};
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// So many proposals can be pushed at once.
 pub const PROPOSALS_MAX: usize = 100;
+/// So many proposals can wait: whoever may push may make more of them than anybody will look at.
+const WAITING_MAX: usize = 10_000;
 /// How often a push that waits looks whether another one took care of it.
 const PAUSE_MIN: Duration = Duration::from_millis(3);
 const PAUSE_MAX: Duration = Duration::from_millis(25);
@@ -81,8 +84,18 @@ pub fn admit(store: &Store, now: Timestamp, proposals: &[Proposal]) -> Result<()
 /// Puts proposals, whose objects are here, where they wait.
 ///
 /// # Errors
-/// `conflict` where one of them is being put there by somebody else at this moment, `io`.
+/// `limit` where too many wait already, `conflict` where one of them is being put there by somebody else at this moment, `io`.
 pub fn put(store: &Store, proposals: &[Proposal]) -> Result<()> {
+    let mut waiting = proposals.len();
+    store.for_each_reference(layout::INCOMING, |_, _| {
+        waiting += 1;
+        Ok(())
+    })?;
+    if waiting > WAITING_MAX {
+        return Err(fault!(Limit, "{WAITING_MAX} proposals wait already")
+            .hint("try again when its operators went through them")
+            .asked());
+    }
     let mut edits = Vec::new();
     for (package, id) in proposals {
         let name = layout::incoming(package, *id);
@@ -130,6 +143,15 @@ pub fn settle(
                         Verdict::Refused(error) => Some(Settled::Refused(error)),
                     };
                 }
+                // Its pusher is told now, and needs no note.
+                forget(
+                    store,
+                    proposals
+                        .iter()
+                        .zip(&settled)
+                        .filter(|(_, settled)| matches!(settled, Some(Settled::Refused(_))))
+                        .map(|(proposal, _)| proposal),
+                );
                 return proposals
                     .iter()
                     .zip(settled)
@@ -137,7 +159,9 @@ pub fn settle(
                     .collect();
             }
             Err(error) if error.code() == ErrorCode::Conflict && Instant::now() < until => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                return Err(error.hint("the proposal goes on waiting, and may be published yet: quipu info says when it is"));
+            }
         }
         // Another one is at it, and may take care of these too.
         let mut all = true;
@@ -147,7 +171,11 @@ pub fn settle(
                 break;
             }
             store.refresh()?;
-            *settled = Some(gone(store, proposal)?);
+            let found = gone(store, proposal)?;
+            if let Settled::Refused(_) = found {
+                forget(store, [proposal]);
+            }
+            *settled = Some(found);
         }
         if all {
             return Ok(settled.into_iter().flatten().collect());
@@ -163,6 +191,48 @@ fn take_back(store: &Store, proposals: &[Proposal]) {
         // What cannot be taken back waits for the next acceptor.
         let _ = store.update(&[RefEdit { name: layout::incoming(package, *id), expected: Expected::At(*id), new: None }]);
     }
+}
+
+/// Removes what says why proposals were refused.
+fn forget<'p>(store: &Store, proposals: impl IntoIterator<Item = &'p Proposal>) {
+    for (package, id) in proposals {
+        let name = layout::refused(package, *id);
+        // A note that stays is one too many, and goes when there are too many.
+        if let Ok(note @ Some(_)) = store.reference(&name) {
+            let _ = store.update(&[RefEdit { name, expected: note.into(), new: None }]);
+        }
+    }
+}
+
+/// Refuses a proposal that waits, for a person's reason.
+///
+/// # Errors
+/// `not-found` where no such proposal waits, `io`.
+pub fn refuse(lock: &RepositoryLock, store: &Store, now: Timestamp, proposal: GitId, reason: &str) -> Result<PackageName> {
+    let mut found = None;
+    store.for_each_reference(layout::INCOMING, |name, id| {
+        if id == proposal
+            && let Some((package, _)) = layout::parse_incoming(&name)
+        {
+            found = Some((package, name));
+        }
+        Ok(())
+    })?;
+    let Some((package, name)) = found else {
+        return Err(fault!(NotFound, "no proposal {proposal} waits in {}", store.path().display()));
+    };
+    let why = fault!(Refused, "an operator refused it: {reason}").asked();
+    let note = Refusal { time: now, why };
+    let mut objects = Staging::new(store);
+    let id = objects.write(ObjectKind::Blob, note.to_text().as_bytes())?;
+    objects.finish()?;
+    // The note first: what was taken away says why.
+    let refused = layout::refused(&package, proposal);
+    let note = RefEdit { expected: store.reference(&refused)?.into(), name: refused, new: Some(id) };
+    let gone = RefEdit { name, expected: Expected::At(proposal), new: None };
+    store.break_ref_locks(lock, &[note.name.clone(), gone.name.clone()])?;
+    store.update_in_order(&[&[note], &[gone]])?;
+    Ok(package)
 }
 
 /// Says what became of a proposal that waits no more.

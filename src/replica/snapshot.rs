@@ -20,6 +20,7 @@ use crate::model::map::Map;
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
+use crate::model::refusal::{REFUSAL_MAX, Refusal};
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Mode, Tree};
@@ -141,6 +142,15 @@ impl<'a> Snapshot<'a> {
     /// Returns the map.
     pub fn map(&self) -> Map {
         Map::at(self.checkpoint.map())
+    }
+
+    /// Returns why a proposal was refused, where the registry says so.
+    ///
+    /// # Errors
+    /// `not-canonical`, those of the transport.
+    pub fn refusal(&self, package: &PackageName, proposal: GitId) -> Result<Option<Refusal>> {
+        let Some(note) = self.source.need_reference(&layout::refused(package, proposal))? else { return Ok(None) };
+        Refusal::parse(&self.source.reader().read(ObjectKind::Blob, note, REFUSAL_MAX)?).map(Some)
     }
 
     /// Reads and verifies a package.

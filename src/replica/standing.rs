@@ -76,12 +76,23 @@ fn check_not_behind(reader: &Reader, operators: &OperatorLog, newest: &CheckedCh
 /// Returns the heads of the registry log and of the operator log.
 ///
 /// # Errors
-/// `bad-repository` where this is no registry, `ref-missing` where one of the two is gone.
+/// `bad-repository` where this is no registry, `ref-missing` where one of the two is gone, `corrupt-object` where the repository does not
+/// have what it names.
 pub fn heads(store: &Store) -> Result<(GitId, GitId)> {
     let log = store.reference(&layout::registry_log())?;
     let operators = store.reference(&layout::operators())?;
     match (log, operators) {
-        (Some(log), Some(operators)) => Ok((log, operators)),
+        (Some(log), Some(operators)) => {
+            let reader = store.reader();
+            for (name, id) in [(layout::registry_log(), log), (layout::operators(), operators)] {
+                // Else it would look as if what was asked for were not there.
+                if !reader.contains(id) {
+                    return Err(fault!(CorruptObject, "{}: {name} names {id}, which is not there", store.path().display())
+                        .hint("git fsck says more; a mirror may have it"));
+                }
+            }
+            Ok((log, operators))
+        }
         (None, None) => Err(fault!(BadRepository, "{} is a git repository and no registry", store.path().display())
             .hint("make one: quipu registry init PATH --name DOMAIN")),
         (None, Some(_)) => Err(fault!(RefMissing, "{}: {} is gone", store.path().display(), layout::registry_log())),

@@ -126,6 +126,24 @@ fn a_record_more_than_a_day_ahead_is_refused() {
 }
 
 #[test]
+fn a_record_let_in_by_a_wrong_clock_does_not_keep_later_ones_out() {
+    let (scene, registry, mut log) = Scene::with_registry();
+    let ahead = quipu::command::context::now().unwrap().unix() + 10 * 24 * 3600;
+    let signed_at = |log: &mut Log, entry, time| {
+        let mut draft = log.draft("alice", entry);
+        draft.time = at(time);
+        log.sign("alice", &draft);
+    };
+    signed_at(&mut log, yank("1.0.0"), ahead);
+    registry.serve("demo:hello", &log);
+    let unyank = || PackageEntry::Unyank("1.0.0".parse().unwrap(), String::new());
+    let (mut bad, mut good) = (log.clone(), log);
+    signed_at(&mut bad, unyank(), ahead + 1);
+    signed_at(&mut good, unyank(), ahead);
+    scene.twins(&registry, "demo:hello", &bad, "bad-record", &good, 0);
+}
+
+#[test]
 fn a_whole_log_under_another_name_is_refused() {
     let (scene, registry, log) = Scene::with_registry();
     registry.propose("demo:copy", &log, 1);

@@ -303,7 +303,9 @@ impl Registry {
     }
 
     pub(crate) fn refs(&self) -> String {
-        self.git(&["for-each-ref"])
+        // Why something was refused is kept, and is no state of the registry.
+        let refs = self.git(&["for-each-ref"]);
+        refs.lines().filter(|line| !line.contains("refs/refused/")).collect::<Vec<_>>().join("\n")
     }
 
     /// All references but proposals.
