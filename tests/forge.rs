@@ -413,6 +413,8 @@ fn what_is_hostile_is_refused_with_its_code_and_nothing_of_it_is_run() {
         fs::create_dir_all(work.join("proposals/demo/hello")).unwrap();
         symlink("/etc/passwd", work.join(&lied_path)).unwrap();
     });
+    forge.hostile(67, |work| (0..11).for_each(|n| put(work, &format!("proposals/demo/hello/{n:040}.toml"), "x")));
+    assert!(forge.job("verify", 67).stdout.contains("at most ten"));
     for number in 61..65 {
         let said = forge.job("verify", number);
         assert!(
@@ -426,7 +428,7 @@ fn what_is_hostile_is_refused_with_its_code_and_nothing_of_it_is_run() {
     assert!(forge.job("verify", 65).ok().stdout.contains("no proposal in"));
 
     // An acceptor says the same, and publishes nothing.
-    numbers.extend(60..66);
+    numbers.extend((60..66).chain([67]));
     forge.opens(&numbers);
     let said = forge.job("accept", 0).ok().stdout;
     for code in ["name-taken", "bad-url", "ref-missing", "wrong-registry", "id-mismatch", "bad-proposal"] {

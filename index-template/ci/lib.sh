@@ -65,7 +65,7 @@ files_of_main() {
 # Writes the proposal files that a pull request adds below a folder, and their places to stdout. It fails where the request does
 # anything else beside that. Nothing of the request is run, nor checked out.
 files_of_request() {
-  local requests=$work/requests.git status path others=''
+  local requests=$work/requests.git status path others='' count=0
   if [ ! -d "$requests" ]; then
     git clone --quiet --bare --single-branch --branch=main --no-tags "$REGISTRY_URL" "$requests" || return 1
   fi
@@ -78,12 +78,17 @@ files_of_request() {
           complain "$(printf '%q is no proposal file that is added' "$path")"
           return 1
         fi
+        count=$((count + 1))
         printf '%s\n' "$2/$path"
         ;;
       *) others=1 ;;
     esac
   done <"$work/changed"
-  if [ -n "$others" ] && [ -d "$2" ]; then
+  if [ $count -gt 10 ]; then
+    complain "a pull request has at most ten proposals"
+    return 1
+  fi
+  if [ -n "$others" ] && [ $count -gt 0 ]; then
     complain "a pull request with a proposal changes nothing else"
     return 1
   fi

@@ -24,12 +24,16 @@ use crate::model::record::SignedRecord;
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-/// What one proposal may bring, in bytes on disk.
-const PROPOSAL_BYTES_MAX: u64 = 1 << 30;
+/// What one proposal may bring beyond the contents of one release, in bytes on disk.
+const PROPOSAL_BYTES_MORE: u64 = 256 << 20;
 /// How long a fork may take to hand out a proposal.
-const FORK_PATIENCE: Duration = Duration::from_secs(180);
+const FORK_PATIENCE: Duration = Duration::from_secs(120);
+/// So many forks are asked at a time: those that never answer do not keep the others waiting.
+const FORKS_AT_ONCE: usize = 8;
 /// How often a push is tried that others are quicker than.
 const PUSHES: usize = 5;
 
@@ -111,7 +115,7 @@ fn fetch(store: &Store, ground: &Ground<'_>, found: &Found) -> Fetched {
         }
         let quarantine = Quarantine::new(store.format(), &[store.objects_path()])?;
         let options = FetchOptions {
-            max_bytes: PROPOSAL_BYTES_MAX,
+            max_bytes: accept::limits(&operators.now().policy).release_bytes.saturating_add(PROPOSAL_BYTES_MORE),
             deadline: Some(FORK_PATIENCE),
             stranger: true,
             ..FetchOptions::default()
@@ -140,12 +144,35 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Fetches what files name, each for itself: what one fork sends says nothing about another.
-fn fetch_all(store: &Store, ground: &Ground<'_>, found: &[Found]) -> Result<Vec<Fetched>> {
+/// Fetches what files name, each for itself: what one fork sends says nothing about another. Of what does not hold nothing is kept.
+fn fetch_all(store: &Store, ground: &Ground<'_>, now: Timestamp, found: &[Found]) -> Result<Vec<Fetched>> {
     if found.len() > PROPOSALS_MAX {
         return Err(fault!(Limit, "{} proposal files are given, at most {PROPOSALS_MAX} are read at once", found.len()));
     }
-    Ok(found.iter().map(|found| fetch(store, ground, found)).collect())
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(found) = found.get(at)
+        {
+            let mut fetched = fetch(store, ground, found);
+            if let Verdict::Refused(error) = judge(ground, now, &fetched)?.verdict {
+                fetched.objects = Err(error);
+            }
+            done.push((at, fetched));
+        }
+        Ok(done)
+    };
+    let all = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..found.len().min(FORKS_AT_ONCE)).map(|_| scope.spawn(work)).collect();
+        let join = |worker: ScopedJoinHandle<'_, Result<Vec<_>>>| {
+            worker.join().unwrap_or_else(|_| Err(fault!(Bug, "fetching from a fork panicked")))
+        };
+        workers.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, fetched)| fetched).collect())
 }
 
 /// Judges what was fetched by itself, as an acceptor would now.
@@ -191,7 +218,7 @@ fn check_signer(file: &ProposalFile, records: &[SignedRecord]) -> Result<()> {
 /// `limit` for more than 100 files, `bad-repository`, `io`; what would be refused is no error.
 pub fn check(store: &Store, now: Timestamp, found: &[Found]) -> Result<Vec<Judged>> {
     let ground = Ground::read(store, false)?;
-    fetch_all(store, &ground, found)?.iter().map(|fetched| judge(&ground, now, fetched)).collect()
+    fetch_all(store, &ground, now, found)?.iter().map(|fetched| judge(&ground, now, fetched)).collect()
 }
 
 /// Fetches what files name into a registry's own repository, and puts what holds where proposals wait; `known` says that new names wait in their
@@ -204,7 +231,7 @@ pub fn bring(store: &Store, now: Timestamp, found: &[Found], known: bool) -> Res
     let mut proposals = Vec::new();
     let mut rest = Vec::new();
     let ground = Ground::read(store, known)?;
-    for fetched in fetch_all(store, &ground, found)? {
+    for fetched in fetch_all(store, &ground, now, found)? {
         let judged = judge(&ground, now, &fetched)?;
         match (&judged.verdict, &judged.file, fetched.objects) {
             (Verdict::Accepted(_), Some(file), Ok(Some(objects))) => {
@@ -274,7 +301,7 @@ pub fn deliver(
         check_clone(store, scratch.store())?;
         let fetched = match &mut fetched {
             Some(fetched) => fetched,
-            none => none.insert(fetch_all(store, &Ground::read(scratch.store(), known)?, found)?),
+            none => none.insert(fetch_all(store, &Ground::read(scratch.store(), known)?, author.now, found)?),
         };
         let own = |fetched: &Fetched| fetched.objects.as_ref().ok()?.as_ref().map(|objects| objects.store().objects_path());
         let alternates = std::iter::once(store.objects_path()).chain(fetched.iter().filter_map(own));
