@@ -6,6 +6,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)] // Tests start programs and make files as others do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "faults/hooks.rs"]
+mod hooks;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -194,6 +197,7 @@ impl World {
             [".quipu-", "quipu-quarantine-", "tmp_obj_", "tmp_pack_", "tmp_idx_", "quipu-journal"]
                 .iter()
                 .any(|start| name.starts_with(start))
+                || path.contains("/tmp_objdir-")
                 || name.ends_with(".lock") && name != "quipu.lock"
                 || name.contains(".quipu-")
         };

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The documents with sessions.
-const DOCUMENTS: &[&str] = &["README.md", "docs/review.md"];
+const DOCUMENTS: &[&str] = &["README.md", "docs/review.md", "docs/hosting.md"];
 
 struct Session {
     folder: tempfile::TempDir,

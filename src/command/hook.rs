@@ -196,9 +196,10 @@ impl Served {
 
     /// Finds the key of this account that makes checkpoints.
     fn operator(&self, flags: &Flags) -> Result<Signing> {
-        let home = match (&self.home, std::env::var_os("QUIPU_HOME")) {
-            (Some(home), None) => Home::below(home),
-            _ => Home::find(|name| std::env::var_os(name))?,
+        // Who pushes by path has an environment of their own, and it is not theirs to say.
+        let home = match &self.home {
+            Some(home) => Home::below(home),
+            None => Home::find(|name| std::env::var_os(name))?,
         };
         let context = Context::new(flags.clone(), home, PathBuf::from("."))?;
         let operators = Standing::read(&self.store, &mut KeyCache::default())?.operators.log;

@@ -6,6 +6,7 @@ use crate::disk::replace::{self, Access, make_executable};
 use crate::git::layout;
 use crate::git::store::Store;
 use crate::model::error::{Result, fault};
+use crate::replica::standing::configure;
 use std::path::Path;
 
 /// The scripts, by name; see the folder `hooks`.
@@ -58,6 +59,7 @@ pub fn hooks(context: &Context, store: &Store) -> Result<()> {
         replace::replace(&place, script.as_bytes(), Access::Shared)?;
         make_executable(&place)?;
     }
+    configure(store)?;
     // Only now: a push is refused where git is to ask a hook that is not there.
     store.set_config(&[("receive.procReceiveRefs", layout::INCOMING.trim_end_matches('/'))])?;
     if let Some(home) = context.home.folder() {

@@ -9,7 +9,7 @@ use super::layout::RefName;
 use super::pack::io_error;
 use super::program::in_one_line;
 use crate::model::digest::{GitId, ObjectFormat};
-use crate::model::error::{Result, fault};
+use crate::model::error::{ErrorCode, Result, fault};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -24,6 +24,8 @@ const LOOSE_MAX: u64 = 256;
 const OPEN_MAX: usize = 64;
 /// How deep folders of references are walked; the layout needs nine.
 const DEPTH_MAX: usize = 32;
+/// So often a folder is made again that was swept away.
+const SWEPT_MAX: usize = 16;
 /// From this size on `packed-refs` is mapped, not read.
 const PACKED_MAP_MIN: u64 = 32 * 1024;
 
@@ -267,8 +269,7 @@ impl References {
         let mut locked = Vec::with_capacity(sorted.len());
         let mut open = Vec::new();
         for (step, edit) in sorted.into_values() {
-            self.make_folders(&edit.name, &mut folders[step])?;
-            let (lock, mut file) = Lock::take(&self.path(&edit.name), &edit.name)?;
+            let (lock, mut file) = self.lock(&edit.name, &mut folders[step])?;
             if let Some(new) = edit.new {
                 file.write_all(format!("{new}\n").as_bytes()).map_err(|why| io_error(&lock.path, &why))?;
                 open.push((lock.path.clone(), file));
@@ -313,9 +314,21 @@ impl References {
             for lock in removals {
                 lock.remove_resource()?;
             }
-            sync_folders(&folders)?;
+            sync_folders_that_are_there(&folders)?;
         }
         Ok(())
+    }
+
+    /// Takes the lock of a reference, in a folder that may have to be made.
+    fn lock(&self, name: &RefName, changed: &mut BTreeSet<PathBuf>) -> Result<(Lock, File)> {
+        let mut tries = 0;
+        loop {
+            match self.make_folders(name, changed).and_then(|()| Lock::take(&self.path(name), name)) {
+                // An acceptor sweeps folders away until there is something in them.
+                Err(error) if error.code() == ErrorCode::Io && tries < SWEPT_MAX => tries += 1,
+                taken => return taken,
+            }
+        }
     }
 
     /// Makes the folders above a reference, and notes those whose list of names changes.
@@ -413,7 +426,7 @@ impl References {
         names.iter().try_for_each(|name| break_lock(&lock_path(&self.path(name))))
     }
 
-    /// Removes the locks below a folder that nobody has written to for an hour.
+    /// Removes the locks below a folder that nobody has written to for an hour, and the folders below it that are empty.
     pub(crate) fn sweep_locks(folder: &Path, depth: usize) -> Result<()> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) if depth <= DEPTH_MAX => entries,
@@ -423,6 +436,8 @@ impl References {
             let entry = entry.map_err(|why| io_error(folder, &why))?;
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 Self::sweep_locks(&entry.path(), depth + 1)?;
+                // One that is empty is one more to look into, for every push to come. One that is not stays.
+                let _ = fs::remove_dir(entry.path());
             } else if entry.path().extension().is_some_and(|end| end == "lock") {
                 super::store::remove_if_old(&entry)?;
             }
@@ -559,6 +574,18 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
     at_once(&folders, |path| File::open(path).and_then(|file| file.sync_all()).map_err(|why| io_error(path, &why)))
 }
 
+/// Does the same where folders may have been swept away since nothing is in them: then there is nothing to bring to disk.
+fn sync_folders_that_are_there(folders: &BTreeSet<PathBuf>) -> Result<()> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    let folders: Vec<&PathBuf> = folders.iter().collect();
+    at_once(&folders, |path| match File::open(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.and_then(|file| file.sync_all()).map_err(|why| io_error(path, &why)),
+    })
+}
+
 /// Does the same with many, several at a time: a disk that is asked for many things at once does them together.
 fn at_once<T: Sync>(all: &[T], each: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     /// More does not help.
@@ -582,7 +609,6 @@ mod tests {
     use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, put};
     use crate::git::layout;
     use crate::git::store::Store;
-    use crate::model::error::ErrorCode;
     use std::sync::Barrier;
 
     fn name(text: &str) -> RefName {
@@ -599,6 +625,41 @@ mod tests {
         let (objects, commits) = history(format, 4);
         store.write_durable(objects.iter()).unwrap();
         (folder, store, commits)
+    }
+
+    #[test]
+    fn folders_are_swept_away_while_references_come_and_go() -> Result<()> {
+        let (_folder, store, commits) = four(ObjectFormat::Sha1);
+        let id = commits[0];
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..3)
+                .map(|worker| {
+                    let store = &store;
+                    scope.spawn(move || -> Result<()> {
+                        for round in 0..60 {
+                            let name: RefName = format!("refs/incoming/a/p{}/{worker}", round % 2).parse()?;
+                            store.update(&[RefEdit { name: name.clone(), expected: Expected::Absent, new: Some(id) }])?;
+                            assert_eq!(store.reference(&name)?, Some(id));
+                            store.update(&[RefEdit { name, expected: Expected::At(id), new: None }])?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            let sweeper = scope.spawn(|| -> Result<()> {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    References::sweep_locks(&store.path().join("refs/incoming"), 0)?;
+                }
+                Ok(())
+            });
+            let worked = workers.into_iter().try_for_each(|worker| worker.join().unwrap());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            sweeper.join().unwrap().and(worked)
+        })?;
+        References::sweep_locks(&store.path().join("refs/incoming"), 0)?;
+        assert_eq!(fs::read_dir(store.path().join("refs/incoming")).unwrap().count(), 0);
+        Ok(())
     }
 
     #[test]

@@ -356,8 +356,8 @@ impl Store {
         sync_folders(&folders)
     }
 
-    /// Removes what killed processes left: files that never became objects and locks of proposals, once they are an hour old, and
-    /// quarantines.
+    /// Removes what killed processes left: files that never became objects, git's own quarantines of what was pushed and locks of proposals,
+    /// once nobody has written to them for an hour, and quarantines of ours.
     ///
     /// # Errors
     /// `io` where a folder cannot be read, or something cannot be removed.
@@ -365,6 +365,7 @@ impl Store {
         for folder in [self.objects_path(), self.objects_path().join("pack")] {
             sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_"])?;
         }
+        sweep_pushed(&self.objects_path())?;
         // Only proposers, who have no journal, leave locks there.
         References::sweep_locks(&self.root.join("refs/incoming"), 0)?;
         Quarantine::sweep(self).map(drop)
@@ -574,6 +575,28 @@ fn sweep(folder: &Path, prefixes: &[&str]) -> Result<()> {
         let is_temporary = name.to_str().is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         if is_temporary {
             remove_if_old(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the folders that git puts pushed objects into, until hooks have looked at them, where nobody has written for an hour.
+fn sweep_pushed(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|why| io_error(folder, &why))? {
+        let entry = entry.map_err(|why| io_error(folder, &why))?;
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with("tmp_objdir-")) {
+            continue;
+        }
+        // A push that takes hours writes to its pack all the while. What cannot be looked at is somebody else's, or going right now.
+        let is_old = |entry: &walkdir::DirEntry| {
+            let written = entry.metadata().ok().and_then(|found| found.modified().ok());
+            written.is_some_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
+        };
+        if walkdir::WalkDir::new(entry.path()).into_iter().all(|entry| entry.is_ok_and(|entry| is_old(&entry))) {
+            match fs::remove_dir_all(entry.path()) {
+                Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&entry.path(), &why)),
+                _ => {}
+            }
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::accept::{self, Asked, Verdict, examine};
 use super::author::Author;
 use super::chains;
 use super::standing::Standing;
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::receive::Wanted;
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
@@ -24,6 +24,8 @@ use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use std::time::{Duration, Instant};
 
+/// How long it waits for the lock before it breaks what a killed push left.
+const PUT_WAIT: Duration = Duration::from_secs(30);
 /// So many proposals can be pushed at once.
 pub const PROPOSALS_MAX: usize = 100;
 /// So many proposals can wait: whoever may push may make more of them than anybody will look at.
@@ -84,7 +86,7 @@ pub fn admit(store: &Store, now: Timestamp, proposals: &[Proposal]) -> Result<()
 /// Puts proposals, whose objects are here, where they wait.
 ///
 /// # Errors
-/// `limit` where too many wait already, `conflict` where one of them is being put there by somebody else at this moment, `io`.
+/// `limit` where too many wait already, `conflict` where another process does not end, `io`.
 pub fn put(store: &Store, proposals: &[Proposal]) -> Result<()> {
     let mut waiting = proposals.len();
     store.for_each_reference(layout::INCOMING, |_, _| {
@@ -104,7 +106,22 @@ pub fn put(store: &Store, proposals: &[Proposal]) -> Result<()> {
             edits.push(RefEdit { name, expected: Expected::Absent, new: Some(*id) });
         }
     }
-    store.update(&edits)
+    match store.update(&edits) {
+        Err(error) if error.code() == ErrorCode::Conflict => {
+            // The name says what it names: another push of the same puts it there, or one that was killed left its lock.
+            let lock = store.lock(PUT_WAIT, "quipu: putting proposals where they wait")?;
+            let names: Vec<RefName> = edits.iter().map(|edit| edit.name.clone()).collect();
+            store.break_ref_locks(&lock, &names)?;
+            let mut left = Vec::new();
+            for edit in edits {
+                if store.reference(&edit.name)? != edit.new {
+                    left.push(edit);
+                }
+            }
+            store.update(&left)
+        }
+        updated => updated,
+    }
 }
 
 /// Sees to it that proposals which wait are judged, by this process or by another that is at it, and says what became of each.

@@ -264,6 +264,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("gc.auto", "0"),
     ("receive.autogc", "false"),
     ("receive.fsckObjects", "true"),
+    // More than the largest release that a policy admits unless it says so, and less than a disk.
+    ("receive.maxInputSize", "1g"),
     ("receive.denyDeletes", "true"),
     ("receive.denyNonFastForwards", "true"),
     ("receive.advertiseAtomic", "true"),
@@ -275,6 +277,20 @@ const CONFIG: &[(&str, &str)] = &[
     ("uploadpack.allowAnySHA1InWant", "true"),
     ("uploadpack.hideRefs", "refs/incoming/"),
 ];
+
+/// Sets what a registry that is pushed to needs of git's configuration, where it is not set: a clone has nothing of it.
+///
+/// # Errors
+/// `bad-repository` where the configuration cannot be parsed, `conflict` where it is locked, `io`.
+pub fn configure(store: &Store) -> Result<()> {
+    let mut missing = Vec::new();
+    for (key, value) in CONFIG {
+        if store.config(key)?.is_none() {
+            missing.push((*key, *value));
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { store.set_config(&missing) }
+}
 
 /// Makes a registry: operator log, first checkpoint with an empty map, front page. It is there as a whole or not at all.
 ///

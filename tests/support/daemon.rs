@@ -57,6 +57,11 @@ impl Daemon {
         panic!("no port is free");
     }
 
+    /// Returns the port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Returns the URL of a repository in the folder.
     pub(crate) fn url(&self, repository: &str) -> String {
         format!("git://127.0.0.1:{}/{repository}", self.port)

@@ -3,8 +3,10 @@
 // Not every test needs all of it, and a test may panic wherever it stands.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod folders;
+pub(crate) mod hosts;
 pub(crate) mod servers;
 pub(crate) mod web;
 
@@ -106,6 +108,12 @@ impl Person {
         let mut command = clean(env!("CARGO_BIN_EXE_quipu"), &self.home);
         command.env("QUIPU_HOME", &self.home).envs(self.environment.iter().cloned()).current_dir(&self.folder);
         run(command.args(args))
+    }
+
+    /// Runs git in a folder, with what this person has set.
+    pub(crate) fn git<A: AsRef<OsStr>>(&self, folder: &Path, args: impl IntoIterator<Item = A>) -> Outcome {
+        let mut command = clean("git", &self.home);
+        run(command.envs(self.environment.iter().cloned()).current_dir(folder).args(args))
     }
 
     /// Trusts a registry whose id is known.
