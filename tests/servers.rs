@@ -153,8 +153,14 @@ fn behind_gitolite_with_hooks_of_the_repository_and_with_common_ones() {
         gitolite.configure(&from_the_manual("gitolite"));
         let url = gitolite.url("acme");
         let [bob, carol, mallory, dave] = &everybody;
-        life(&world, &served, (&url, &url), [bob, carol, mallory, dave]);
-        if common {
+        if !common {
+            life(&world, &served, (&url, &url), [bob, carol, mallory, dave]);
+        } else {
+            bob.trust(DOMAIN, &url, &served.id);
+            bob.quipu(["publish", &world.package("one", "bob:one", "1.0.0")]).ok();
+            served.holds(1);
+            let pushed = bob.git(Path::new(&served.path), ["push", &url, "refs/registry/log:refs/heads/other"]);
+            assert!(pushed.status != 0 && pushed.stderr.contains("[refused]"), "{pushed:?}");
             // A repository that is no registry is none of its affair.
             let other = gitolite.url("other");
             git(&world.root(), ["init", "-q", "work"]).ok();
