@@ -19,6 +19,7 @@ pub mod model {
     pub mod name;
     pub mod object;
     pub mod openssh;
+    pub mod proposal;
     pub mod record;
     pub mod redact;
     pub mod refusal;
@@ -91,7 +92,9 @@ pub mod replica {
     pub mod author;
     pub mod chains;
     pub mod discovery;
+    pub mod forge;
     pub mod inbox;
+    pub mod page;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
@@ -102,6 +105,7 @@ pub mod command {
     pub mod answer;
     pub mod client;
     pub mod context;
+    pub mod fork;
     pub mod get;
     pub mod hook;
     pub mod info;

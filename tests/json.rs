@@ -101,6 +101,10 @@ fn every_answer_has_the_documented_shape() {
     home.run("verify ./hello");
     home.run("registry accept reg.git");
     home.run("registry accept reg.git --dry-run");
+    home.write("proposals/demo/hello/x.toml", "format = 1\n");
+    home.run("registry check reg.git proposals/demo/hello/x.toml");
+    home.run("registry accept reg.git --from proposals/demo/hello/x.toml nowhere.toml");
+    home.run("registry accept reg.git --push ./reg.git");
     home.run("registry operator allow reg.git bob --privilege checkpoint,register --namespace demo");
     home.run("registry operator list reg.git");
     home.run("registry operator deny reg.git bob");

@@ -24,6 +24,10 @@ pub struct Client<'c> {
     pub url: Url,
     /// Where proposals to it go.
     pub push: Url,
+    /// The user's own fork, where proposals are to go there and be named in a pull request.
+    pub fork: Option<Url>,
+    /// The fork that the settings name.
+    known_fork: Option<String>,
     memory: Option<Memory>,
     cache: PathBuf,
     evidence: Box<Evidence<'c>>,
@@ -71,6 +75,7 @@ impl<'c> Client<'c> {
         let url = Url::parse(&place.url, &context.folder)?;
         let push =
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
+        let known_fork = place.fork.clone();
         if !context.flags.offline {
             transport::prepare_ahead(&url);
         }
@@ -79,7 +84,25 @@ impl<'c> Client<'c> {
             return Err(lost(context, &name, id, &place.url));
         }
         let cache = context.home.cache_of(id);
-        Ok(Client { context, name, id, url, push, memory, cache, evidence: keep_evidence(context, id) })
+        Ok(Client { context, name, id, url, push, fork: None, known_fork, memory, cache, evidence: keep_evidence(context, id) })
+    }
+
+    /// Sends proposals to the user's own fork: the given one, or that of the settings.
+    ///
+    /// # Errors
+    /// `usage` where there is none, `bad-url`.
+    pub fn propose_by(&mut self, given: Option<&str>) -> Result<()> {
+        let Some(fork) = given.or(self.known_fork.as_deref()) else {
+            return Err(fault!(Usage, "it is not known where your fork of {} is", self.name)
+                .hint("fork its repository on the forge, then say where: --fork URL")
+                .hint(format!(
+                    "or once for all: fork = \"URL\" under [registries.\"{}\"] in {}",
+                    self.name,
+                    self.context.home.config_file().display()
+                )));
+        };
+        self.fork = Some(Url::parse(fork, &self.context.folder)?);
+        Ok(())
     }
 
     /// Reads the registry as it is now.

@@ -3,6 +3,7 @@
 use super::answer::{Answer, table};
 use super::client::Client;
 use super::context::Context;
+use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
 use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
@@ -36,6 +37,9 @@ pub enum Args {
         /// Its simple name in the log [default: from its comment]
         #[arg(long, value_name = "NAME")]
         name: Option<Label>,
+        /// How the change gets to the registry.
+        #[command(flatten)]
+        way: Way,
         /// Whether it is waited for an operator.
         #[command(flatten)]
         wait: Wait,
@@ -53,6 +57,9 @@ pub enum Args {
         /// The seq since which the key was in wrong hands: what it appended from there on is flagged
         #[arg(long, value_name = "SEQ")]
         compromised_since: Option<u64>,
+        /// How the change gets to the registry.
+        #[command(flatten)]
+        way: Way,
         /// Whether it is waited for an operator.
         #[command(flatten)]
         wait: Wait,
@@ -66,16 +73,16 @@ pub enum Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
         Args::List { package, allowed_signers } => list(context, package, *allowed_signers),
-        Args::Allow { package, key, privileges, name, wait } => {
+        Args::Allow { package, key, privileges, name, way, wait } => {
             let (name, key) = key.named(context, name.as_ref())?;
             let default = vec![PackagePrivilege::Release, PackagePrivilege::Yank];
             let privileges = sorted(if privileges.is_empty() { &default } else { privileges });
             let said = format!("allow {name}: {}", words(&privileges));
             let grant = Grant { name, key, privileges, namespaces: Vec::new() };
-            change(context, package, &said, *wait, |_| Ok(PackageEntry::Allow(grant.clone())))
+            change(context, package, &said, (way, *wait), |_| Ok(PackageEntry::Allow(grant.clone())))
         }
-        Args::Deny { package, key, privileges, compromised_since, wait } => {
-            change(context, package, &format!("deny {key}"), *wait, |keys| {
+        Args::Deny { package, key, privileges, compromised_since, way, wait } => {
+            change(context, package, &format!("deny {key}"), (way, *wait), |keys| {
                 let state = known(context, key, keys.iter().map(|key| (&key.name, &key.key)))?;
                 let held = keys.get(&state.1).map(|key| key.privileges.clone()).unwrap_or_default();
                 let privileges = match (privileges.is_empty(), held.is_empty()) {
@@ -100,10 +107,11 @@ fn change(
     context: &Context,
     reference: &Reference,
     said: &str,
-    wait: Wait,
+    (way, wait): (&Way, Wait),
     entry: impl Fn(&crate::log::keys::Keys<PackagePrivilege>) -> Result<PackageEntry>,
 ) -> Result<Answer> {
-    let client = Client::of(context, reference)?;
+    let mut client = Client::of(context, reference)?;
+    way.tell(&mut client)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;

@@ -3,6 +3,7 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
+use super::fork::Way;
 use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::config::TrustFile;
 use crate::disk::folder;
@@ -24,6 +25,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<Label>,
     #[command(flatten)]
+    way: Way,
+    #[command(flatten)]
     wait: Wait,
 }
 
@@ -36,7 +39,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let project = Project::load(&folder);
     let signing = context.key().and_then(|key| context.signing(&key));
     let own = project.as_ref().ok().and_then(|project| project.package.registry.as_ref());
-    let client = client::which(context, None, own).and_then(|name| Client::open(context, name));
+    let client = client::which(context, None, own).and_then(|name| {
+        let mut client = Client::open(context, name)?;
+        args.way.tell(&mut client)?;
+        Ok(client)
+    });
     let (project, signing, client) = all_or_everything_missing(project, signing, client)?;
     let author = signing.author(args.name.as_ref())?;
     let package = &project.package.name;
@@ -93,7 +100,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.line(format!("            seq {} of {}, signed by {}", head.seq(), submitted.log.chain().id(), head.draft().signer));
     if let State::Proposed(id) = &submitted.state {
         answer.line(format!("  proposal  {id}"));
-        answer.line("it is published when an operator of the registry accepts it: quipu registry accept PATH");
+        if submitted.request.is_none() {
+            answer.line("it is published when an operator of the registry accepts it: quipu registry accept PATH");
+        }
     }
     submitted.tell(&mut answer);
     answer.field("registry", client.name.as_str());

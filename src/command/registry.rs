@@ -17,17 +17,21 @@ use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privi
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::{KeyCache, allowed_signers_line};
 use crate::model::name::{Label, RegistryName, looks_like_url};
+use crate::model::proposal::PROPOSAL_FILE_MAX;
 use crate::model::record::SignedRecord;
 use crate::replica::accept::Verdict;
 use crate::replica::accept::{self, Asked};
 use crate::replica::audit::{Audit, audit};
 use crate::replica::author::Author;
 use crate::replica::discovery::{self, WellKnown};
+use crate::replica::forge::{self, Found, Judged, Upstream};
 use crate::replica::inbox;
-use crate::replica::standing::{Founding, Standing, change_operators, found};
+use crate::replica::page::PageFile;
+use crate::replica::standing::{self, Founding, Standing, change_operators};
 use crate::trust::memory::Memory;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,8 +62,25 @@ pub enum Args {
     },
     /// Judge all proposals, and publish those that hold with one checkpoint
     Accept {
-        /// The registry's repository
+        /// The registry's repository, or with --push a clone of it
         path: PathBuf,
+        /// Proposal files of pull requests: what they name is fetched from the forks
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        from: Vec<PathBuf>,
+        /// Let proposals of new names wait
+        #[arg(long)]
+        known: bool,
+        /// Where the registry is: its references are read there first, and moved there by one push
+        #[arg(long, value_name = "URL")]
+        push: Option<String>,
+    },
+    /// Say of proposal files what accept would say, and change nothing
+    Check {
+        /// The registry's repository, or a clone of it
+        path: PathBuf,
+        /// Proposal files: proposals/NAMESPACE/NAME/COMMIT.toml
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Refuse a proposal that waits
     Refuse {
@@ -134,6 +155,9 @@ pub enum OperatorArgs {
     },
 }
 
+/// How long another acceptor on this machine is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
 /// Runs the command.
 ///
 /// # Errors
@@ -151,7 +175,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => install::run(context, path, &store(context, path)?),
-        Args::Accept { path } => accept(context, path),
+        Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),
+        Args::Check { path, files } => check(context, path, files),
         Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),
         Args::Operator(OperatorArgs::Allow { path, key, privileges, namespaces, name }) => {
             let (name, key) = key.named(context, name.as_ref())?;
@@ -185,9 +210,32 @@ fn store(context: &Context, path: &Path) -> Result<Store> {
     Store::open(&context.path(path))
 }
 
-/// The front page of a new registry.
-const README: &str = include_str!("../../index-template/README.md");
-const REGISTRY_TOML: &str = include_str!("../../index-template/registry.toml");
+/// A file of the front page of a new registry: where it is, whether it can be executed, what is in it.
+macro_rules! page_files {
+    ($($path:literal, $executable:literal;)*) => {
+        &[$(($path, $executable, include_str!(concat!("../../index-template/", $path))),)*]
+    };
+}
+
+/// The front page of a new registry: what people read there, and what a forge runs.
+const FRONT_PAGE: &[(&str, bool, &str)] = page_files! {
+    "README.md", false;
+    "CONTRIBUTING.md", false;
+    "TAKEDOWN.md", false;
+    "registry.toml", false;
+    "ci/lib.sh", false;
+    "ci/quipu-version", false;
+    "ci/verify.sh", true;
+    "ci/accept.sh", true;
+    "ci/audit.sh", true;
+    ".github/workflows/verify.yml", false;
+    ".github/workflows/accept.yml", false;
+    ".github/workflows/audit.yml", false;
+    ".gitlab-ci.yml", false;
+    ".forgejo/workflows/verify.yml", false;
+    ".forgejo/workflows/accept.yml", false;
+    ".forgejo/workflows/audit.yml", false;
+};
 
 fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectFormat, operator: Option<&Label>) -> Result<Answer> {
     if looks_like_url(&path.to_string_lossy()) {
@@ -219,16 +267,30 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
         return Ok(answer);
     }
     let signers = allowed_signers_line(author.name.as_str(), author.key()) + "\n";
-    let page = |id: &str| -> Vec<(&'static str, Vec<u8>)> {
-        let fill = |text: &str| text.replace("{domain}", name.as_str()).replace("{id}", id).replace("{format}", format.as_str());
-        vec![
-            ("README.md", fill(README).into_bytes()),
-            ("allowed_signers", signers.clone().into_bytes()),
-            ("registry.toml", fill(REGISTRY_TOML).into_bytes()),
-        ]
+    let page = |id: &str| -> Vec<PageFile> {
+        let file = |path: &str, executable: bool, text: &str| PageFile {
+            path: path.to_owned(),
+            executable,
+            bytes: text.as_bytes().to_vec(),
+        };
+        let fill = |text: &str| {
+            let words = [
+                ("{domain}", name.as_str()),
+                ("{id}", id),
+                ("{format}", format.as_str()),
+                ("{version}", env!("CARGO_PKG_VERSION")),
+            ];
+            words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+        };
+        let files = FRONT_PAGE.iter().map(|(path, executable, text)| {
+            // Scripts and workflows have braces of their own.
+            let is_filled = path.ends_with(".md") || path.ends_with(".toml") || *path == "ci/quipu-version";
+            if is_filled { file(path, *executable, &fill(text)) } else { file(path, *executable, text) }
+        });
+        files.chain([file("allowed_signers", false, &signers)]).collect()
     };
     let founding = Founding { name, format, front_page: &|id| page(&id.to_string()) };
-    let standing = found(&target, &author, &founding).or_else(|error| match error.code() {
+    let standing = standing::found(&target, &author, &founding).or_else(|error| match error.code() {
         ErrorCode::Exists => made_before(&target, &author, &founding).ok_or(error),
         _ => Err(error),
     })?;
@@ -276,61 +338,149 @@ fn operator(context: &Context, standing: &Standing) -> Result<Signing> {
     Ok(submit::operator(context, &standing.operators.log, &signing)?.unwrap_or(signing))
 }
 
-fn accept(context: &Context, path: &Path) -> Result<Answer> {
+fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: Option<&str>) -> Result<Answer> {
     let store = store(context, path)?;
     let standing = Standing::read(&store, &mut KeyCache::default())?;
     let operator = operator(context, &standing)?;
     let mut answer = Answer::new();
+    if context.flags.dry_run && !from.is_empty() {
+        return check(context, path, from);
+    }
     if context.flags.dry_run {
         let waiting = store.references("refs/incoming/")?;
         answer.line(format!("{} waiting", count(waiting.len() as u64, "proposal")));
         answer.field("waiting", waiting.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
         return Ok(answer);
     }
-    let report = submit::accept_here(&store, &operator, Asked::All)?;
+    let found = found(context, from);
+    let (outcomes, rest, checkpoint) = match push {
+        Some(push) => {
+            let url = Url::parse(push, &context.folder)?;
+            context.may_reach(&url)?;
+            let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
+            let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
+            let upstream = Upstream { url: &url, terminal: context.terminal() };
+            let delivery = forge::deliver(&lock, &store, &author, &upstream, &found, known)?;
+            answer.field("pushed", delivery.pushed.iter().map(ToString::to_string).collect::<Vec<_>>());
+            (delivery.outcomes, delivery.rest, delivery.checkpoint)
+        }
+        None => {
+            let (_, rest) = forge::bring(&store, context.now, &found, known)?;
+            let report = submit::accept_here(&store, &operator, if known { Asked::Known } else { Asked::All })?;
+            (report.outcomes, rest, report.checkpoint.map(|checkpoint| (checkpoint.seq(), checkpoint.digest())))
+        }
+    };
+    let outcomes = outcomes.into_iter().map(|outcome| Told {
+        place: None,
+        package: Some(outcome.package.to_string()),
+        proposal: outcome.proposal.map(|id| id.to_string()),
+        verdict: outcome.verdict,
+    });
+    let mut told: Vec<Told> = rest.into_iter().map(Told::from).collect();
+    told.extend(outcomes);
+    answer.field("registry", standing.operators.log.registry().as_str());
+    tell(&mut answer, &told, "accepted");
+    match checkpoint {
+        Some((seq, digest)) => {
+            answer.line(format!("checkpoint {seq} {digest}"));
+            answer.checkpoint(seq, digest);
+        }
+        None if told.is_empty() => answer.line("no proposal is waiting"),
+        None => {}
+    }
+    Ok(answer)
+}
+
+fn check(context: &Context, path: &Path, files: &[PathBuf]) -> Result<Answer> {
+    let store = store(context, path)?;
+    let judged = forge::check(&store, context.now, &found(context, files))?;
+    let mut answer = Answer::new();
+    answer.field("registry", Standing::read(&store, &mut KeyCache::default())?.operators.log.registry().as_str());
+    let new: Vec<String> = judged
+        .iter()
+        .filter(|judged| judged.is_new == Some(true))
+        .filter_map(|judged| judged.file.as_ref().map(|file| file.package.to_string()))
+        .collect();
+    let told: Vec<Told> = judged.into_iter().map(Told::from).collect();
+    tell(&mut answer, &told, "holds");
+    for name in &new {
+        answer.line(format!("the name {name} is new"));
+    }
+    answer.field("new-names", new);
+    Ok(answer)
+}
+
+/// What is told of one proposal.
+struct Told {
+    /// The path of its file, where that is how it is known.
+    place: Option<String>,
+    package: Option<String>,
+    proposal: Option<String>,
+    verdict: Verdict,
+}
+
+impl From<Judged> for Told {
+    fn from(judged: Judged) -> Self {
+        let file = judged.file.as_ref();
+        Told {
+            package: file.map(|file| file.package.to_string()),
+            proposal: file.map(|file| file.proposal.to_string()),
+            place: Some(judged.place),
+            verdict: judged.verdict,
+        }
+    }
+}
+
+/// Tells what became of proposals; `good` is the word for those that are let in.
+fn tell(answer: &mut Answer, all: &[Told], good: &str) {
     let mut refused = Vec::new();
     let mut objects: Vec<Value> = Vec::new();
-    for outcome in &report.outcomes {
-        let package = &outcome.package;
-        let id = outcome.proposal.map(|id| id.to_string());
-        let (state, records, error) = match &outcome.verdict {
+    for Told { place, package, proposal, verdict } in all {
+        let named = place.as_ref().or(package.as_ref()).cloned().unwrap_or_default();
+        let (state, records, error) = match verdict {
             Verdict::Accepted(records) => {
                 let summaries: Vec<String> = records.iter().map(|record| record.summary()).collect();
-                answer.line(format!("accepted {package}: {}", summaries.join("; ")));
-                ("accepted", summaries, None)
+                answer.line(format!("{good} {named}: {}", summaries.join("; ")));
+                (good, summaries, None)
             }
             Verdict::AlreadyIn => {
-                answer.line(format!("already in: {package}"));
+                answer.line(format!("already in: {named}"));
                 ("already-in", Vec::new(), None)
             }
             Verdict::Held => {
-                answer.line(format!("held {package}: the name is new"));
+                answer.line(format!("held {named}: the name is new"));
                 ("held", Vec::new(), None)
             }
             Verdict::Refused(error) => {
-                answer.line(format!("refused {package}: {error}"));
-                refused.push(format!("{package}: {}", error.message()));
+                answer.line(format!("refused {named}: {error}"));
+                refused.push(format!("{named}: {}", error.message()));
                 ("refused", Vec::new(), Some(error_object(error)))
             }
         };
-        objects
-            .push(json!({ "package": package.to_string(), "proposal": id, "state": state, "records": records, "error": error }));
+        let object = json!({ "package": package, "proposal": proposal, "state": state, "file": place, "records": records, "error": error });
+        objects.push(object);
     }
-    answer.field("registry", standing.operators.log.registry().as_str());
     answer.field("outcomes", objects);
-    match &report.checkpoint {
-        Some(checkpoint) => {
-            answer.line(format!("checkpoint {} {}", checkpoint.seq(), checkpoint.digest()));
-            answer.checkpoint(checkpoint.seq(), checkpoint.digest());
-        }
-        None if report.outcomes.is_empty() => answer.line("no proposal is waiting"),
-        None => {}
-    }
     if !refused.is_empty() {
         let what = count(refused.len() as u64, "proposal");
         answer.fault = Some(fault!(Refused, "{what} refused: {}", refused.join("; ")).asked());
     }
-    Ok(answer)
+}
+
+/// Reads proposal files, which may be anybody's: no more of each than one can have, and nothing but files.
+fn found(context: &Context, files: &[PathBuf]) -> Vec<Found> {
+    let read = |path: &Path| {
+        let io = |why: std::io::Error| fault!(Io, "{}: {why}", path.display());
+        let is_file = std::fs::symlink_metadata(path).map_err(io)?.is_file();
+        if !is_file {
+            return Err(fault!(BadProposal, "{} is not a file", path.display()));
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).and_then(|file| file.take(PROPOSAL_FILE_MAX + 1).read_to_end(&mut bytes)).map_err(io)?;
+        Ok(bytes)
+    };
+    let found = |path: &PathBuf| Found { place: path.display().to_string(), bytes: read(&context.path(path)) };
+    files.iter().map(found).collect()
 }
 
 fn well_known(context: &Context, path: &Path, urls: Vec<String>) -> Result<Answer> {

@@ -4,6 +4,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::{Context, Signing};
+use super::fork::{self, Request};
 use super::reason::{PUBLISHED, parse_reason};
 use crate::disk::keys;
 use crate::disk::proposals::{self, Own};
@@ -45,6 +46,8 @@ pub struct Submitted {
     pub added: Vec<SignedRecord>,
     /// Where they are now.
     pub state: State,
+    /// The branch for a pull request, where they were proposed by one.
+    pub request: Option<Request>,
     /// Whether it was waited for more.
     waited: bool,
 }
@@ -79,6 +82,9 @@ impl Submitted {
             State::DryRun => {}
             State::Proposed(id) => {
                 answer.field("proposal", id.to_string());
+                if let Some(request) = &self.request {
+                    request.tell(answer);
+                }
                 if self.waited {
                     answer.line("nobody published or refused it meanwhile; it goes on waiting");
                     answer.exit = 1;
@@ -173,21 +179,23 @@ impl Submission<'_, '_> {
         let context = client.context;
         let dry = context.flags.dry_run;
         if !dry {
-            context.may_reach(&client.push)?;
+            context.may_reach(client.fork.as_ref().unwrap_or(&client.push))?;
         }
+        // A fork is pushed to, wherever it is.
+        let local = if client.fork.is_some() { None } else { client.push.is_local() };
         let mut snapshot = client.snapshot(Some(package))?;
         // Where proposals go, if that is on this machine: mostly what was just opened.
-        let elsewhere = match client.push.is_local() {
+        let elsewhere = match local {
             Some(path) if client.push != client.url => Some(Store::open(path)?),
             _ => None,
         };
         if !dry
-            && let Some(store) = client.push.is_local().map(|_| elsewhere.as_ref().unwrap_or_else(|| snapshot.store()))
+            && let Some(store) = local.map(|_| elsewhere.as_ref().unwrap_or_else(|| snapshot.store()))
             && drain(context, signing, store, &snapshot.operators().log, package)?
         {
             snapshot = snapshot.again()?;
         }
-        let is_asked = client.push.is_local().is_none() && !context.flags.yes && !context.flags.offline;
+        let is_asked = local.is_none() && !context.flags.yes && !context.flags.offline;
         let other = if is_asked { another_waits(client, &mut snapshot, package)? } else { None };
         let (view, absent) = match snapshot.package(package) {
             Ok(view) => (Some(view), None),
@@ -203,7 +211,7 @@ impl Submission<'_, '_> {
             }
         };
         let scratch;
-        let (target, push_from) = match client.push.is_local() {
+        let (target, push_from) = match local {
             Some(_) if !dry => (elsewhere.as_ref().unwrap_or_else(|| snapshot.store()), None),
             _ => {
                 scratch = Quarantine::new(snapshot.format(), &[snapshot.objects_path()])?;
@@ -222,7 +230,13 @@ impl Submission<'_, '_> {
             if view.is_none() {
                 operators.now().may_register(&work.added()[0], package.namespace()).map_err(|error| error.asked())?;
             }
-            let done = |state| Submitted { log: work.log().clone(), added: work.added().to_vec(), state, waited: wait.is_some() };
+            let done = |state| Submitted {
+                log: work.log().clone(),
+                added: work.added().to_vec(),
+                state,
+                request: None,
+                waited: wait.is_some(),
+            };
             if let Some(waits) = other {
                 return Err(waits);
             }
@@ -246,6 +260,13 @@ impl Submission<'_, '_> {
             let proposal = accept::propose(&mut objects, work.log().chain().git_head(), &releases)?;
             objects.finish()?;
             let remembered = remembering.map(|thread| thread.join().unwrap_or_else(|_| Err(fault!(Bug, "remembering panicked"))));
+            if let (Some(fork), Some(scratch)) = (&client.fork, push_from) {
+                let newest = work.added().last().ok_or_else(|| fault!(Bug, "a proposal without a record"))?;
+                target.refresh()?;
+                let request = fork::push(client, fork, author, scratch, package, proposal, newest)?;
+                remembered.unwrap_or_else(remember)?;
+                return Ok(Ok(Submitted { request: Some(request), ..done(State::Proposed(proposal)) }));
+            }
             let edit = RefEdit { name: layout::incoming(package, proposal), expected: Expected::Absent, new: Some(proposal) };
             match propose(client, target, push_from, edit) {
                 Ok(found) => told = found,

@@ -41,7 +41,7 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu registry", &["add", "trust"], "to trust a registry: quipu trust add DOMAIN URL"),
     ("quipu registry", &["list", "ls", "remove", "rm"], "registries that you trust: quipu trust list, quipu trust remove DOMAIN"),
     ("quipu registry", &["new", "create", "make"], "to make a registry: quipu registry init PATH --name DOMAIN"),
-    ("quipu registry", &["verify", "check", "audit"], "to check a registry: quipu registry fsck PATH"),
+    ("quipu registry", &["verify", "audit"], "to check a registry: quipu registry fsck PATH"),
     (
         "quipu registry",
         &["announce", "discovery", "wellknown"],
@@ -64,7 +64,7 @@ pub fn explain(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<&str> = first.split_whitespace().collect();
-    let mut found = Error::new(ErrorCode::Usage, words.join(" ").trim_start_matches("error: "));
+    let mut found = Error::new(ErrorCode::Usage, words.join(" ").trim_start_matches("error: ").replace("...", "…"));
     let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("quipu [OPTIONS] <COMMAND>");
     // clap repeats the flags that were given.
     let usage = usage.replace(" --json", "");

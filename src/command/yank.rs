@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
+use super::fork::Way;
 use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
@@ -17,6 +18,8 @@ pub struct Args {
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
+    way: Way,
+    #[command(flatten)]
     wait: Wait,
 }
 
@@ -29,7 +32,8 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let Some(version) = args.reference.version.clone() else {
         return Err(fault!(Usage, "{} names no version", args.reference).hint(format!("quipu {verb} {}@VERSION", args.reference)));
     };
-    let client = Client::of(context, &args.reference)?;
+    let mut client = Client::of(context, &args.reference)?;
+    args.way.tell(&mut client)?;
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;

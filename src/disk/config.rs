@@ -30,6 +30,8 @@ pub struct Place {
     pub url: String,
     /// Where proposals are pushed.
     pub push: Option<String>,
+    /// The user's own fork of its repository, for proposals by pull request.
+    pub fork: Option<String>,
 }
 
 impl Config {

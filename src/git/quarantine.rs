@@ -27,7 +27,7 @@ pub struct Quarantine {
     store: Store,
     alternates: Vec<PathBuf>,
     /// Tells a quarantine in use from one that a killed process left.
-    _owned: RepositoryLock,
+    owned: RepositoryLock,
     // Dropped last, so that the folder goes after what is open in it.
     folder: TempDir,
 }
@@ -80,7 +80,7 @@ impl Quarantine {
             File::create_new(&path).and_then(|mut file| file.write_all(&lines)).map_err(|why| io_error(&path, &why))?;
         }
         let store = Store::open(folder.path())?;
-        Ok(Quarantine { _owned: store.lock(Duration::ZERO, "quarantine")?, store, alternates: absolute, folder })
+        Ok(Quarantine { owned: store.lock(Duration::ZERO, "quarantine")?, store, alternates: absolute, folder })
     }
 
     /// Deletes the quarantines in a store's folder that killed processes left, and returns how many there were.
@@ -99,6 +99,11 @@ impl Quarantine {
     /// Returns the quarantine as a store: what it holds and what its alternates hold.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns the lock by which the quarantine is its owner's alone: for whoever moves a registry on in it.
+    pub fn lock(&self) -> &RepositoryLock {
+        &self.owned
     }
 
     /// Returns the folders of objects that are read besides its own.
@@ -382,7 +387,7 @@ mod tests {
         let (_folder, store) = empty(ObjectFormat::Sha1);
         let (left, used) = (Quarantine::of(&store)?, Quarantine::of(&store)?);
         let left_at = left.folder.keep();
-        drop(left._owned);
+        drop(left.owned);
         // A lock without a note is about to be taken, or was given up by a process that goes on.
         assert_eq!(Quarantine::sweep(&store)?, 0);
         // A process that is killed leaves its note.

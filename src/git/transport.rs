@@ -133,6 +133,9 @@ pub struct FetchOptions {
     pub deadline: Option<Duration>,
     /// Whether the person at the terminal may be asked for a password.
     pub terminal: bool,
+    /// Whether the URL is a stranger's: only `https`, `ssh` and `git` are spoken then, also where the other side sends us elsewhere, and no
+    /// password is handed out.
+    pub stranger: bool,
     /// What git inherits.
     pub environment: Environment,
 }
@@ -146,6 +149,7 @@ impl Default for FetchOptions {
             max_bytes: FETCH_MAX,
             deadline: None,
             terminal: false,
+            stranger: false,
             environment: Environment::of_process(),
         }
     }
@@ -199,6 +203,10 @@ fn fetch_program<'a>(into: &'a Quarantine, url: &Url, wants: &[&Want], options: 
         .config("core.bigFileThreshold", "8m")
         // git has no limit of its own for what it fetches, only for what is pushed to it.
         .guard(Box::new(move || check_size(into, max)));
+    if options.stranger {
+        // The empty helper clears the list of those before it.
+        program = program.env("GIT_ALLOW_PROTOCOL", "https:ssh:git").config("credential.helper", "");
+    }
     if options.negotiate == Negotiate::Nothing {
         program = program.config("fetch.negotiationAlgorithm", "noop");
     }

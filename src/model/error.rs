@@ -148,6 +148,8 @@ codes! {
     Conflict = "conflict", 8, 8;
     /// A registry's policy says no.
     Policy = "policy", 8, 8;
+    /// A proposal file does not say what its proposal or its place says.
+    BadProposal = "bad-proposal", 4, 8;
     /// A registry refused one or more proposals.
     Refused = "refused", 8, 8;
     /// Something is already there and is not overwritten.

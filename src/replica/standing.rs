@@ -6,6 +6,7 @@
 
 use super::author::Author;
 use super::chains::{self, Replayed};
+use super::page::{self, PageFile};
 use crate::git::layout::{self, RefName};
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
@@ -248,8 +249,8 @@ pub struct Founding<'a> {
     pub name: &'a RegistryName,
     /// The object format of its repository.
     pub format: ObjectFormat,
-    /// Makes the files of its front page, by name, once the registry's id is known.
-    pub front_page: &'a dyn Fn(RegistryId) -> Vec<(&'static str, Vec<u8>)>,
+    /// Makes the files of its front page, once the registry's id is known.
+    pub front_page: &'a dyn Fn(RegistryId) -> Vec<PageFile>,
 }
 
 /// The git configuration that a served registry needs.
@@ -359,16 +360,8 @@ fn operator_init(author: &Author<'_>, founding: &Founding<'_>) -> Result<SignedR
 }
 
 fn front_page(objects: &mut Staging<'_>, author: &Author<'_>, founding: &Founding<'_>, id: RegistryId) -> Result<GitId> {
-    use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
-    let mut entries = Vec::new();
-    for (name, bytes) in (founding.front_page)(id) {
-        let id = objects.write(ObjectKind::Blob, &bytes)?;
-        entries.push(TreeEntry { name: name.to_owned(), mode: Mode::File, id });
-    }
-    let tree = Tree::new(entries)?.write(objects)?;
-    let who = format!("{} <{}> {} +0000", author.name, author.key().fingerprint(), author.now.unix());
-    let commit = format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nFront page of the registry {}\n", founding.name);
-    objects.write(ObjectKind::Commit, commit.as_bytes())
+    let tree = page::put(objects, None, &(founding.front_page)(id))?;
+    page::commit(objects, author, tree, None, &format!("Front page of the registry {}", founding.name))
 }
 
 /// Appends records to the operator log and publishes them with a checkpoint.
