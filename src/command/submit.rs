@@ -33,6 +33,9 @@ const LOCK_NOTE: &str = "quipu: accepting proposals";
 
 /// So often new records are built anew because others were first.
 const ATTEMPTS_MAX: u32 = 64;
+/// How long it is paused before that at most: the first time, and ever.
+const APART: Duration = Duration::from_millis(25);
+const APART_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether a proposal was published.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -163,11 +166,9 @@ pub fn submit(
             Attempt::Overtaken(error) if attempt == ATTEMPTS_MAX => {
                 return Err(error.hint(format!("others were first {ATTEMPTS_MAX} times: try again when fewer publish at once")));
             }
-            Attempt::Overtaken(_) => {
-                // Those who lost together do not come back together.
-                let apart = u64::from(std::process::id() % 16 + 1);
-                std::thread::sleep(Duration::from_millis(apart * u64::from(attempt.min(8))));
-            }
+            // Those who lost together come back apart, and the further apart the more often they lost: whoever builds beside others builds mostly
+            // in vain.
+            Attempt::Overtaken(_) => std::thread::sleep(APART_MAX.min(APART * 2_u32.pow(attempt.min(10))).mul_f64(chance()?)),
         }
     }
     Err(fault!(Bug, "there was no attempt"))
@@ -319,6 +320,13 @@ fn another_waits(client: &Client<'_>, snapshot: &mut Snapshot<'_>, package: &Pac
         }
     }
     Ok(None)
+}
+
+/// Returns a number between 0 and 1.
+fn chance() -> Result<f64> {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).map_err(|why| fault!(Io, "this machine has no random numbers: {why}"))?;
+    Ok(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
 }
 
 /// Looks until a proposal is published or refused, or it is too late.
