@@ -81,6 +81,7 @@ pub mod git {
     pub mod staging;
     pub mod store;
     pub mod transport;
+    pub mod upkeep;
     pub mod url;
     pub mod web;
 }
@@ -106,6 +107,7 @@ pub mod command {
     pub mod client;
     pub mod context;
     pub mod fork;
+    pub mod gc;
     pub mod get;
     pub mod hook;
     pub mod info;
