@@ -386,7 +386,7 @@ impl Store {
     /// `io` where a folder cannot be read, or something cannot be removed.
     pub fn sweep(&self, _held: &RepositoryLock) -> Result<()> {
         for folder in [self.objects_path(), self.objects_path().join("pack")] {
-            sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_", ".tmp-"])?;
+            sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_"])?;
         }
         sweep_pushed(&self.objects_path())?;
         // Only proposers, who have no journal, leave locks there.
@@ -637,10 +637,15 @@ fn sweep_pushed(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Says whether nobody has written to a file for an hour.
+pub(crate) fn is_old(entry: &fs::DirEntry) -> bool {
+    let written = entry.metadata().and_then(|found| found.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE))
+}
+
 /// Removes a file that nobody has written to for an hour.
 pub(crate) fn remove_if_old(entry: &fs::DirEntry) -> Result<()> {
-    let written = entry.metadata().and_then(|found| found.modified());
-    if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= TEMPORARY_AGE)) {
+    if is_old(entry) {
         match fs::remove_file(entry.path()) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&entry.path(), &why)),
             _ => {}

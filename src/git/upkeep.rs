@@ -8,12 +8,12 @@ use super::layout::{INCOMING, REFUSED};
 use super::pack::io_error;
 use super::program::Program;
 use super::refs::sync_folders;
-use super::store::{RepositoryLock, Store};
+use super::store::{RepositoryLock, Store, is_old};
 use crate::model::error::{ErrorCode, Result, fault};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// From so many loose objects on it is time; git's `gc.auto` is the same.
@@ -133,6 +133,7 @@ impl<'a> Upkeep<'a> {
         settle(&lock)?;
         self.pack_references(&lock)?;
         drop(lock);
+        self.adopt_packs()?;
         self.git("packing objects", &["repack", "-d", "-n", "-q", "--geometric=2"])
     }
 
@@ -146,6 +147,7 @@ impl<'a> Upkeep<'a> {
         settle(&lock)?;
         self.pack_references(&lock)?;
         self.store.sweep(&lock)?;
+        self.adopt_packs()?;
         // Who relied on an object that goes now hears of it.
         self.store.tell_of_drop(&lock)?;
         let expiry = if days == 0 { "now".to_owned() } else { format!("{days}.days.ago") };
@@ -156,6 +158,36 @@ impl<'a> Upkeep<'a> {
 
     fn accepting(&self) -> Result<RepositoryLock> {
         self.store.lock(LOCK_WAIT, "quipu: registry gc")
+    }
+
+    /// Gives packs their names that a killed `git repack` had finished: git reads them under the names that they have until then, so that
+    /// what is in them may be nowhere else by now. What it had not finished goes.
+    fn adopt_packs(&self) -> Result<()> {
+        let folder = self.store.objects_path().join("pack");
+        let mut left: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
+        for entry in read_dir(&folder)? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(".tmp-")
+                && is_old(&entry)
+                && let Some((stem, extension)) = name.rsplit_once('.')
+            {
+                left.entry(stem.to_owned()).or_default().push((extension.to_owned(), entry.path()));
+            }
+        }
+        for (stem, mut files) in left {
+            let has = |wanted: &str| files.iter().any(|(extension, _)| extension == wanted);
+            let name = stem.find("pack-").map(|at| &stem[at..]).filter(|_| has("pack") && has("idx"));
+            // The index is what makes it a pack: it goes first, and comes last.
+            files.sort_by_key(|(extension, _)| (extension == "idx") == name.is_some());
+            for (extension, path) in files {
+                let done = match name.map(|name| folder.join(format!("{name}.{extension}"))).filter(|to| !to.exists()) {
+                    Some(to) => fs::rename(&path, to),
+                    None => fs::remove_file(&path),
+                };
+                done.map_err(|why| io_error(&path, &why))?;
+            }
+        }
+        Ok(())
     }
 
     /// Packs all references but those that soon go.
@@ -171,6 +203,8 @@ impl<'a> Upkeep<'a> {
         sync_folders(&store.write_journal(lock, &names)?)?;
         let except: Vec<String> = [INCOMING, REFUSED].iter().map(|prefix| format!("--exclude={prefix}*")).collect();
         self.git("packing references", &["pack-refs", "--all", "--prune", &except[0], &except[1]])?;
+        // A lock that it could not remove is none of its failures to git.
+        store.break_ref_locks(lock, &names.into_iter().collect::<Vec<_>>())?;
         sync_folders(&BTreeSet::from([store.path().to_owned()]))?;
         store.end_journal(lock)?;
         if !left.is_empty() {

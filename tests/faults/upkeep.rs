@@ -77,7 +77,9 @@ fn goes_wrong_anywhere(args: &[&str]) {
     let points: Vec<(&str, usize, Fault)> = most
         .iter()
         .flat_map(|(call, most)| (1..=*most).map(move |when| (*call, when)))
+        // Git's processes write to each other too, and no disk is full there.
         .flat_map(|(call, when)| [Fault::Kill, Fault::DiskFull].map(|fault| (call, when, fault)))
+        .filter(|(call, _, fault)| *call != "write" || *fault == Fault::Kill)
         .collect();
     let failed = AtomicUsize::new(0);
     in_parallel(&points, |(call, when, fault)| {
