@@ -110,6 +110,10 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry operator deny reg.git bob");
     home.run("registry operator deny reg.git alice");
     home.run("registry fsck reg.git");
+    assert_eq!(home.run("registry gc reg.git --auto")["done"], "nothing");
+    assert_eq!(home.run("registry gc reg.git --quick --dry-run")["done"], "nothing");
+    assert_eq!(home.run("registry gc reg.git --quick")["done"], "quick");
+    assert_eq!(home.run("registry gc reg.git")["done"], "full");
     home.run("registry well-known reg.git https://acme.example/reg.git");
     home.run("registry well-known reg.git http://acme.example/reg.git");
     home.run("trust add nowhere.invalid");
