@@ -64,6 +64,7 @@ pub mod disk {
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
 /// gix and the `git` program. Imports `model`.
 pub mod git {
+    pub mod bundle;
     pub mod cache;
     #[cfg(test)]
     #[path = "../../tests/support/daemon.rs"]
@@ -93,11 +94,13 @@ pub mod replica {
     pub mod chains;
     pub mod discovery;
     pub mod forge;
+    pub mod import;
     pub mod inbox;
     pub mod page;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
+    pub mod synthetic;
 }
 
 /// Doors: one file a verb, thin; what several verbs share stands beside them. Imports all rooms; no verb imports another.
@@ -108,6 +111,7 @@ pub mod command {
     pub mod fork;
     pub mod get;
     pub mod hook;
+    pub mod import;
     pub mod info;
     pub mod install;
     pub mod key;

@@ -3,6 +3,7 @@
 use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
+use super::import;
 use super::install;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
@@ -104,6 +105,8 @@ pub enum Args {
         /// Where else they do, should the first not answer
         more: Vec<String>,
     },
+    /// Bring in packages that exist as files, many at once
+    Import(import::Args),
     /// Check the whole repository: everything that verify checks, and what only its keeper sees
     Fsck {
         /// The registry's repository
@@ -173,6 +176,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             answer.field("hooks", *hooks);
             Ok(answer)
         }
+        Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => install::run(context, path, &store(context, path)?),
         Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),

@@ -253,6 +253,25 @@ impl Store {
         self.references.update(steps)
     }
 
+    /// Changes any number of references, if each of them is what is expected, by giving `packed-refs` a new content once: a process that is
+    /// killed in here leaves all of them as they were, or all as they are to be. It takes as long as reading and writing that file.
+    ///
+    /// Those of them that have a file of their own are packed as they are first, and locked meanwhile; they are to be in the journal. The
+    /// others are not locked: nobody but holders of the repository's lock may write to them. Where names could lie in one another is not
+    /// looked at: the layout has no such names.
+    ///
+    /// # Errors
+    /// `conflict` where one of them is something else, or is locked; `bad-repository` where `packed-refs` is broken or not sorted; `io`. Then
+    /// none is changed.
+    pub fn update_at_once(&self, _held: &RepositoryLock, edits: &[RefEdit]) -> Result<()> {
+        self.references.update_packed(edits)
+    }
+
+    /// Returns those of these references that have a file of their own.
+    pub fn loose_among<'a>(&self, names: impl IntoIterator<Item = &'a RefName>) -> Vec<&'a RefName> {
+        self.references.loose_among(names)
+    }
+
     /// Removes git's locks of these references. They are stale: whoever holds the repository's lock and knows from its
     /// journal that a dead process was changing exactly these calls this.
     ///
