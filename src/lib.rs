@@ -55,6 +55,7 @@ pub mod disk {
     pub mod folder;
     pub mod home;
     pub mod keys;
+    pub mod layouts;
     pub mod project;
     pub mod proposals;
     pub mod replace;

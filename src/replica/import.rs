@@ -39,27 +39,28 @@ const BATCH_PART: u64 = 8;
 const BATCH_MAX: u64 = 125_000;
 /// A batch has at most so many bytes of files, so that a killed process loses no more work than that.
 const BATCH_BYTES: u64 = 1024 * 1024 * 1024;
-/// So many packages are handed to the cores at a time.
-const AT_ONCE: usize = 1024;
-/// So many bytes of files are handed to them at a time.
-const BYTES_AT_ONCE: u64 = 64 * 1024 * 1024;
+/// So many packages are handed to the cores at a time: the most, and the first time, when their size is not known.
+const AT_ONCE_MAX: u64 = 1024;
+const AT_ONCE_FIRST: u64 = 64;
 
 /// A package that is to be in the registry.
 pub trait Offer: Send + Sync {
     /// Returns its name.
     fn package(&self) -> &PackageName;
 
-    /// Returns the versions in the order of SemVer, none twice. Where there are none, the package begins without a release.
+    /// Returns the versions in the order of SemVer, none twice.
     fn versions(&self) -> &[Version];
-
-    /// Guesses the bytes of all files together.
-    fn bytes(&self) -> u64;
 
     /// Reads one of the versions: checks its files, writes them to objects, and returns what its record is to say.
     ///
     /// # Errors
     /// Whatever is wrong with this version, which is then left out.
     fn release(&self, version: &Version, limits: &Limits, objects: &mut Bundle<'_>) -> Result<Release>;
+
+    /// Says whether the package is to begin without a release, where there are no versions.
+    fn begins_empty(&self) -> bool {
+        false
+    }
 
     /// Says whether files are written with the releases. Without them the registry holds logs alone.
     fn has_contents(&self) -> bool {
@@ -212,24 +213,27 @@ impl Batch<'_> {
         report: &mut Report,
         progress: &dyn Fn(&Tally),
     ) -> Result<()> {
-        let mut bytes = 0;
+        let (mut bytes, mut seen) = (0, 0);
         while (self.step.changes.len() as u64) < room && bytes < BATCH_BYTES {
-            let mut some = Vec::with_capacity(AT_ONCE);
-            let mut held = 0;
-            while some.len() < AT_ONCE && held < BYTES_AT_ONCE {
-                let Some(offer) = offers.next().transpose()? else { break };
-                held += offer.bytes();
-                some.push(offer);
-            }
+            let at_once = match bytes {
+                _ if seen == 0 => AT_ONCE_FIRST,
+                0 => AT_ONCE_MAX,
+                // As many as there is room for if they are like those before.
+                bytes => ((BATCH_BYTES - bytes) / (bytes / seen).max(1)).clamp(1, AT_ONCE_MAX),
+            };
+            let some: Result<Vec<O>> = offers.by_ref().take(at_once as usize).collect();
+            let some = some?;
             if some.is_empty() {
                 break;
             }
-            bytes += held;
+            seen += some.len() as u64;
             report.tally.offered += some.len() as u64;
             let works = &self.works;
             let done: Vec<Result<Done>> = some.par_iter().map(|offer| works.work(offer)).collect();
             for done in done {
-                self.take(done?, report);
+                let done = done?;
+                bytes += done.moved.as_ref().map_or(0, |moved| moved.bytes);
+                self.take(done, report);
             }
             progress(&report.tally);
         }
@@ -269,6 +273,7 @@ struct Moved {
     known: bool,
     records: u64,
     released: u64,
+    bytes: u64,
 }
 
 /// What the cores work with.
@@ -332,6 +337,7 @@ impl<'a> Works<'a> {
         let is_known = known.is_some();
         let mut work = known.map(|known| Work::resume(known.log));
         let mut folders = Vec::new();
+        let mut bytes = 0;
         for version in offer.versions() {
             let released = work.as_ref().and_then(|work| work.log().release_of(version)).map(|there| there.release.content);
             // What is there already is only compared.
@@ -359,22 +365,24 @@ impl<'a> Works<'a> {
                     if work.is_none() {
                         work = Some(self.begin(package)?);
                     }
+                    let size = release.size;
                     let folder = TreeEntry { name: version.to_string(), mode: Mode::Tree, id: release.tree };
                     let Some(work) = &mut work else { return Ok(()) };
                     work.add(self.author, PackageEntry::Release(release.into()))?;
                     folders.push(folder);
+                    bytes += size;
                     Ok(())
                 }
             });
             if let Err(why) = added {
-                // Who may not release, or register, may not with any version.
-                if why.code() == ErrorCode::Unauthorized {
+                // Who may not release, or register, may not with any version; and a key that does not sign does not sign the next one.
+                if matches!(why.code(), ErrorCode::Unauthorized | ErrorCode::Git | ErrorCode::Bug) {
                     return Err(why);
                 }
                 done.refused.push(Refused { package: package.clone(), version: Some(version.clone()), why: why.asked() });
             }
         }
-        if work.is_none() && offer.versions().is_empty() {
+        if work.is_none() && offer.versions().is_empty() && offer.begins_empty() {
             work = Some(self.begin(package)?);
         }
         let Some(work) = work.filter(|work| !work.added().is_empty()) else { return Ok(None) };
@@ -408,6 +416,7 @@ impl<'a> Works<'a> {
             known: is_known,
             records: work.added().len() as u64,
             released,
+            bytes,
         }))
     }
 

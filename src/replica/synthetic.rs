@@ -121,8 +121,8 @@ impl Offer for SyntheticOffer {
         &self.versions
     }
 
-    fn bytes(&self) -> u64 {
-        64 * self.versions.len() as u64
+    fn begins_empty(&self) -> bool {
+        true
     }
 
     fn has_contents(&self) -> bool {
