@@ -69,7 +69,8 @@ fn measure(path: &Path, signed: &[Signed], packages: usize, rounds: usize) -> Re
     let subject = || {
         time(|| {
             let store = Store::open(path).unwrap();
-            let found = audit(&Audit { store: &store, expected: None, contents: false, progress: &|_, _| {} }).unwrap();
+            let found =
+                audit(&Audit { store: &store, expected: None, contents: false, since: None, progress: &|_, _| {} }).unwrap();
             assert_eq!((found.fault_count, found.faults), (0, Vec::new()));
             assert_eq!((found.packages, found.records), (packages as u64, signed.len() as u64));
         })

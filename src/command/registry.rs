@@ -604,7 +604,13 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
 fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     let store = store(context, path)?;
     let progress = Progress::new(context, "packages");
-    let found = audit(&Audit { store: &store, expected: None, contents: true, progress: &|done, all| progress.at(done, all) })?;
+    let found = audit(&Audit {
+        store: &store,
+        expected: None,
+        contents: true,
+        since: None,
+        progress: &|done, all| progress.at(done, all),
+    })?;
     progress.end();
     let mut faults: Vec<Error> = found.faults.clone();
     // While an acceptor is at it, there is a journal too.

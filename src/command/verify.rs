@@ -80,6 +80,7 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         store,
         expected: client.map(|client| (&client.name, client.id)),
         contents: !args.logs_only,
+        since: None,
         progress: &|done, all| progress.at(done, all),
     })?;
     progress.end();
