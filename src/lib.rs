@@ -59,6 +59,7 @@ pub mod disk {
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod verified;
     pub(crate) mod writers;
 }
 

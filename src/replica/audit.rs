@@ -259,8 +259,7 @@ fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Since>) -> Resul
     if let Some(Since::Seq(seq) | Since::Both(seq, _)) = since
         && seq > newest.seq()
     {
-        return Err(fault!(NotFound, "there is no checkpoint {seq}, the newest is {}", newest.seq())
-            .hint("give the number or the digest of one that is there: quipu registry show says the newest"));
+        return Err(fault!(NotFound, "there is no checkpoint {seq}, the newest is {}", newest.seq()));
     }
     let mut ids = vec![head];
     let mut seq = newest.seq();
@@ -923,4 +922,35 @@ fn references(store: &Store, map: Map, count: u64, totals: &Totals) -> Result<()
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What two million packages cost is counted in these.
+    #[test]
+    fn what_is_kept_of_each_package_is_a_few_dozen_bytes() {
+        assert!(size_of::<(GitId, Place)>() <= 112);
+        assert!(size_of::<Line>() <= 56);
+        assert!(size_of::<Moved>() <= 80);
+    }
+
+    #[test]
+    fn places_are_kept_as_long_as_there_is_room_and_found_when_they_are_settled() {
+        let mut places = Places::default();
+        let id = |number: u64| GitId::of(crate::model::digest::ObjectFormat::Sha1, ObjectKind::Blob, &number.to_le_bytes());
+        let place = |seq| {
+            let digest = RecordDigest::of_bytes(b"head");
+            Place { log: digest.into(), seq, digest }
+        };
+        (0..100).for_each(|seq| places.keep(id(seq), place(seq)));
+        places.settle();
+        assert!((0..100).all(|seq| places.get(id(seq)).is_some_and(|place| place.seq == seq)));
+        assert!(places.get(id(100)).is_none());
+        let room = places.coming.get_mut().unwrap();
+        room.resize(PLACES_MAX, (id(0), place(0)));
+        places.keep(id(101), place(101));
+        assert_eq!(places.coming.get_mut().unwrap().len(), PLACES_MAX);
+    }
 }
