@@ -79,7 +79,8 @@ pub(crate) struct References {
 /// changed since.
 pub struct OpenedReferences<'a> {
     references: &'a References,
-    loose: HashSet<RefName>,
+    /// Which are loose; where that was not looked up, each that is asked for may be.
+    loose: Option<HashSet<RefName>>,
     packed: Option<gix::refs::packed::Buffer>,
 }
 
@@ -98,7 +99,8 @@ impl OpenedReferences<'_> {
     /// # Errors
     /// Those of [`OpenedReferences::names`].
     pub fn find(&self, name: &RefName) -> Result<Option<GitId>> {
-        let loose = if self.loose.contains(name) { self.references.loose(name)? } else { None };
+        let may_be_loose = self.loose.as_ref().is_none_or(|loose| loose.contains(name));
+        let loose = if may_be_loose { self.references.loose(name)? } else { None };
         match (loose, &self.packed) {
             (None, Some(packed)) => self.references.find_packed(packed, name.as_str()),
             (loose, _) => Ok(loose),
@@ -133,8 +135,13 @@ impl References {
 
     /// Opens the references whose names begin with `prefix`, for many questions.
     pub(crate) fn opened(&self, prefix: &str) -> Result<OpenedReferences<'_>> {
-        let loose = self.loose_names(prefix)?.into_iter().collect();
+        let loose = Some(self.loose_names(prefix)?.into_iter().collect());
         Ok(OpenedReferences { references: self, loose, packed: self.packed()? })
+    }
+
+    /// Opens all references, for some questions: whether one is loose is looked up when it is asked for.
+    pub(crate) fn opened_for_some(&self) -> Result<OpenedReferences<'_>> {
+        Ok(OpenedReferences { references: self, loose: None, packed: self.packed()? })
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {

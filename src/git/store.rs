@@ -213,6 +213,14 @@ impl Store {
         self.references.opened(prefix)
     }
 
+    /// Opens all references for some questions, without a look at which of them are loose.
+    ///
+    /// # Errors
+    /// Those of [`Store::opened_references`].
+    pub fn opened_references_for_some(&self) -> Result<OpenedReferences<'_>> {
+        self.references.opened_for_some()
+    }
+
     /// Returns all references whose names begin with `prefix`, in the order of their names.
     ///
     /// # Errors

@@ -652,12 +652,12 @@ impl Judge<'_> {
                 _ => {}
             }
             if pending.len() >= PACKAGES_AT_ONCE {
-                self.some(&mut pending, Some(&references), count);
+                self.some(&mut pending, &references, count);
             }
             pending.push(Logs { slot, head, decisions: None, known: None });
             Ok(())
         })?;
-        self.some(&mut pending, Some(&references), count);
+        self.some(&mut pending, &references, count);
         if found != count {
             return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
         }
@@ -673,6 +673,7 @@ impl Judge<'_> {
             count += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
             Ok(())
         })?;
+        let references = self.audit.store.opened_references_for_some()?;
         let mut pending: Vec<Logs> = Vec::new();
         Map::diff(&reader, from, to, &mut |Change { slot, old, new }| {
             let logs = match (slot, new) {
@@ -698,17 +699,17 @@ impl Judge<'_> {
                 (_, None) => return Ok(()),
             };
             if pending.len() >= PACKAGES_AT_ONCE {
-                self.some(&mut pending, None, count);
+                self.some(&mut pending, &references, count);
             }
             pending.push(logs);
             Ok(())
         })?;
-        self.some(&mut pending, None, count);
+        self.some(&mut pending, &references, count);
         Ok(())
     }
 
     /// Judges what is pending, on all cores.
-    fn some(&self, pending: &mut Vec<Logs>, references: Option<&OpenedReferences<'_>>, count: u64) {
+    fn some(&self, pending: &mut Vec<Logs>, references: &OpenedReferences<'_>, count: u64) {
         pending.par_iter().for_each(|logs| {
             if let Err(error) = self.hands.with(|reader, keys| self.logs(reader, keys, references, logs)) {
                 self.totals.fault(error.at(&logs.slot));
@@ -726,7 +727,7 @@ impl Judge<'_> {
         self.totals.records.fetch_add(log.seq() + 1, Ordering::Relaxed);
     }
 
-    fn logs(&self, reader: &Reader, keys: &mut KeyCache, references: Option<&OpenedReferences<'_>>, logs: &Logs) -> Result<()> {
+    fn logs(&self, reader: &Reader, keys: &mut KeyCache, references: &OpenedReferences<'_>, logs: &Logs) -> Result<()> {
         match &logs.slot {
             Slot::Package(package) => {
                 let judged = self.package(reader, keys, logs.head)?;
@@ -867,7 +868,7 @@ impl Judge<'_> {
 /// Compares a package's reference with the head that the map names.
 fn check_reference(
     store: &Store,
-    references: Option<&OpenedReferences<'_>>,
+    references: &OpenedReferences<'_>,
     reader: &Reader,
     package: &PackageName,
     commits: &[GitId],
@@ -875,9 +876,7 @@ fn check_reference(
 ) -> Result<()> {
     let name = layout::package(package);
     let Some(head) = commits.last().copied() else { return Ok(()) };
-    if let Some(references) = references
-        && references.names(&name, head)?
-    {
+    if references.names(&name, head)? {
         return Ok(());
     }
     match store.reference(&name)? {
