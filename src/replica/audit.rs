@@ -17,7 +17,7 @@ use crate::model::digest::{ChangesDigest, FileDigest, GitId, LogId, ObjectKind, 
 use crate::model::entry::{Checkpoint, Entry};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
-use crate::model::map::{Change, Map};
+use crate::model::map::{Change, Map, SubMap};
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
@@ -34,6 +34,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHECKPOINTS_AT_ONCE: usize = 1024;
 /// So many packages are handed to the cores at a time.
 const PACKAGES_AT_ONCE: usize = 4096;
+/// So many names a part of the map has that one core walks.
+const PART_NAMES: u64 = 128;
+/// Into so many parts a map is taken apart at most.
+const PARTS_MAX: usize = 1 << 16;
+/// So many parts are walked before what they name is judged.
+const PARTS_AT_ONCE: usize = 128;
 /// From so many heads on they are read by all cores.
 const HEADS_AT_ONCE_MIN: usize = 64;
 /// Where so many heads stand is kept, in a hundred bytes each; the rest are read a second time.
@@ -231,10 +237,12 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         Some(since) => judge.changed(Map::at(since.map()), map)?,
     }
     hands.places.settle();
-    changes(&hands, &operators, &ids, since.as_ref())?;
-    if since.is_none() {
-        references(store, map, count, &totals)?;
-    }
+    let is_whole = since.is_none();
+    let (changed, referenced) = rayon::join(
+        || changes(&hands, &operators, &ids, since.as_ref()),
+        || if is_whole { references(store, map, count, &totals) } else { Ok(()) },
+    );
+    changed.and(referenced)?;
     let faults = totals.faults.into_inner().unwrap_or_default();
     let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
     unpublished.sort();
@@ -630,38 +638,60 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Verifies every log that the map names.
     fn all(&self, map: Map, count: u64) -> Result<()> {
-        let reader = self.audit.store.reader();
         let references = self.audit.store.opened_references("refs/packages/")?;
-        // A package's decisions stand right behind it in the map, and are judged with it.
-        let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
-        let mut found = 0;
+        let found = AtomicU64::new(0);
+        // Walking takes time as well, so that the cores share it: first some parts of the map, then what they name.
+        let parts =
+            map.subtrees(&self.audit.store.reader(), usize::try_from(count / PART_NAMES).unwrap_or(0).clamp(1, PARTS_MAX))?;
+        for some in parts.chunks(PARTS_AT_ONCE) {
+            let walked: Vec<Result<Vec<Logs>>> = some
+                .par_iter()
+                .map(|part| self.hands.with(|reader, _| self.part(reader, part, &references, &found, count)))
+                .collect();
+            let mut pending = walked.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+            self.some(&mut pending, &references, count);
+        }
+        let found = found.into_inner();
+        if found != count {
+            return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
+        }
+        Ok(())
+    }
+
+    /// Returns what a part of the map names.
+    fn part(
+        &self,
+        reader: &Reader,
+        part: &SubMap,
+        references: &OpenedReferences<'_>,
+        found: &AtomicU64,
+        count: u64,
+    ) -> Result<Vec<Logs>> {
+        let mut pending: Vec<Logs> = Vec::new();
         // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
-        map.for_each(&reader, &mut |slot, head| {
+        part.for_each(reader, &mut |slot, head| {
             match (&slot, pending.last_mut()) {
                 (Slot::Skip, _) => return Ok(()),
+                // A package's decisions stand right behind it in the map, and are judged with it.
                 (Slot::Decisions(package), Some(last)) if matches!(&last.slot, Slot::Package(before) if before == package) => {
                     last.decisions = Some(head);
                     return Ok(());
                 }
                 (Slot::Package(_), _) => {
-                    found += 1;
-                    if found > count {
+                    if found.fetch_add(1, Ordering::Relaxed) >= count {
                         return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
                     }
                 }
                 _ => {}
             }
+            // A part that is larger than it should be is not held.
             if pending.len() >= PACKAGES_AT_ONCE {
-                self.some(&mut pending, &references, count);
+                pending.drain(..).for_each(|logs| self.one(references, &logs, count));
             }
             pending.push(Logs { slot, head, decisions: None, known: None });
             Ok(())
         })?;
-        self.some(&mut pending, &references, count);
-        if found != count {
-            return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
-        }
-        Ok(())
+        Ok(pending)
     }
 
     /// Verifies every log in which two maps differ.
@@ -710,16 +740,18 @@ impl Judge<'_> {
 
     /// Judges what is pending, on all cores.
     fn some(&self, pending: &mut Vec<Logs>, references: &OpenedReferences<'_>, count: u64) {
-        pending.par_iter().for_each(|logs| {
-            if let Err(error) = self.hands.with(|reader, keys| self.logs(reader, keys, references, logs)) {
-                self.totals.fault(error.at(&logs.slot));
-            }
-            if matches!(logs.slot, Slot::Package(_)) {
-                let done = self.totals.done.fetch_add(1, Ordering::Relaxed) + 1;
-                (self.audit.progress)(done, count);
-            }
-        });
+        pending.par_iter().for_each(|logs| self.one(references, logs, count));
         pending.clear();
+    }
+
+    fn one(&self, references: &OpenedReferences<'_>, logs: &Logs, count: u64) {
+        if let Err(error) = self.hands.with(|reader, keys| self.logs(reader, keys, references, logs)) {
+            self.totals.fault(error.at(&logs.slot));
+        }
+        if matches!(logs.slot, Slot::Package(_)) {
+            let done = self.totals.done.fetch_add(1, Ordering::Relaxed) + 1;
+            (self.audit.progress)(done, count);
+        }
     }
 
     fn seen(&self, head: GitId, log: &crate::log::chain::Chain) {
