@@ -1,5 +1,5 @@
 //! Measures a whole audit of logs against the bare checking of their signatures:
-//! `cargo bench --bench verify [-- --packages N --keys N --rounds N]`.
+//! `cargo bench --bench verify [-- --packages N --keys N --rounds N]`, or of a registry that is there: `-- --registry PATH`.
 //!
 //! The floor is `verify_strict` over the same bytes by the same keys, decompressed beforehand, on as many threads.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
@@ -17,6 +17,8 @@ use quipu::model::changes::ChangeLine;
 use quipu::model::digest::{ContentDigest, GitId, ObjectFormat, ObjectKind};
 use quipu::model::entry::{Entry, PackageEntry, Release};
 use quipu::model::error::Result;
+use quipu::model::key::KeyCache;
+use quipu::model::map::Map;
 use quipu::model::name::{FullName, PackageName, RegistryName};
 use quipu::model::object::WriteObjects as _;
 use quipu::model::openssh::SecretKey;
@@ -26,7 +28,8 @@ use quipu::model::sshsig::{SIGNED_LEN, SshSig, signed_bytes};
 use quipu::model::time::Timestamp;
 use quipu::replica::audit::{Audit, audit};
 use quipu::replica::author::{Author, Work};
-use quipu::replica::standing::{Founding, Step, advance, found};
+use quipu::replica::chains;
+use quipu::replica::standing::{Founding, Step, advance, found, heads};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,6 +52,12 @@ fn main() -> Result<()> {
     println!("{} threads", rayon::current_num_threads());
     println!("| verify, logs only | records | floor, records/s | quipu, records/s | share of the floor | middle half |");
     println!("|---|---:|---:|---:|---:|---:|");
+    let mut args = std::env::args().skip_while(|arg| arg != "--registry").skip(1);
+    if let Some(path) = args.next() {
+        let store = Store::open(Path::new(&path))?;
+        let (signed, packages) = all_signed(&store)?;
+        return measure(store.path(), &signed, packages, rounds);
+    }
     for format in formats {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.git");
@@ -69,7 +78,8 @@ fn measure(path: &Path, signed: &[Signed], packages: usize, rounds: usize) -> Re
     let subject = || {
         time(|| {
             let store = Store::open(path).unwrap();
-            let found = audit(&Audit { store: &store, expected: None, contents: false, progress: &|_, _| {} }).unwrap();
+            let found =
+                audit(&Audit { store: &store, expected: None, contents: false, since: None, progress: &|_, _| {} }).unwrap();
             assert_eq!((found.fault_count, found.faults), (0, Vec::new()));
             assert_eq!((found.packages, found.records), (packages as u64, signed.len() as u64));
         })
@@ -168,6 +178,36 @@ fn release(format: ObjectFormat, package: usize, minor: usize) -> Result<Release
         build: None,
         dependencies: Vec::new(),
     })
+}
+
+/// Reads all that is signed in a registry.
+fn all_signed(store: &Store) -> Result<(Vec<Signed>, usize)> {
+    let (log, operators) = heads(store)?;
+    let reader = store.reader();
+    let newest = chains::record(&reader, log)?;
+    let mut logs = vec![log, operators];
+    let mut packages = 0;
+    Map::at(newest.draft().tree).for_each(&reader, &mut |slot, head| {
+        packages += usize::from(matches!(slot, Slot::Package(_)));
+        if slot != Slot::Skip {
+            logs.push(head);
+        }
+        Ok(())
+    })?;
+    let signed: Result<Vec<Vec<Signed>>> = logs
+        .par_chunks(512)
+        .map(|heads| {
+            let (reader, mut keys) = (store.reader(), KeyCache::default());
+            let mut signed = Vec::new();
+            for head in heads {
+                for record in chains::verify(chains::walk(&reader, *head)?, &mut keys)? {
+                    signed.push(taken_apart(&record));
+                }
+            }
+            Ok(signed)
+        })
+        .collect();
+    Ok((signed?.into_iter().flatten().collect(), packages))
 }
 
 fn taken_apart(record: &SignedRecord) -> Signed {

@@ -55,15 +55,18 @@ pub mod disk {
     pub mod folder;
     pub mod home;
     pub mod keys;
+    pub mod layouts;
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod verified;
     pub(crate) mod writers;
 }
 
 /// Hands on git: where things are in a repository, reading and writing it, and fetching from another. The only room that knows
 /// gix and the `git` program. Imports `model`.
 pub mod git {
+    pub mod bundle;
     pub mod cache;
     #[cfg(test)]
     #[path = "../../tests/support/daemon.rs"]
@@ -94,11 +97,13 @@ pub mod replica {
     pub mod chains;
     pub mod discovery;
     pub mod forge;
+    pub mod import;
     pub mod inbox;
     pub mod page;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
+    pub mod synthetic;
 }
 
 /// Doors: one file a verb, thin; what several verbs share stands beside them. Imports all rooms; no verb imports another.
@@ -110,6 +115,7 @@ pub mod command {
     pub mod gc;
     pub mod get;
     pub mod hook;
+    pub mod import;
     pub mod info;
     pub mod install;
     pub mod key;

@@ -20,7 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Files of `command` that are no verbs and may be imported by verbs.
-const SHARED_BY_VERBS: &[&str] = &["answer", "client", "context", "fork", "install", "keyarg", "progress", "reason", "submit"];
+const SHARED_BY_VERBS: &[&str] =
+    &["answer", "client", "context", "fork", "import", "install", "keyarg", "progress", "reason", "submit"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

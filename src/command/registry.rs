@@ -4,6 +4,7 @@ use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
 use super::gc;
+use super::import;
 use super::install;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
@@ -113,6 +114,8 @@ pub enum Args {
         #[command(flatten)]
         how: gc::How,
     },
+    /// Bring in packages that exist as files, many at once
+    Import(import::Args),
     /// Check the whole repository: everything that verify checks, and what only its keeper sees
     Fsck {
         /// The registry's repository
@@ -182,6 +185,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             answer.field("hooks", *hooks);
             Ok(answer)
         }
+        Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => install::run(context, path, &store(context, path)?),
         Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),
@@ -610,7 +614,13 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
 fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     let store = store(context, path)?;
     let progress = Progress::new(context, "packages");
-    let found = audit(&Audit { store: &store, expected: None, contents: true, progress: &|done, all| progress.at(done, all) })?;
+    let found = audit(&Audit {
+        store: &store,
+        expected: None,
+        contents: true,
+        since: None,
+        progress: &|done, all| progress.at(done, all),
+    })?;
     progress.end();
     let mut faults: Vec<Error> = found.faults.clone();
     let mut left = None;

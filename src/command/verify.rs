@@ -5,14 +5,16 @@ use super::client::Client;
 use super::context::Context;
 use super::progress::Progress;
 use crate::disk::config::TrustFile;
+use crate::disk::verified::{self, Verified};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::replica::audit::{Audit, Findings, audit};
+use crate::replica::audit::{Audit, Findings, Since, audit};
 use crate::trust::choose::choose;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::str::FromStr;
 
 /// Verify a package, a repository on disk, or a whole registry
 #[derive(clap::Args, Debug)]
@@ -22,6 +24,31 @@ pub struct Args {
     /// Verify logs and checkpoints, and not the files of releases
     #[arg(long)]
     logs_only: bool,
+    /// Of a registry: look only at what changed after this checkpoint (a number, a digest, or `last`: the one that was
+    /// verified last at this path), and take all before it as it is
+    #[arg(long, value_name = "CHECKPOINT")]
+    since: Option<Point>,
+}
+
+/// What `--since` names.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    Last,
+    At(Since),
+}
+
+impl FromStr for Point {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "last" {
+            return Ok(Point::Last);
+        }
+        let seq = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).map(Since::Seq);
+        seq.or_else(|| text.parse().ok().map(Since::Digest))
+            .map(Point::At)
+            .ok_or_else(|| fault!(Usage, "{text:?} is no checkpoint, expected its number, its digest (sha256:…) or `last`"))
+    }
 }
 
 /// Runs the command.
@@ -60,6 +87,15 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
     if let Some(path) = client.url.is_local() {
         return whole(context, args, &Store::open(path)?, Some(&client));
     }
+    if matches!(args.since, Some(Point::Last)) {
+        return Err(fault!(
+            Usage,
+            "--since last is of a repository on disk, {name} is fetched anew from {}",
+            client.url,
+            name = client.name
+        )
+        .hint("give the number or the digest of a checkpoint"));
+    }
     let quarantine = Quarantine::new(snapshot.format(), &[])?;
     let folders = ["registry", "packages", "decisions", "contents", "attestations"];
     let wants: Result<Vec<Want>> = folders
@@ -75,19 +111,55 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
 }
 
 fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'_>>) -> Result<Answer> {
+    // What is fetched for this one look is gone after it.
+    let is_kept = client.is_none_or(|client| client.url.is_local().is_some());
+    let last = match args.since {
+        Some(Point::Last) => Some(last(context, args, store)?),
+        _ => None,
+    };
+    let since = match (args.since, &last) {
+        (_, Some(last)) => Some(Since::Both(last.seq, last.checkpoint)),
+        (Some(Point::At(since)), None) => Some(since),
+        _ => None,
+    };
+    let remembered = last.as_ref().map(|last| (&last.registry, last.id));
     let progress = Progress::new(context, "packages");
     let found = audit(&Audit {
         store,
-        expected: client.map(|client| (&client.name, client.id)),
+        expected: client.map(|client| (&client.name, client.id)).or(remembered),
         contents: !args.logs_only,
+        since,
         progress: &|done, all| progress.at(done, all),
-    })?;
+    });
     progress.end();
+    let found = found?;
     let mut answer = report(&found);
     if client.is_none() {
         compare_with_trust(context, &found, &mut answer)?;
     }
+    // Whoever names a checkpoint vouches for it; what is remembered goes back to one look at everything.
+    let is_whole = since.is_none() || last.is_some();
+    if is_kept && is_whole && found.faults.is_empty() {
+        let (seq, checkpoint) = (found.checkpoint.seq(), found.checkpoint.digest());
+        let (registry, id) = (found.operators.registry().clone(), found.operators.id());
+        let verified = Verified { registry, id, seq, checkpoint, contents: !args.logs_only };
+        // It is a cache: a home that cannot be written to does not make the registry any worse.
+        let _ = verified::keep(&context.home, store.path(), &verified);
+    }
     Ok(answer)
+}
+
+/// Returns what was verified last of a repository.
+fn last(context: &Context, args: &Args, store: &Store) -> Result<Verified> {
+    let path = store.path().display();
+    let whole = format!("verify it whole once: quipu verify {path}");
+    let last = verified::load(&context.home, store.path())?
+        .ok_or_else(|| fault!(NotFound, "nothing is remembered of a look at {path}").hint(whole.clone()))?;
+    if !last.contents && !args.logs_only {
+        return Err(fault!(NotFound, "the last look at {path} was at its logs alone")
+            .hint(format!("{whole}; or go on with the logs: --logs-only --since last")));
+    }
+    Ok(last)
 }
 
 /// Says whether the repository is the registry that its name means here: anyone can make a sound registry of any name.
@@ -110,7 +182,8 @@ fn report(found: &Findings) -> Answer {
     let mut answer = Answer::new();
     let registry = found.operators.registry();
     let verdict = if found.faults.is_empty() { "verified" } else { "NOT verified" };
-    answer.line(format!("{verdict}: {registry}, id {}", found.operators.id()));
+    let after = found.since.as_ref().map_or(String::new(), |since| format!(" since checkpoint {}", since.seq()));
+    answer.line(format!("{verdict}{after}: {registry}, id {}", found.operators.id()));
     answer.line(format!(
         "  {}, {}, {}, {} ({})",
         count(found.packages, "package"),
@@ -120,6 +193,16 @@ fn report(found: &Findings) -> Answer {
         bytes_in_words(found.bytes)
     ));
     answer.line(format!("  checkpoint {} {}", found.checkpoint.seq(), found.checkpoint.digest()));
+    if let Some(since) = &found.since {
+        answer.line(format!(
+            "  only what changed after checkpoint {} {} was looked at: {} of {}",
+            since.seq(),
+            since.digest(),
+            found.looked_at,
+            count(found.packages, "package")
+        ));
+        answer.line("  what stood there before, and whether it is still whole on this disk, was not");
+    }
     for package in &found.unpublished {
         answer.line(format!("  not published yet: {package}"));
     }
@@ -133,7 +216,11 @@ fn report(found: &Findings) -> Answer {
     answer.field("verified", found.faults.is_empty());
     answer.field("registry", registry.as_str());
     answer.field("id", found.operators.id().to_string());
+    if let Some(since) = &found.since {
+        answer.field("since", json!({ "seq": since.seq(), "digest": since.digest().to_string() }));
+    }
     answer.field("packages", found.packages);
+    answer.field("looked-at", found.looked_at);
     answer.field("records", found.records);
     answer.field("releases", found.releases);
     answer.field("bytes", found.bytes);
@@ -146,6 +233,10 @@ fn report(found: &Findings) -> Answer {
 }
 
 fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answer> {
+    if args.since.is_some() {
+        return Err(fault!(Usage, "--since is of a registry, {} is a package", reference.package)
+            .hint("leave it out: a package's log is verified from its first record"));
+    }
     let client = Client::of(context, reference)?;
     let package = &reference.package;
     let (mut snapshot, view) = client.look(reference)?;

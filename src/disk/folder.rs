@@ -73,6 +73,28 @@ pub fn collect(root: &Path, patterns: &Patterns, limits: &Limits, objects: &mut 
     Ok(Collected { contents, blobs, tree })
 }
 
+/// Reads one file as a release that holds it alone, under another name.
+///
+/// # Errors
+/// `bad-contents` and `limit` for what cannot be released; `io` where it cannot be read or changes meanwhile; those of
+/// [`WriteObjects::write`].
+pub fn collect_file(place: &Path, path: ContentPath, limits: &Limits, objects: &mut impl WriteObjects) -> Result<Collected> {
+    let seen = fs::symlink_metadata(place).map_err(|error| io_fault(&error, "read", place))?;
+    if !seen.is_file() {
+        return Err(fault!(BadContents, "{} is not a file", place.display()));
+    }
+    let mut builder = ContentsBuilder::new(*limits);
+    builder.reserve(&path, seen.len())?;
+    let file = Found { path, place: place.to_owned(), seen };
+    let bytes = read_whole(&file)?;
+    // Whether it can be executed here says nothing about what it is.
+    let entry = builder.add(file.path, false, &bytes)?.clone();
+    let blobs = vec![(entry, objects.write(ObjectKind::Blob, &bytes)?)];
+    let contents = builder.finish()?;
+    let tree = write_tree(objects, &blobs)?;
+    Ok(Collected { contents, blobs, tree })
+}
+
 /// The patterns, compiled.
 struct Selection {
     include: Option<Globs>,

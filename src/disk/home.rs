@@ -7,6 +7,7 @@
 //! | `keys/` | OpenSSH keys | `quipu key new` |
 //! | state: `<registry id>.toml` | what was seen of a registry | every command that looks at it |
 //! | state: `<registry id>.proposals.toml` | proposals that were not heard of since | `publish` and the like |
+//! | cache: `verified/<digest of a path>.toml` | which checkpoint of a repository on disk was verified last | `quipu verify ./PATH` |
 //! | cache: `<registry id>.git` | git objects; may be deleted at any time | likewise |
 
 use super::replace::{self, Access};
@@ -88,6 +89,11 @@ impl Home {
     /// Returns the file of the user's own proposals to a registry.
     pub fn proposals_file(&self, id: RegistryId) -> PathBuf {
         self.state.join(format!("{}.proposals.toml", id.hex()))
+    }
+
+    /// Returns the file that says what was verified of a repository on disk.
+    pub(crate) fn verified_file(&self, key: &str) -> PathBuf {
+        self.cache.join("verified").join(format!("{key}.toml"))
     }
 
     /// Returns the git repository that keeps the verified objects of a registry.

@@ -3,6 +3,7 @@
 //! Objects are compressed and not deltified: a pack is written in one pass and at the speed of the compression. `git gc`
 //! finds the deltas later. Nothing is visible under its final name before it is on disk.
 
+use super::bundle::Bundle;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
 use sha2::Digest as _;
@@ -34,16 +35,17 @@ pub struct PackWriter {
     ids: HashSet<GitId>,
 }
 
+/// Where an object stands in a pack, or in a bundle.
 #[derive(Clone, Copy)]
-struct Entry {
-    id: GitId,
-    crc: u32,
-    offset: u64,
+pub(crate) struct Entry {
+    pub(crate) id: GitId,
+    pub(crate) crc: u32,
+    pub(crate) offset: u64,
 }
 
 impl PackWriter {
     /// Begins a pack in a folder, that of a repository's `objects/pack`. A right guess of the number of objects saves one reading
-    /// of the whole pack at its end. `level` is zlib's, 1 to 9.
+    /// of the whole pack at its end, and 0 says that there is none. `level` is zlib's, 1 to 9.
     ///
     /// # Errors
     /// `io` where the file cannot be made.
@@ -81,9 +83,7 @@ impl PackWriter {
         if !self.ids.insert(id) {
             return Ok(());
         }
-        if self.entries.len() == u32::MAX as usize {
-            return Err(fault!(Limit, "a pack holds at most {} objects", u32::MAX));
-        }
+        self.room_for_one()?;
         let folder = self.folder.clone();
         self.append(id, kind, bytes).map_err(|why| io_error(&folder, &why))
     }
@@ -115,8 +115,31 @@ impl PackWriter {
         self.entries.is_empty()
     }
 
+    /// Adds what another thread compressed, but for what is there already.
+    pub(crate) fn add_bundle(&mut self, bundle: &Bundle<'_>) -> Result<()> {
+        let folder = self.folder.clone();
+        for (entry, bytes) in bundle.entries() {
+            if self.ids.insert(entry.id) {
+                self.room_for_one()?;
+                let offset = self.offset;
+                self.write(bytes).map_err(|why| io_error(&folder, &why))?;
+                self.entries.push(Entry { offset, ..*entry });
+            }
+        }
+        Ok(())
+    }
+
+    fn room_for_one(&self) -> Result<()> {
+        if self.entries.len() == u32::MAX as usize {
+            return Err(fault!(Limit, "a pack holds at most {} objects", u32::MAX));
+        }
+        Ok(())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hash.update(bytes);
+        if self.expected > 0 {
+            self.hash.update(bytes);
+        }
         self.offset += bytes.len() as u64;
         self.file.write_all(bytes)
     }
@@ -178,7 +201,7 @@ fn header(count: u32) -> [u8; 12] {
 }
 
 /// Writes kind and size of an entry: four bits of the size in the first byte, seven in each that follows.
-fn entry_header(kind: ObjectKind, size: u64) -> ([u8; 10], usize) {
+pub(crate) fn entry_header(kind: ObjectKind, size: u64) -> ([u8; 10], usize) {
     let kind = match kind {
         ObjectKind::Commit => 1u8,
         ObjectKind::Tree => 2,

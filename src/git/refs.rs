@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How long a lock that another process holds is waited for: such locks are held for milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How long the lock of `packed-refs` is waited for where all of it is rewritten.
+const PACKED_LOCK_WAIT: Duration = Duration::from_secs(60);
+/// The first line of `packed-refs`: tags are followed by what they name, and the names are sorted.
+const PACKED_HEADER: &[u8] = b"# pack-refs with: peeled fully-peeled sorted \n";
 /// The most of a loose reference that is read.
 const LOOSE_MAX: u64 = 256;
 /// So many files are open at a time.
@@ -75,7 +79,8 @@ pub(crate) struct References {
 /// changed since.
 pub struct OpenedReferences<'a> {
     references: &'a References,
-    loose: HashSet<RefName>,
+    /// Which are loose; where that was not looked up, each that is asked for may be.
+    loose: Option<HashSet<RefName>>,
     packed: Option<gix::refs::packed::Buffer>,
 }
 
@@ -86,12 +91,20 @@ impl OpenedReferences<'_> {
     /// # Errors
     /// `bad-repository` where it is symbolic or broken, `io` where it cannot be read.
     pub fn names(&self, name: &RefName, id: GitId) -> Result<bool> {
-        let loose = if self.loose.contains(name) { self.references.loose(name)? } else { None };
-        let found = match (loose, &self.packed) {
-            (None, Some(packed)) => self.references.find_packed(packed, name.as_str())?,
-            (loose, _) => loose,
-        };
-        Ok(found == Some(id))
+        Ok(self.find(name)? == Some(id))
+    }
+
+    /// Returns what a reference, one of those that were opened, named then.
+    ///
+    /// # Errors
+    /// Those of [`OpenedReferences::names`].
+    pub fn find(&self, name: &RefName) -> Result<Option<GitId>> {
+        let may_be_loose = self.loose.as_ref().is_none_or(|loose| loose.contains(name));
+        let loose = if may_be_loose { self.references.loose(name)? } else { None };
+        match (loose, &self.packed) {
+            (None, Some(packed)) => self.references.find_packed(packed, name.as_str()),
+            (loose, _) => Ok(loose),
+        }
     }
 }
 
@@ -122,8 +135,13 @@ impl References {
 
     /// Opens the references whose names begin with `prefix`, for many questions.
     pub(crate) fn opened(&self, prefix: &str) -> Result<OpenedReferences<'_>> {
-        let loose = self.loose_names(prefix)?.into_iter().collect();
+        let loose = Some(self.loose_names(prefix)?.into_iter().collect());
         Ok(OpenedReferences { references: self, loose, packed: self.packed()? })
+    }
+
+    /// Opens all references, for some questions: whether one is loose is looked up when it is asked for.
+    pub(crate) fn opened_for_some(&self) -> Result<OpenedReferences<'_>> {
+        Ok(OpenedReferences { references: self, loose: None, packed: self.packed()? })
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
@@ -367,14 +385,11 @@ impl References {
             (None, Some(packed)) => self.find_packed(packed, name.as_str())?,
             (loose, _) => loose,
         };
-        match (edit.expected, found) {
-            (Expected::Absent, None) => self.compare_neighbours(name, packed),
-            (Expected::At(expected), Some(found)) if expected == found => Ok(()),
-            (Expected::Absent, Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected it not to exist")),
-            (Expected::At(expected), Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected {expected}")),
-            (Expected::At(expected), None) => Err(fault!(Conflict, "{name} does not exist, expected {expected}")),
+        expect(name, edit.expected, found)?;
+        match found {
+            None => self.compare_neighbours(name, packed).map_err(|error| error.hint("somebody else was first: read it again")),
+            Some(_) => Ok(()),
         }
-        .map_err(|error| error.hint("somebody else was first: read it again"))
     }
 
     /// Refuses a new reference that is a folder of another one, or lies in another one. For loose ones the file system
@@ -393,6 +408,125 @@ impl References {
             Some(Err(why)) => Err(self.packed_broken(&why)),
             None => Ok(()),
         }
+    }
+
+    /// Returns those of these references that have a file of their own.
+    pub(crate) fn loose_among<'a>(&self, names: impl IntoIterator<Item = &'a RefName>) -> Vec<&'a RefName> {
+        let is_loose = |name: &&RefName| fs::symlink_metadata(self.path(name)).is_ok_and(|found| !found.is_dir());
+        names.into_iter().filter(is_loose).collect()
+    }
+
+    /// Makes all changes, however many, by giving `packed-refs` a new content once. See [`super::store::Store::update_at_once`].
+    pub(crate) fn update_packed(&self, edits: &[RefEdit]) -> Result<()> {
+        let mut sorted: Vec<&RefEdit> = edits.iter().collect();
+        sorted.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        if let Some(twice) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(fault!(Bug, "{} is to be changed twice at once", twice[0].name));
+        }
+        let ids = |edit: &&&RefEdit| [edit.new, edit.expected.id()].into_iter().flatten().any(|id| id.format() != self.format);
+        if let Some(foreign) = sorted.iter().find(ids) {
+            return Err(fault!(Bug, "{} is to name an id of another format in a {} repository", foreign.name, self.format));
+        }
+
+        // A file of its own would hide what `packed-refs` says. So what it says is packed as it is, and it goes; that changes no reference.
+        let loose = self.loose_among(sorted.iter().map(|edit| &edit.name));
+        let mut locks = Vec::with_capacity(loose.len());
+        let mut as_they_are = Vec::with_capacity(loose.len());
+        for name in loose {
+            // It stays locked until all is done: nobody is to make the file anew.
+            let (lock, _) = Lock::take(&self.path(name), name)?;
+            let id = self.loose(name)?.ok_or_else(|| fault!(Conflict, "{name} went while it was read"))?;
+            locks.push(lock);
+            as_they_are.push(PackedEdit { name, expected: None, new: Some(id) });
+        }
+        if !as_they_are.is_empty() {
+            self.rewrite_packed(&as_they_are)?;
+            let mut folders = BTreeSet::new();
+            for lock in &locks {
+                remove_if_there(&lock.resource)?;
+                folders.extend(lock.resource.parent().map(Path::to_owned));
+            }
+            sync_folders_that_are_there(&folders)?;
+        }
+        let edits: Vec<PackedEdit<'_>> = sorted
+            .into_iter()
+            .map(|edit| PackedEdit { name: &edit.name, expected: Some(edit.expected), new: edit.new })
+            .collect();
+        self.rewrite_packed(&edits)
+    }
+
+    /// Gives `packed-refs` a new content: the old one, read and written as a stream, with these changes, which are sorted. It is on disk
+    /// when this returns.
+    fn rewrite_packed(&self, edits: &[PackedEdit<'_>]) -> Result<()> {
+        let path = self.packed_path();
+        let at = |why: io::Error| io_error(&path, &why);
+        // Whoever packs references in a large repository takes longer than a moment.
+        let (lock, file) = Lock::take_within(&path, &"packed-refs", PACKED_LOCK_WAIT)?;
+        let mut out = BufWriter::with_capacity(1024 * 1024, file);
+        match File::open(&path) {
+            Ok(input) => self.merge_packed(&mut BufReader::with_capacity(1024 * 1024, input), &mut out, edits)?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => self.merge_packed(&mut io::empty(), &mut out, edits)?,
+            Err(why) => return Err(at(why)),
+        }
+        let file = out.into_inner().map_err(|why| at(why.into_error()))?;
+        file.sync_all().map_err(at)?;
+        drop(file);
+        lock.commit()?;
+        sync_folders(&BTreeSet::from([self.root.clone()]))
+    }
+
+    fn merge_packed(&self, input: &mut impl BufRead, out: &mut impl Write, edits: &[PackedEdit<'_>]) -> Result<()> {
+        let path = self.packed_path();
+        let at = |why: io::Error| io_error(&path, &why);
+        let mut edits = edits.iter().peekable();
+        let put = |edit: &PackedEdit<'_>, found: Option<GitId>, out: &mut dyn Write| {
+            if let Some(expected) = edit.expected {
+                expect(edit.name, expected, found)?;
+            }
+            edit.new.map_or(Ok(()), |new| writeln!(out, "{new} {}", edit.name).map_err(at))
+        };
+        let mut line = Vec::new();
+        let (mut first, mut kept) = (true, true);
+        while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            match line.first() {
+                Some(b'#') if first && line.split(|byte| byte.is_ascii_whitespace()).any(|word| word == b"sorted") => {
+                    out.write_all(&line).map_err(at)?;
+                }
+                _ if first => {
+                    return Err(fault!(BadRepository, "{} does not say that it is sorted", path.display())
+                        .hint("git writes it anew: git pack-refs --all"));
+                }
+                // It belongs to the line before it.
+                Some(b'^') if !kept => {}
+                Some(b'^') => out.write_all(&line).map_err(at)?,
+                _ => {
+                    let (id, name) = packed_line(&line).ok_or_else(|| {
+                        self.packed_broken(&format_args!("{:?} is no line of it", String::from_utf8_lossy(&line)))
+                    })?;
+                    while let Some(edit) = edits.next_if(|edit| edit.name.as_str().as_bytes() < name) {
+                        put(edit, None, out)?;
+                    }
+                    match edits.next_if(|edit| edit.name.as_str().as_bytes() == name) {
+                        None => {
+                            kept = true;
+                            out.write_all(&line).map_err(at)?;
+                        }
+                        Some(edit) => {
+                            kept = false;
+                            let id = std::str::from_utf8(id).ok().and_then(|id| id.parse::<GitId>().ok());
+                            let id = id.ok_or_else(|| self.packed_broken(&format_args!("{} has no id", edit.name)))?;
+                            put(edit, Some(id), out)?;
+                        }
+                    }
+                }
+            }
+            first = false;
+            line.clear();
+        }
+        if first {
+            out.write_all(PACKED_HEADER).map_err(at)?;
+        }
+        edits.try_for_each(|edit| put(edit, None, out))
     }
 
     /// Writes `packed-refs` without these names into its lock.
@@ -455,6 +589,32 @@ impl References {
     }
 }
 
+/// One change of a line of `packed-refs`; without an expectation, whatever stands there.
+struct PackedEdit<'a> {
+    name: &'a RefName,
+    expected: Option<Expected>,
+    new: Option<GitId>,
+}
+
+/// Takes a line of `packed-refs` apart: id and name.
+fn packed_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    Some((&line[..space], &line[space + 1..]))
+}
+
+/// Compares what a reference is with what is expected of it.
+fn expect(name: &RefName, expected: Expected, found: Option<GitId>) -> Result<()> {
+    match (expected, found) {
+        (Expected::Absent, None) => Ok(()),
+        (Expected::At(expected), Some(found)) if expected == found => Ok(()),
+        (Expected::Absent, Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected it not to exist")),
+        (Expected::At(expected), Some(found)) => Err(fault!(Conflict, "{name} is at {found}, expected {expected}")),
+        (Expected::At(expected), None) => Err(fault!(Conflict, "{name} does not exist, expected {expected}")),
+    }
+    .map_err(|error| error.hint("somebody else was first: read it again"))
+}
+
 /// Removes a lock once nobody has written to it for as long as a lock is waited for.
 fn break_lock(path: &Path) -> Result<()> {
     let until = Instant::now() + LOCK_WAIT;
@@ -498,8 +658,12 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock of a file, and waits at most a second for it. Returns the lock's own file too, to be written.
     pub(crate) fn take(resource: &Path, name: &dyn std::fmt::Display) -> Result<(Self, File)> {
+        Lock::take_within(resource, name, LOCK_WAIT)
+    }
+
+    fn take_within(resource: &Path, name: &dyn std::fmt::Display, wait: Duration) -> Result<(Self, File)> {
         let path = lock_path(resource);
-        let until = Instant::now() + LOCK_WAIT;
+        let until = Instant::now() + wait;
         loop {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
@@ -579,7 +743,7 @@ pub(crate) fn sync_folders(folders: &BTreeSet<PathBuf>) -> Result<()> {
 }
 
 /// Does the same where folders may have been swept away since nothing is in them: then there is nothing to bring to disk.
-fn sync_folders_that_are_there(folders: &BTreeSet<PathBuf>) -> Result<()> {
+pub(crate) fn sync_folders_that_are_there(folders: &BTreeSet<PathBuf>) -> Result<()> {
     if cfg!(windows) {
         return Ok(());
     }

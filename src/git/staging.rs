@@ -29,6 +29,8 @@ pub struct Staging<'a> {
     count: usize,
     bytes: usize,
     pack: Option<PackWriter>,
+    /// Whether what goes into the pack can be read back.
+    keeps: bool,
 }
 
 impl<'a> Staging<'a> {
@@ -36,7 +38,14 @@ impl<'a> Staging<'a> {
     pub fn new(store: &'a Store) -> Self {
         let drops = store.opened_at();
         let (reader, known) = (store.reader(), store.reader_of_now());
-        Staging { store, reader, known, drops, memory: MemoryObjects::new(store.format()), count: 0, bytes: 0, pack: None }
+        let memory = MemoryObjects::new(store.format());
+        Staging { store, reader, known, drops, memory, count: 0, bytes: 0, pack: None, keeps: true }
+    }
+
+    /// Goes on with a pack of a great many objects: none is held in memory, none can be read back, and what the store has already is
+    /// written once more.
+    pub fn bulk(store: &'a Store, pack: PackWriter) -> Self {
+        Staging { pack: Some(pack), keeps: false, ..Staging::new(store) }
     }
 
     /// Brings all objects to disk, and only then makes them visible.
@@ -102,6 +111,10 @@ impl ReadObjects for Staging<'_> {
 impl WriteObjects for Staging<'_> {
     fn write(&mut self, kind: ObjectKind, bytes: &[u8]) -> Result<GitId> {
         let id = GitId::of(self.format(), kind, bytes);
+        if let Some(pack) = self.pack.as_mut().filter(|_| !self.keeps) {
+            pack.add_as(id, kind, bytes)?;
+            return Ok(id);
+        }
         if self.memory.contains(id) || self.known.contains(id) {
             return Ok(id);
         }

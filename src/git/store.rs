@@ -7,7 +7,7 @@ use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
 use super::program::in_one_line;
 use super::quarantine::{self, Quarantine};
-use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders};
+use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders, sync_folders_that_are_there};
 use super::upkeep;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
@@ -228,6 +228,14 @@ impl Store {
         self.references.opened(prefix)
     }
 
+    /// Opens all references for some questions, without a look at which of them are loose.
+    ///
+    /// # Errors
+    /// Those of [`Store::opened_references`].
+    pub fn opened_references_for_some(&self) -> Result<OpenedReferences<'_>> {
+        self.references.opened_for_some()
+    }
+
     /// Returns all references whose names begin with `prefix`, in the order of their names.
     ///
     /// # Errors
@@ -274,6 +282,25 @@ impl Store {
     /// Those of [`Store::update`]; after `io`, earlier steps may be done.
     pub fn update_in_order(&self, steps: &[&[RefEdit]]) -> Result<()> {
         self.references.update(steps)
+    }
+
+    /// Changes any number of references, if each of them is what is expected, by giving `packed-refs` a new content once: a process that is
+    /// killed in here leaves all of them as they were, or all as they are to be. It takes as long as reading and writing that file.
+    ///
+    /// Those of them that have a file of their own are packed as they are first, and locked meanwhile; they are to be in the journal. The
+    /// others are not locked: nobody but holders of the repository's lock may write to them. Where names could lie in one another is not
+    /// looked at: the layout has no such names.
+    ///
+    /// # Errors
+    /// `conflict` where one of them is something else, or is locked; `bad-repository` where `packed-refs` is broken or not sorted; `io`. Then
+    /// none is changed.
+    pub fn update_at_once(&self, _held: &RepositoryLock, edits: &[RefEdit]) -> Result<()> {
+        self.references.update_packed(edits)
+    }
+
+    /// Returns those of these references that have a file of their own.
+    pub fn loose_among<'a>(&self, names: impl IntoIterator<Item = &'a RefName>) -> Vec<&'a RefName> {
+        self.references.loose_among(names)
     }
 
     /// Removes git's locks of these references. They are stale: whoever holds the repository's lock and knows from its
@@ -374,9 +401,16 @@ impl Store {
         let to_sync: Vec<(&Path, &File)> = files.iter().map(|(file, path)| (path.as_path(), file.as_file())).collect();
         sync_files(&to_sync)?;
         for (file, path) in files {
-            file.persist(&path).map_err(|failed| io_error(&path, &failed.error))?;
+            let persisted = file.persist(&path).or_else(|failed| match path.parent() {
+                // Git removes a folder when it has packed all that was in it.
+                Some(folder) if failed.error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(folder).and_then(|()| failed.file.persist(&path).map_err(|failed| failed.error))
+                }
+                _ => Err(failed.error),
+            });
+            persisted.map_err(|why| io_error(&path, &why))?;
         }
-        sync_folders(&folders)
+        sync_folders_that_are_there(&folders)
     }
 
     /// Removes what killed processes left: files that never became objects, git's own quarantines of what was pushed and locks of proposals,

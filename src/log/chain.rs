@@ -53,6 +53,22 @@ impl Chain {
         })
     }
 
+    /// Goes on from a record that is taken as the end of its log, whatever stands before it.
+    pub(crate) fn resume(record: &SignedRecord) -> Self {
+        let draft = record.draft();
+        Chain {
+            registry: draft.registry.clone(),
+            subject: draft.subject.clone(),
+            format: draft.format,
+            id: draft.link.map_or_else(|| record.digest().into(), |link| link.log),
+            seq: record.seq(),
+            head: record.digest(),
+            git_head: record.git_id(),
+            time: draft.time,
+            upgraded_to: None,
+        }
+    }
+
     /// Checks that a record is the next one.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use crate::model::error::{Result, fault};
 use crate::model::record::{Record, SignedRecord};
 use crate::model::skip::skip;
 use crate::model::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// One checkpoint whose signer had the authority to make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,11 @@ impl CheckedCheckpoint {
 pub struct RegistryLog {
     chain: Chain,
     newest: CheckedCheckpoint,
+    /// The number of the checkpoint that this was verified from.
+    first: u64,
+    /// Checkpoints before that one, as far as they are needed.
+    earlier: BTreeMap<u64, RecordDigest>,
+    /// Those from it on.
     digests: Vec<RecordDigest>,
 }
 
@@ -115,7 +121,18 @@ impl RegistryLog {
     pub fn start(operators: &OperatorLog, record: &SignedRecord) -> Result<Self> {
         let newest = CheckedCheckpoint::of_history(operators, record)?;
         let chain = Chain::start(record, false)?;
-        Ok(RegistryLog { chain, newest, digests: vec![record.digest()] })
+        Ok(RegistryLog { chain, newest, first: 0, earlier: BTreeMap::new(), digests: vec![record.digest()] })
+    }
+
+    /// Goes on from a checkpoint that is taken as it is. `earlier` are the checkpoints before it that later ones skip to; whoever calls
+    /// this has proven by links that it stands on them ([`check_hop`]).
+    ///
+    /// # Errors
+    /// Those of [`CheckedCheckpoint::of_history`].
+    pub fn resume(operators: &OperatorLog, record: &SignedRecord, earlier: BTreeMap<u64, RecordDigest>) -> Result<Self> {
+        let newest = CheckedCheckpoint::of_history(operators, record)?;
+        let chain = Chain::resume(record);
+        Ok(RegistryLog { chain, newest, first: record.seq(), earlier, digests: vec![record.digest()] })
     }
 
     /// Appends the next checkpoint.
@@ -151,9 +168,13 @@ impl RegistryLog {
         Ok(self)
     }
 
-    /// Returns the digest of the checkpoint at a place.
+    /// Returns the digest of the checkpoint at a place; `None` where there is none, or it lies before the one that this goes on from and
+    /// is not known.
     pub fn digest_at(&self, seq: u64) -> Option<RecordDigest> {
-        usize::try_from(seq).ok().and_then(|seq| self.digests.get(seq)).copied()
+        match seq.checked_sub(self.first) {
+            Some(at) => usize::try_from(at).ok().and_then(|at| self.digests.get(at)).copied(),
+            None => self.earlier.get(&seq).copied(),
+        }
     }
 
     /// Returns the newest checkpoint.

@@ -4,6 +4,7 @@ use super::digest::{ChangesDigest, FileDigest, LogId, RecordDigest};
 use super::slot::Slot;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
 /// What a checkpoint says of one place that it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +38,44 @@ pub enum ChangeLine {
 /// with one space between, each line ended by `\n`, digests as they print (`sha256:…`). [`Slot::Skip`] is left out: the checkpoint states
 /// that one itself.
 pub fn changes_digest(lines: &BTreeMap<Slot, ChangeLine>) -> ChangesDigest {
-    let mut hasher = Sha256::new();
-    hasher.update(b"quipu-changes 1\n");
+    let mut hasher = ChangesHasher::default();
     for (slot, line) in lines.iter().filter(|(slot, _)| **slot != Slot::Skip) {
-        let line = match line {
-            ChangeLine::Head { log, seq, head } => format!("{slot} {log} {seq} {head}\n"),
-            ChangeLine::Held(digest) => format!("{slot} {digest}\n"),
-            ChangeLine::Gone => format!("{slot} gone\n"),
-        };
-        hasher.update(line.as_bytes());
+        hasher.add(slot, line);
     }
-    ChangesDigest::from_sha256(hasher.finalize().into())
+    hasher.finish()
+}
+
+/// Computes [`changes_digest`] line by line, for more lines than one wants to hold.
+pub struct ChangesHasher {
+    hasher: Sha256,
+    text: String,
+}
+
+impl Default for ChangesHasher {
+    fn default() -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"quipu-changes 1\n");
+        ChangesHasher { hasher, text: String::new() }
+    }
+}
+
+impl ChangesHasher {
+    /// Adds a line; they come sorted by the bytes of their slots, each slot once, and [`Slot::Skip`] is not among them.
+    pub fn add(&mut self, slot: impl fmt::Display, line: &ChangeLine) {
+        self.text.clear();
+        // Writing to a string cannot fail.
+        let _ = match line {
+            ChangeLine::Head { log, seq, head } => writeln!(self.text, "{slot} {log} {seq} {head}"),
+            ChangeLine::Held(digest) => writeln!(self.text, "{slot} {digest}"),
+            ChangeLine::Gone => writeln!(self.text, "{slot} gone"),
+        };
+        self.hasher.update(self.text.as_bytes());
+    }
+
+    /// Returns the digest.
+    pub fn finish(self) -> ChangesDigest {
+        ChangesDigest::from_sha256(self.hasher.finalize().into())
+    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Map {
     /// Those of [`Map::update`].
     pub fn build(objects: &mut impl WriteObjects, all: &BTreeMap<Slot, GitId>) -> Result<Self> {
         let changes = all.iter().map(|(slot, id)| (slot, Some(*id)));
-        Map::empty(objects.format()).apply(objects, changes)
+        Map::empty(objects.format()).apply(objects, changes, &mut |_, _| {})
     }
 
     /// Looks up what stands in one place, and reads the trees on its path only.
@@ -152,13 +152,27 @@ impl Map {
     /// `bad-map` where a tree on the way has not the shape of a map, or where the result would break rule 4 or hold an id
     /// of another object format; `corrupt-object` where one is missing or damaged; `io` where one could not be written.
     pub fn update(&self, objects: &mut impl WriteObjects, changes: &BTreeMap<Slot, Option<GitId>>) -> Result<Self> {
-        self.apply(objects, changes.iter().map(|(slot, id)| (slot, *id)))
+        self.replace(objects, changes, &mut |_, _| {})
+    }
+
+    /// Does the same, and says of each package, decision log and attestation log that changes what stood there, where something did.
+    ///
+    /// # Errors
+    /// Those of [`Map::update`].
+    pub fn replace(
+        &self,
+        objects: &mut impl WriteObjects,
+        changes: &BTreeMap<Slot, Option<GitId>>,
+        stood: &mut dyn FnMut(&Slot, GitId),
+    ) -> Result<Self> {
+        self.apply(objects, changes.iter().map(|(slot, id)| (slot, *id)), stood)
     }
 
     fn apply<'a>(
         &self,
         objects: &mut impl WriteObjects,
         changes: impl Iterator<Item = (&'a Slot, Option<GitId>)>,
+        stood: &mut dyn FnMut(&Slot, GitId),
     ) -> Result<Self> {
         let mut top = Top::read(objects, self.root)?;
         let mut edits = [const { Vec::new() }; 3];
@@ -174,7 +188,7 @@ impl Map {
         }
         for ((folder, tree), edits) in TOP.into_iter().zip(&mut top.folders).zip(edits) {
             if !edits.is_empty() {
-                *tree = edit_folder(objects, folder, *tree, edits)?;
+                *tree = edit_folder(objects, folder, *tree, edits, stood)?;
             }
         }
         let root = objects.write(ObjectKind::Tree, &top.to_bytes())?;
@@ -811,31 +825,49 @@ struct Edit<'a> {
 }
 
 /// Applies edits to a whole folder; `None` where nothing is left of it.
-fn edit_folder(objects: &mut impl WriteObjects, folder: Folder, old: Option<GitId>, edits: Edits<'_>) -> Result<Option<GitId>> {
+fn edit_folder(
+    objects: &mut impl WriteObjects,
+    folder: Folder,
+    old: Option<GitId>,
+    edits: Edits<'_>,
+    stood: &mut dyn FnMut(&Slot, GitId),
+) -> Result<Option<GitId>> {
     let mut names: BTreeMap<String, Edits<'_>> = BTreeMap::new();
     for (slot, id) in edits {
         names.entry(folder.name_for(slot)).or_default().push((slot, id));
     }
     let edits = names.into_iter().map(|(name, slots)| Edit { hash: hash(&name), name, slots });
     let place = Place::top(folder);
-    edit_place(objects, &place, old, edits.collect())?.write(objects, &place.folder)
+    edit_place(objects, &place, old, edits.collect(), stood)?.write(objects, &place.folder)
 }
 
-fn edit_place(objects: &mut impl WriteObjects, place: &Place, old: Option<GitId>, edits: Vec<Edit<'_>>) -> Result<Shape> {
+fn edit_place(
+    objects: &mut impl WriteObjects,
+    place: &Place,
+    old: Option<GitId>,
+    edits: Vec<Edit<'_>>,
+    stood: &mut dyn FnMut(&Slot, GitId),
+) -> Result<Shape> {
     match old.map(|tree| place.read(objects, tree)).transpose()? {
-        None => edit_names(objects, place, Names::new(), edits),
-        Some(Shape::Flat(names)) => edit_names(objects, place, names, edits),
-        Some(Shape::Split(parts)) => edit_parts(objects, place, parts, edits),
+        None => edit_names(objects, place, Names::new(), edits, stood),
+        Some(Shape::Flat(names)) => edit_names(objects, place, names, edits, stood),
+        Some(Shape::Split(parts)) => edit_parts(objects, place, parts, edits, stood),
     }
 }
 
-fn edit_names(objects: &mut impl WriteObjects, place: &Place, names: Names, edits: Vec<Edit<'_>>) -> Result<Shape> {
+fn edit_names(
+    objects: &mut impl WriteObjects,
+    place: &Place,
+    names: Names,
+    edits: Vec<Edit<'_>>,
+    stood: &mut dyn FnMut(&Slot, GitId),
+) -> Result<Shape> {
     let mut names: BTreeMap<String, GitId> = names.into_iter().collect();
     for Edit { name, slots, .. } in edits {
         let tree = names.get(&name).copied();
         match (&place.folder, place.folder.below(&name)?) {
             (_, Some(below)) => {
-                let tree = edit_folder(objects, below, tree, slots)?;
+                let tree = edit_folder(objects, below, tree, slots, stood)?;
                 set(&mut names, name, tree);
             }
             (Folder::Mirrors, None) => {
@@ -844,7 +876,9 @@ fn edit_names(objects: &mut impl WriteObjects, place: &Place, names: Names, edit
             }
             (_, None) => {
                 for (slot, id) in slots {
-                    set(&mut names, slot.entry(), id);
+                    if let Some(old) = set(&mut names, slot.entry(), id) {
+                        stood(slot, old);
+                    }
                 }
                 let decisions = format!("{name}{DECISIONS}");
                 if names.contains_key(&decisions) && !names.contains_key(&name) {
@@ -856,11 +890,12 @@ fn edit_names(objects: &mut impl WriteObjects, place: &Place, names: Names, edit
     settle(objects, place, names.into_iter().collect())
 }
 
-fn set(names: &mut BTreeMap<String, GitId>, name: String, id: Option<GitId>) {
+/// Puts an id in a place, or takes it away, and returns what stood there.
+fn set(names: &mut BTreeMap<String, GitId>, name: String, id: Option<GitId>) -> Option<GitId> {
     match id {
         Some(id) => names.insert(name, id),
         None => names.remove(&name),
-    };
+    }
 }
 
 /// Splits names where they are too many.
@@ -876,7 +911,13 @@ fn settle(objects: &mut impl WriteObjects, place: &Place, names: Names) -> Resul
     Ok(Shape::Split(parts))
 }
 
-fn edit_parts(objects: &mut impl WriteObjects, place: &Place, parts: Parts, edits: Vec<Edit<'_>>) -> Result<Shape> {
+fn edit_parts(
+    objects: &mut impl WriteObjects,
+    place: &Place,
+    parts: Parts,
+    edits: Vec<Edit<'_>>,
+    stood: &mut dyn FnMut(&Slot, GitId),
+) -> Result<Shape> {
     let removes = edits.iter().flat_map(|edit| &edit.slots).any(|(_, id)| id.is_none());
     let mut edits_of: BTreeMap<u8, Vec<Edit<'_>>> = BTreeMap::new();
     for edit in edits {
@@ -886,7 +927,7 @@ fn edit_parts(objects: &mut impl WriteObjects, place: &Place, parts: Parts, edit
     let mut touched: Vec<(u8, Shape)> = Vec::new();
     for (half, edits) in edits_of {
         let old = untouched.remove(&half);
-        touched.push((half, edit_place(objects, &place.part(half), old, edits)?));
+        touched.push((half, edit_place(objects, &place.part(half), old, edits, stood)?));
     }
     let mut parts: Parts = untouched.into_iter().collect();
 

@@ -55,6 +55,10 @@ impl Signer for SecretKey {
     fn sign(&self, message: &[u8]) -> Result<SshSig> {
         Ok(SshSig { key: *self.public.as_bytes(), signature: self.key.sign(&signed_bytes(message)).to_bytes() })
     }
+
+    fn secret(&self) -> Option<&SecretKey> {
+        Some(self)
+    }
 }
 
 impl fmt::Debug for SecretKey {

@@ -18,6 +18,7 @@
 
 use super::error::{Error, Result, fault};
 use super::key::{KEY_TYPE, PublicKey};
+use super::openssh::SecretKey;
 use super::ssh_wire::{COLUMNS, Fields, from_lines, quoted};
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha512};
@@ -164,7 +165,9 @@ pub fn signed_bytes(message: &[u8]) -> [u8; SIGNED_LEN] {
 /// A key outside of this process (an agent, an encrypted file, hardware) signs through another program. What that program
 /// returns has to be the same bytes that ed25519 gives for the key and the message, or it is refused: an implementation
 /// passes it through [`SshSig::checked`].
-pub trait Signer {
+///
+/// Several threads may sign with one signer at a time.
+pub trait Signer: Sync {
     /// Returns the key that the signatures are by.
     fn public_key(&self) -> &PublicKey;
 
@@ -174,6 +177,39 @@ pub trait Signer {
     /// `bad-signature` where another program was asked and gave no signature that holds, and the code of its failure where
     /// it gave none at all.
     fn sign(&self, message: &[u8]) -> Result<SshSig>;
+
+    /// Returns the secret key, where it is in this process.
+    fn secret(&self) -> Option<&SecretKey> {
+        None
+    }
+
+    /// Returns the secret key where records are signed by the thousand. What is signed with it here and now is not verified once more:
+    /// for a single record that costs nothing that anyone would notice, and finds a processor that errs.
+    fn in_bulk(&self) -> Option<&SecretKey> {
+        None
+    }
+}
+
+/// Signs by the thousand; see [`Signer::in_bulk`].
+#[derive(Clone, Copy, Debug)]
+pub struct InBulk<'a>(pub &'a SecretKey);
+
+impl Signer for InBulk<'_> {
+    fn public_key(&self) -> &PublicKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<SshSig> {
+        self.0.sign(message)
+    }
+
+    fn secret(&self) -> Option<&SecretKey> {
+        Some(self.0)
+    }
+
+    fn in_bulk(&self) -> Option<&SecretKey> {
+        Some(self.0)
+    }
 }
 
 fn refusal(why: &str) -> Error {

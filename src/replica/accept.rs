@@ -6,7 +6,7 @@ use super::standing::{Standing, Step, advance};
 use crate::git::layout::{self, RefName};
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
-use crate::git::store::{RepositoryLock, Store};
+use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::log::operator::{Authority, OperatorLog};
 use crate::log::package::PackageLog;
 use crate::model::changes::ChangeLine;
@@ -334,17 +334,7 @@ impl<'a> Batch<'a> {
         if let Some(draft) = self.packages.get(package) {
             return Ok(Some(draft.log.clone()));
         }
-        let reader = self.store.reader();
-        let Some(head) = self.standing.map.get(&reader, &Slot::Package(package.clone()))? else { return Ok(None) };
-        if let Some(decisions) = self.standing.map.get(&reader, &Slot::Decisions(package.clone()))? {
-            let decisions = chains::decisions(&reader, decisions, self.operators(), &mut self.keys)?;
-            if let Some((.., takedown)) =
-                decisions.log.takedowns().find(|(of, version, _)| *of == decisions.log.target() && version.is_none())
-            {
-                return Err(fault!(TakenDown, "{package} was taken down: {}", takedown.reason));
-            }
-        }
-        chains::package(&reader, head, &mut self.keys).map(Some)
+        published(self.standing, &self.store.reader(), package, &mut self.keys)
     }
 
     /// Returns a package's contents as they are, or as this batch will have them.
@@ -352,9 +342,7 @@ impl<'a> Batch<'a> {
         if let Some(draft) = self.packages.get(package) {
             return Ok(Some(draft.contents.clone()));
         }
-        let Some(id) = reference else { return Ok(None) };
-        let bytes = self.objects.read(ObjectKind::Commit, id, 4096)?;
-        self.tree(commit::parse_contents(self.store.format(), &bytes)?).map(Some)
+        reference.map(|id| contents_at(&self.objects, id)).transpose()
     }
 
     fn tree(&self, id: GitId) -> Result<Tree> {
@@ -448,8 +436,37 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Reads the log of a package that may go on; `None` where the name is free.
+///
+/// # Errors
+/// `taken-down` where the package was; those of [`chains::package`].
+pub(crate) fn published(
+    standing: &Standing,
+    reader: &Reader,
+    package: &PackageName,
+    keys: &mut KeyCache,
+) -> Result<Option<Replayed<PackageLog>>> {
+    let Some(head) = standing.map.get(reader, &Slot::Package(package.clone()))? else { return Ok(None) };
+    if let Some(decisions) = standing.map.get(reader, &Slot::Decisions(package.clone()))? {
+        let decisions = chains::decisions(reader, decisions, &standing.operators.log, keys)?;
+        if let Some((.., takedown)) =
+            decisions.log.takedowns().find(|(of, version, _)| *of == decisions.log.target() && version.is_none())
+        {
+            return Err(fault!(TakenDown, "{package} was taken down: {}", takedown.reason));
+        }
+    }
+    chains::package(reader, head, keys).map(Some)
+}
+
+/// Reads the tree of a commit of contents.
+pub(crate) fn contents_at(objects: &impl ReadObjects, id: GitId) -> Result<Tree> {
+    let bytes = objects.read(ObjectKind::Commit, id, 4096)?;
+    let tree = commit::parse_contents(objects.format(), &bytes)?;
+    if tree == objects.format().empty_tree() { Ok(Tree::default()) } else { Tree::read(objects, tree) }
+}
+
 /// Returns the folders of a package's contents that are releases of a log.
-fn released_in(contents: &Tree, log: &PackageLog) -> Vec<TreeEntry> {
+pub(crate) fn released_in(contents: &Tree, log: &PackageLog) -> Vec<TreeEntry> {
     let is_released = |entry: &&TreeEntry| entry.name.parse().is_ok_and(|version| log.release_of(&version).is_some());
     contents.entries().iter().filter(is_released).cloned().collect()
 }

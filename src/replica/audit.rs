@@ -9,33 +9,45 @@ use crate::git::store::{Reader, Store};
 use crate::log::decision::DecisionLog;
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
-use crate::log::registry::{CheckedCheckpoint, RegistryLog};
-use crate::model::changes::{ChangeLine, changes_digest};
+use crate::log::registry::{CheckedCheckpoint, RegistryLog, check_hop};
+use crate::model::changes::{ChangeLine, ChangesHasher};
 use crate::model::commit;
 use crate::model::contents::{self, Limits};
-use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RecordDigest, RegistryId};
+use crate::model::digest::{ChangesDigest, FileDigest, GitId, LogId, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::{Checkpoint, Entry};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
-use crate::model::map::{Change, Map};
+use crate::model::map::{Change, Map, SubMap};
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
+use crate::model::skip::{Hop, descent, skip};
 use crate::model::slot::Slot;
 use crate::model::tree::Tree;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, RwLock};
 
 /// So many checkpoints are held at a time.
 const CHECKPOINTS_AT_ONCE: usize = 1024;
 /// So many packages are handed to the cores at a time.
 const PACKAGES_AT_ONCE: usize = 4096;
+/// So many names a part of the map has that one core walks.
+const PART_NAMES: u64 = 128;
+/// Into so many parts a map is taken apart at most.
+const PARTS_MAX: usize = 1 << 16;
+/// So many parts are walked before what they name is judged.
+const PARTS_AT_ONCE: usize = 128;
 /// From so many heads on they are read by all cores.
 const HEADS_AT_ONCE_MIN: usize = 64;
-/// Where so many records stand is kept, in some 200 MB.
-const PLACES_MAX: usize = 1 << 20;
+/// Where so many heads stand is kept, in a hundred bytes each; the rest are read a second time.
+const PLACES_MAX: usize = 1 << 21;
+/// From so many records on a log is verified by all cores, and not held in memory as a whole.
+const LONG_LOG: u64 = 512;
+/// So many records of a long log are held at a time.
+const RECORDS_AT_ONCE: usize = 1024;
 /// So many entries that are no packages may change in one checkpoint.
 const CHANGES_MAX: u64 = 4_000_000;
 /// So many faults are reported; the rest is counted.
@@ -49,8 +61,21 @@ pub struct Audit<'a> {
     pub expected: Option<(&'a RegistryName, RegistryId)>,
     /// Whether the files of releases are read.
     pub contents: bool,
+    /// The checkpoint whose state is taken as it is: only what changed after it is looked at.
+    pub since: Option<Since>,
     /// Hears how many packages are done, and of how many.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// A checkpoint that is named for what changed after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The one with this number.
+    Seq(u64),
+    /// The one with this digest, wherever it stands.
+    Digest(RecordDigest),
+    /// The one with this number, which must have this digest.
+    Both(u64, RecordDigest),
 }
 
 /// What was found.
@@ -60,8 +85,12 @@ pub struct Findings {
     pub operators: OperatorLog,
     /// The newest checkpoint.
     pub checkpoint: CheckedCheckpoint,
+    /// The checkpoint whose state was taken as it is, where one was named.
+    pub since: Option<CheckedCheckpoint>,
     /// How many packages there are.
     pub packages: u64,
+    /// How many of them were looked at.
+    pub looked_at: u64,
     /// How many records, checkpoints and operator records included, were verified.
     pub records: u64,
     /// How many releases were read from their files.
@@ -102,36 +131,59 @@ impl Totals {
 struct Hands<'a> {
     store: &'a Store,
     idle: Mutex<Vec<(Reader, KeyCache)>>,
-    /// Records of logs that were judged, so that what checkpoints say of them needs no second reading.
-    places: RwLock<HashMap<GitId, Place>>,
+    places: Places,
+}
+
+/// Where the heads of logs stand that were judged, so that what checkpoints say of them needs no second reading. It is flat: at two
+/// million packages a table of allocations would be larger than all else.
+#[derive(Default)]
+struct Places {
+    coming: Mutex<Vec<(GitId, Place)>>,
+    /// Sorted by the ids.
+    settled: Vec<(GitId, Place)>,
+}
+
+impl Places {
+    /// Keeps where a head stands, as long as there is room.
+    fn keep(&self, head: GitId, place: Place) {
+        if let Ok(mut coming) = self.coming.lock()
+            && coming.len() < PLACES_MAX
+        {
+            coming.push((head, place));
+        }
+    }
+
+    /// Makes what was kept ready to be asked for.
+    fn settle(&mut self) {
+        self.settled = self.coming.get_mut().map(std::mem::take).unwrap_or_default();
+        self.settled.par_sort_unstable_by_key(|(id, _)| *id);
+    }
+
+    fn get(&self, id: GitId) -> Option<Place> {
+        let at = self.settled.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.settled[at].1)
+    }
 }
 
 impl<'a> Hands<'a> {
     fn of(store: &'a Store) -> Self {
-        Hands { store, idle: Mutex::new(Vec::new()), places: RwLock::default() }
-    }
-
-    /// Keeps where the records of a log stand, as long as there is room.
-    fn keep(&self, records: &[SignedRecord]) {
-        if let Ok(mut places) = self.places.write()
-            && places.len() < PLACES_MAX
-        {
-            places.extend(records.iter().map(|record| {
-                let draft = record.draft();
-                let place = Place { log: log_of(record), seq: record.seq(), digest: record.digest(), parent: draft.parent };
-                (record.git_id(), place)
-            }));
-        }
+        Hands { store, idle: Mutex::new(Vec::new()), places: Places::default() }
     }
 
     /// Returns where a record stands; it is read where it was not kept.
     fn place(&self, id: GitId) -> Result<Place> {
-        if let Some(place) = self.places.read().ok().and_then(|places| places.get(&id).copied()) {
-            return Ok(place);
+        match self.places.get(id) {
+            Some(place) => Ok(place),
+            None => place_of(id, &self.commit(id)?).map(|(log, seq, digest)| Place { log, seq, digest }),
         }
-        let bytes = self.with(|reader, _| reader.read(ObjectKind::Commit, id, RECORD_MAX))?;
-        let (log, seq, digest) = place_of(id, &bytes)?;
-        Ok(Place { log, seq, digest, parent: parent_of(id.format(), &bytes)? })
+    }
+
+    fn parent(&self, id: GitId) -> Result<Option<GitId>> {
+        parent_of(id.format(), &self.commit(id)?)
+    }
+
+    fn commit(&self, id: GitId) -> Result<Vec<u8>> {
+        self.with(|reader, _| reader.read(ObjectKind::Commit, id, RECORD_MAX))
     }
 
     fn with<T>(&self, work: impl FnOnce(&Reader, &mut KeyCache) -> T) -> T {
@@ -173,20 +225,33 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         fault_count: AtomicU64::new(0),
         unpublished: Mutex::new(Vec::new()),
     };
-    let hands = Hands::of(store);
-    let (said, newest) = checkpoints(&hands, &operators, log_head, &totals)?;
+    let mut hands = Hands::of(store);
+    let ids = checkpoint_ids(&hands, log_head, audit.since)?;
+    let Chain { newest, since } = checkpoints(&hands, &operators, &ids, audit.since.is_some(), &totals)?;
     let map = Map::at(newest.map());
     let count = newest.checkpoint().packages;
-    packages(audit, &hands, &operators, map, count, &totals)?;
-    changes(&hands, &operators, &said)?;
-    references(store, map, count, &totals)?;
+    let limits = limits(&operators.now().policy);
+    let judge = Judge { audit, hands: &hands, operators: &operators, limits: &limits, totals: &totals };
+    match &since {
+        None => judge.all(map, count)?,
+        Some(since) => judge.changed(Map::at(since.map()), map)?,
+    }
+    hands.places.settle();
+    let is_whole = since.is_none();
+    let (changed, referenced) = rayon::join(
+        || changes(&hands, &operators, &ids, since.as_ref()),
+        || if is_whole { references(store, map, count, &totals) } else { Ok(()) },
+    );
+    changed.and(referenced)?;
     let faults = totals.faults.into_inner().unwrap_or_default();
     let mut unpublished = totals.unpublished.into_inner().unwrap_or_default();
     unpublished.sort();
     Ok(Findings {
         operators,
         checkpoint: newest,
+        since,
         packages: count,
+        looked_at: totals.done.into_inner(),
         records: totals.records.into_inner(),
         releases: totals.releases.into_inner(),
         bytes: totals.bytes.into_inner(),
@@ -196,28 +261,61 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
     })
 }
 
-/// What is kept of a verified checkpoint.
-struct Said {
-    seq: u64,
-    map: Map,
-    checkpoint: Checkpoint,
-}
-
-/// Verifies the registry log from its first checkpoint, and returns what each of them says.
-fn checkpoints(
-    hands: &Hands<'_>,
-    operators: &OperatorLog,
-    head: GitId,
-    totals: &Totals,
-) -> Result<(Vec<Said>, CheckedCheckpoint)> {
-    let reader = hands.store.reader();
+/// Returns the commits of the registry log, oldest first: all of them, or those from a checkpoint on, which comes first.
+fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Since>) -> Result<Vec<GitId>> {
+    let newest = hands.with(|reader, _| chains::record(reader, head)).map_err(|error| error.at("registry log"))?;
+    if let Some(Since::Seq(seq) | Since::Both(seq, _)) = since
+        && seq > newest.seq()
+    {
+        return Err(fault!(NotFound, "there is no checkpoint {seq}, the newest is {}", newest.seq()));
+    }
     let mut ids = vec![head];
-    while let Some(parent) = parent_of(reader.format(), &reader.read(ObjectKind::Commit, ids[ids.len() - 1], RECORD_MAX)?)? {
+    let mut seq = newest.seq();
+    let mut digest = newest.digest();
+    loop {
+        let is_it = match since {
+            None => false,
+            Some(Since::Seq(wanted) | Since::Both(wanted, _)) => seq == wanted,
+            Some(Since::Digest(wanted)) => digest == wanted,
+        };
+        if is_it {
+            break;
+        }
+        let bytes = hands.commit(ids[ids.len() - 1])?;
+        let Some(parent) = parent_of(head.format(), &bytes)? else { break };
         ids.push(parent);
+        seq = seq.saturating_sub(1);
+        if let Some(Since::Digest(_)) = since {
+            digest = place_of(parent, &hands.commit(parent)?)?.2;
+        }
+    }
+    if let Some(Since::Digest(wanted) | Since::Both(_, wanted)) = since {
+        let found = hands.place(ids[ids.len() - 1])?;
+        if found.digest != wanted {
+            let fault = match since {
+                Some(Since::Both(seq, _)) => fault!(AnchorMismatch, "checkpoint {seq} is {}, expected {wanted}", found.digest),
+                _ => fault!(AnchorMismatch, "the registry log of {} checkpoints does not hold {wanted}", newest.seq() + 1),
+            };
+            return Err(fault.hint(
+                "it is a checkpoint of another registry, or of another history of this one: verify it whole, without --since",
+            ));
+        }
     }
     ids.reverse();
+    Ok(ids)
+}
+
+/// The registry log, verified.
+struct Chain {
+    newest: CheckedCheckpoint,
+    /// The checkpoint that it was verified from, where that was not the first.
+    since: Option<CheckedCheckpoint>,
+}
+
+/// Verifies the registry log from its first checkpoint, or from the first of these on.
+fn checkpoints(hands: &Hands<'_>, operators: &OperatorLog, ids: &[GitId], is_resumed: bool, totals: &Totals) -> Result<Chain> {
     let mut log: Option<RegistryLog> = None;
-    let mut said = Vec::with_capacity(ids.len());
+    let mut since = None;
     for chunk in ids.chunks(CHECKPOINTS_AT_ONCE) {
         let records: Vec<Result<SignedRecord>> = chunk
             .par_iter()
@@ -225,11 +323,16 @@ fn checkpoints(
             .collect();
         for record in records {
             let record = record.map_err(|error| error.at("registry log"))?;
-            let Entry::Checkpoint(checkpoint) = record.entry() else {
+            if !matches!(record.entry(), Entry::Checkpoint(_)) {
                 return Err(fault!(WrongLog, "a record of kind {} stands in the registry log", record.entry().kind()));
-            };
-            said.push(Said { seq: record.seq(), map: Map::at(record.draft().tree), checkpoint: checkpoint.clone() });
+            }
             log = Some(match log {
+                None if is_resumed => {
+                    let earlier = skipped_to(hands, &record, ids.len() as u64)?;
+                    let log = RegistryLog::resume(operators, &record, earlier)?;
+                    since = Some(log.newest().clone());
+                    log
+                }
                 None => RegistryLog::start(operators, &record)?,
                 Some(log) => log.append(operators, &record)?,
             });
@@ -238,103 +341,201 @@ fn checkpoints(
     }
     let newest = log.ok_or_else(|| fault!(BrokenChain, "the registry log has no checkpoint"))?.newest().clone();
     // What was good in history may not be good as the last word.
-    Ok((said, CheckedCheckpoint::newest(operators, newest.record())?))
+    let newest = CheckedCheckpoint::newest(operators, newest.record())?;
+    Ok(Chain { newest, since })
 }
 
-/// Checks what each checkpoint says that it changed.
-fn changes(hands: &Hands<'_>, operators: &OperatorLog, said: &[Said]) -> Result<()> {
-    let reader = hands.store.reader();
-    let mut map = Map::empty(reader.format());
-    let mut packages = 0;
-    let mut dropped = BTreeMap::new();
-    for next in said {
-        let at = |error: Error| error.at(format!("checkpoint {}", next.seq));
-        for (slot, before, after) in check_changes(hands, &reader, next, map, &mut packages, &mut dropped).map_err(at)? {
-            check_succession(hands, &reader, operators, next.map, &slot, before, after).map_err(at)?;
+/// Returns the checkpoints before `from` that it and the next ones, `count` in all, may skip to. Each is proven by links from `from` down.
+fn skipped_to(hands: &Hands<'_>, from: &Record, count: u64) -> Result<BTreeMap<u64, RecordDigest>> {
+    let mut proven = BTreeMap::new();
+    for to in (from.seq() + 1..from.seq().saturating_add(count)).map(skip).filter(|to| *to < from.seq()) {
+        if proven.contains_key(&to) {
+            continue;
         }
-        map = next.map;
+        let mut at = from.clone();
+        for hop in descent(from.seq(), to) {
+            let next = hands.with(|reader, _| -> Result<Record> {
+                let id = match hop {
+                    Hop::Prev(_) => at.draft().parent,
+                    Hop::Skip(_) => Map::at(at.draft().tree).get(reader, &Slot::Skip)?,
+                };
+                chains::record(reader, id.ok_or_else(|| fault!(BrokenChain, "checkpoint {} has no link back", at.seq()))?)
+            })?;
+            check_hop(&at, &next)?;
+            at = next;
+        }
+        proven.insert(to, at.digest());
+    }
+    Ok(proven)
+}
+
+/// Checks what each checkpoint says that it changed; of the first one only where there is none before it.
+fn changes(hands: &Hands<'_>, operators: &OperatorLog, ids: &[GitId], since: Option<&CheckedCheckpoint>) -> Result<()> {
+    let reader = hands.store.reader();
+    let mut map = since.map_or(Map::empty(reader.format()), |since| Map::at(since.map()));
+    let mut packages = since.map_or(0, |since| since.checkpoint().packages);
+    let mut dropped = BTreeMap::new();
+    for id in &ids[usize::from(since.is_some())..] {
+        let next = chains::record(&reader, *id)?;
+        let Entry::Checkpoint(checkpoint) = next.entry() else { continue };
+        let to = Map::at(next.draft().tree);
+        let at = |error: Error| error.at(format!("checkpoint {}", next.seq()));
+        let found = check_changes(hands, &reader, checkpoint, map, to, &mut packages, &mut dropped).map_err(at)?;
+        found
+            .moved
+            .par_iter()
+            .try_for_each(|moved| {
+                hands.with(|reader, _| {
+                    let slot = found.slot(moved.at, moved.len)?;
+                    check_succession(hands, reader, operators, to, &slot, moved.before, moved.after)
+                })
+            })
+            .map_err(at)?;
+        map = to;
     }
     Ok(())
 }
 
-/// The head of a log before a checkpoint moved it, and after.
-type Moved = (Slot, GitId, GitId);
+/// What a checkpoint changed, in a row of bytes for the names and a flat row for the rest.
+#[derive(Default)]
+struct Changed {
+    names: String,
+    lines: Vec<Line>,
+    moved: Vec<Moved>,
+}
 
-/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the map before, and returns the logs that it
-/// moved. `dropped` are the heads of names that an earlier checkpoint took out of the map.
+struct Line {
+    at: usize,
+    len: u16,
+    what: What,
+}
+
+/// What a line is of; a head is not looked at yet.
+#[derive(Clone, Copy)]
+enum What {
+    Head(GitId),
+    Held(FileDigest),
+    Gone,
+}
+
+impl Changed {
+    /// Keeps a slot's name, and returns where.
+    fn name(&mut self, slot: &Slot) -> (usize, u16) {
+        let at = self.names.len();
+        // Writing to a string cannot fail.
+        let _ = write!(self.names, "{slot}");
+        (at, u16::try_from(self.names.len() - at).unwrap_or(u16::MAX))
+    }
+
+    fn text(&self, at: usize, len: u16) -> &str {
+        self.names.get(at..at + usize::from(len)).unwrap_or_default()
+    }
+
+    fn slot(&self, at: usize, len: u16) -> Result<Slot> {
+        self.text(at, len).parse()
+    }
+
+    /// Computes the digest of all lines.
+    fn digest(&mut self, hands: &Hands<'_>) -> Result<ChangesDigest> {
+        let names = std::mem::take(&mut self.names);
+        let text = |line: &Line| &names[line.at..line.at + usize::from(line.len)];
+        self.lines.par_sort_unstable_by(|one, other| text(one).cmp(text(other)));
+        let look = |line: &Line| {
+            Ok(match line.what {
+                What::Gone => ChangeLine::Gone,
+                What::Held(digest) => ChangeLine::Held(digest),
+                What::Head(id) => {
+                    let Place { log, seq, digest } = hands.place(id).map_err(|error: Error| error.at(text(line)))?;
+                    ChangeLine::Head { log, seq, head: digest }
+                }
+            })
+        };
+        let mut hasher = ChangesHasher::default();
+        for some in self.lines.chunks(PACKAGES_AT_ONCE) {
+            // The cores are not called together for a few.
+            let found: Vec<Result<ChangeLine>> = if some.len() < HEADS_AT_ONCE_MIN {
+                some.iter().map(look).collect()
+            } else {
+                some.par_iter().map(look).collect()
+            };
+            for (line, found) in some.iter().zip(found) {
+                hasher.add(text(line), &found?);
+            }
+        }
+        self.names = names;
+        Ok(hasher.finish())
+    }
+}
+
+/// The head of a log before a checkpoint moved it, and after.
+struct Moved {
+    at: usize,
+    len: u16,
+    before: GitId,
+    after: GitId,
+}
+
+/// Checks `changes`, `packages` and the skip link in the map of one checkpoint against the map before, and returns what it
+/// changed. `dropped` are the heads of names that an earlier checkpoint took out of the map.
 fn check_changes(
     hands: &Hands<'_>,
     reader: &Reader,
-    said: &Said,
-    old: Map,
+    checkpoint: &Checkpoint,
+    from: Map,
+    to: Map,
     packages: &mut u64,
     dropped: &mut BTreeMap<Slot, GitId>,
-) -> Result<Vec<Moved>> {
-    let checkpoint = &said.checkpoint;
-    // They come nearly in order; sorting them once is cheaper than finding a place for each.
-    let mut lines: Vec<(Slot, ChangeLine)> = Vec::new();
-    let mut moved = Vec::new();
-    // Heads that were not looked at yet.
-    let mut heads: Vec<(Slot, GitId)> = Vec::new();
-    let read = |heads: &mut Vec<(Slot, GitId)>, lines: &mut Vec<(Slot, ChangeLine)>| -> Result<()> {
-        let line = |(slot, id): (Slot, GitId)| {
-            let Place { log, seq, digest, .. } = hands.place(id).map_err(|error| error.at(&slot))?;
-            Ok((slot, ChangeLine::Head { log, seq, head: digest }))
-        };
-        // The cores are not called together for a few.
-        let found: Result<Vec<(Slot, ChangeLine)>> = if heads.len() < HEADS_AT_ONCE_MIN {
-            heads.drain(..).map(line).collect()
-        } else {
-            std::mem::take(heads).into_par_iter().map(line).collect()
-        };
-        lines.extend(found?);
-        Ok(())
-    };
-    Map::diff(reader, old, said.map, &mut |Change { slot, old, new }| {
+) -> Result<Changed> {
+    let mut changed = Changed::default();
+    Map::diff(reader, from, to, &mut |Change { slot, old, new }| {
+        let (at, len) = changed.name(&slot);
+        if let Slot::Package(_) = slot {
+            // Only where a map repeats itself are there fewer than none.
+            *packages = (*packages + u64::from(old.is_none())).saturating_sub(u64::from(new.is_none()));
+        }
+        let moved = |before, after| Moved { at, len, before, after };
         match (&slot, old, new) {
             (Slot::Skip | Slot::MirrorHeld(_) | Slot::MirrorLog(_), ..) | (_, None, None) => {}
-            (_, Some(before), Some(after)) => moved.push((slot.clone(), before, after)),
+            (_, Some(before), Some(after)) => changed.moved.push(moved(before, after)),
             (_, Some(before), None) => {
                 dropped.insert(slot.clone(), before);
             }
-            (_, None, Some(after)) => moved.extend(dropped.remove(&slot).map(|before| (slot.clone(), before, after))),
+            (_, None, Some(after)) => {
+                if !dropped.is_empty() {
+                    changed.moved.extend(dropped.remove(&slot).map(|before| moved(before, after)));
+                }
+            }
         }
-        if let Slot::Package(_) = slot {
-            *packages = *packages + u64::from(old.is_none()) - u64::from(new.is_none());
-        }
-        match (&slot, new) {
+        let what = match (&slot, new) {
             (Slot::Skip, Some(id)) => {
                 let skip = chains::record(reader, id)?;
                 if Some(skip.digest()) != checkpoint.skip {
                     return Err(fault!(BadMap, "the map's skip link leads to {}, the record's elsewhere", skip.digest()));
                 }
+                return Ok(());
             }
-            (Slot::Skip, None) => {}
-            (_, None) => lines.push((slot, ChangeLine::Gone)),
+            (Slot::Skip, None) => return Ok(()),
+            (_, None) => What::Gone,
             (Slot::MirrorHeld(_), Some(id)) => {
-                let digest = FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?);
-                lines.push((slot, ChangeLine::Held(digest)));
+                What::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?))
             }
-            (_, Some(id)) => heads.push((slot, id)),
-        }
-        if heads.len() == PACKAGES_AT_ONCE {
-            read(&mut heads, &mut lines)?;
-        }
+            (_, Some(id)) => What::Head(id),
+        };
+        changed.lines.push(Line { at, len, what });
         // Entries come with heads of their own, so that no honest checkpoint changes more of them than this.
-        if lines.len() as u64 > checkpoint.packages.saturating_add(CHANGES_MAX) {
+        if changed.lines.len() as u64 > checkpoint.packages.saturating_add(CHANGES_MAX) {
             return Err(fault!(Limit, "the checkpoint changes more entries than it has packages"));
         }
         Ok(())
-    })
-    .and_then(|()| read(&mut heads, &mut lines))?;
+    })?;
+    let found = changed.digest(hands)?;
     if *packages != checkpoint.packages {
         return Err(fault!(BadMap, "the map has {packages} packages, the record says {}", checkpoint.packages));
     }
-    let found = changes_digest(&lines.into_iter().collect());
     if found != checkpoint.changes {
         return Err(fault!(BadMap, "the changes have the digest {found}, the record says {}", checkpoint.changes));
     }
-    Ok(moved)
+    Ok(changed)
 }
 
 /// Checks that a log goes on from where the checkpoint before left it: a name never comes to mean another log without a reset, and a
@@ -377,7 +578,7 @@ fn check_succession(
     let mut at = Some(after);
     for _ in 0..further {
         let Some(id) = at else { break };
-        at = hands.place(id)?.parent;
+        at = hands.parent(id)?;
     }
     if at != Some(before) {
         return Err(fault!(Fork, "{slot} moves to {after}, which does not stand on {before}, the head before"));
@@ -396,61 +597,10 @@ struct Place {
     log: LogId,
     seq: u64,
     digest: RecordDigest,
-    parent: Option<GitId>,
 }
 
 fn log_of(record: &Record) -> LogId {
     record.draft().link.map_or(record.digest().into(), |link| link.log)
-}
-
-/// Verifies every log that the map names.
-fn packages(audit: &Audit<'_>, hands: &Hands<'_>, operators: &OperatorLog, map: Map, count: u64, totals: &Totals) -> Result<()> {
-    let reader = audit.store.reader();
-    let limits = limits(&operators.now().policy);
-    let references = audit.store.opened_references("refs/packages/")?;
-    // A package's decisions stand right behind it in the map, and are judged with it.
-    let mut pending: Vec<Logs> = Vec::with_capacity(PACKAGES_AT_ONCE);
-    let run = |batch: &mut Vec<Logs>| {
-        batch.par_iter().for_each(|logs| {
-            let judge = Judge { audit, hands, operators, limits: &limits, references: &references, totals };
-            if let Err(error) = hands.with(|reader, keys| judge.logs(reader, keys, logs)) {
-                totals.fault(error.at(&logs.slot));
-            }
-            if matches!(logs.slot, Slot::Package(_)) {
-                let done = totals.done.fetch_add(1, Ordering::Relaxed) + 1;
-                (audit.progress)(done, count);
-            }
-        });
-        batch.clear();
-    };
-    let mut found = 0;
-    // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
-    map.for_each(&reader, &mut |slot, head| {
-        match (&slot, pending.last_mut()) {
-            (Slot::Skip, _) => return Ok(()),
-            (Slot::Decisions(package), Some(last)) if matches!(&last.slot, Slot::Package(before) if before == package) => {
-                last.decisions = Some(head);
-                return Ok(());
-            }
-            (Slot::Package(_), _) => {
-                found += 1;
-                if found > count {
-                    return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
-                }
-            }
-            _ => {}
-        }
-        if pending.len() >= PACKAGES_AT_ONCE {
-            run(&mut pending);
-        }
-        pending.push(Logs { slot, head, decisions: None });
-        Ok(())
-    })?;
-    run(&mut pending);
-    if found != count {
-        return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
-    }
-    Ok(())
 }
 
 /// What one entry of the map leads to.
@@ -459,6 +609,21 @@ struct Logs {
     head: GitId,
     /// The decisions about the package.
     decisions: Option<GitId>,
+    /// The head whose log is taken as it is, but for what the law makes of it: the files of releases up to there are not read.
+    known: Option<GitId>,
+}
+
+/// A package log that was judged.
+struct Judged {
+    log: PackageLog,
+    /// The commits of its records, oldest first.
+    commits: Vec<GitId>,
+}
+
+impl Judged {
+    fn of(replayed: chains::Replayed<PackageLog>) -> Self {
+        Judged { log: replayed.log, commits: replayed.records.iter().map(|record| record.git_id()).collect() }
+    }
 }
 
 /// What every log is judged by.
@@ -467,36 +632,156 @@ struct Judge<'a> {
     hands: &'a Hands<'a>,
     operators: &'a OperatorLog,
     limits: &'a Limits,
-    references: &'a OpenedReferences<'a>,
     totals: &'a Totals,
 }
 
 impl Judge<'_> {
-    fn logs(&self, reader: &Reader, keys: &mut KeyCache, logs: &Logs) -> Result<()> {
-        let seen = |records: &[SignedRecord]| {
-            self.hands.keep(records);
-            self.totals.records.fetch_add(records.len() as u64, Ordering::Relaxed);
-        };
+    /// Verifies every log that the map names.
+    fn all(&self, map: Map, count: u64) -> Result<()> {
+        let references = self.audit.store.opened_references("refs/packages/")?;
+        let found = AtomicU64::new(0);
+        // Walking takes time as well, so that the cores share it: first some parts of the map, then what they name.
+        let parts =
+            map.subtrees(&self.audit.store.reader(), usize::try_from(count / PART_NAMES).unwrap_or(0).clamp(1, PARTS_MAX))?;
+        for some in parts.chunks(PARTS_AT_ONCE) {
+            let walked: Vec<Result<Vec<Logs>>> = some
+                .par_iter()
+                .map(|part| self.hands.with(|reader, _| self.part(reader, part, &references, &found, count)))
+                .collect();
+            let mut pending = walked.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+            self.some(&mut pending, &references, count);
+        }
+        let found = found.into_inner();
+        if found != count {
+            return Err(fault!(BadMap, "the map has {found} packages, its checkpoint says {count}"));
+        }
+        Ok(())
+    }
+
+    /// Returns what a part of the map names.
+    fn part(
+        &self,
+        reader: &Reader,
+        part: &SubMap,
+        references: &OpenedReferences<'_>,
+        found: &AtomicU64,
+        count: u64,
+    ) -> Result<Vec<Logs>> {
+        let mut pending: Vec<Logs> = Vec::new();
+        // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
+        part.for_each(reader, &mut |slot, head| {
+            match (&slot, pending.last_mut()) {
+                (Slot::Skip, _) => return Ok(()),
+                // A package's decisions stand right behind it in the map, and are judged with it.
+                (Slot::Decisions(package), Some(last)) if matches!(&last.slot, Slot::Package(before) if before == package) => {
+                    last.decisions = Some(head);
+                    return Ok(());
+                }
+                (Slot::Package(_), _) if found.fetch_add(1, Ordering::Relaxed) >= count => {
+                    return Err(fault!(BadMap, "the map has more packages than the {count} of its checkpoint"));
+                }
+                _ => {}
+            }
+            // A part that is larger than it should be is not held.
+            if pending.len() >= PACKAGES_AT_ONCE {
+                pending.drain(..).for_each(|logs| self.one(references, &logs, count));
+            }
+            pending.push(Logs { slot, head, decisions: None, known: None });
+            Ok(())
+        })?;
+        Ok(pending)
+    }
+
+    /// Verifies every log in which two maps differ.
+    fn changed(&self, from: Map, to: Map) -> Result<()> {
+        let reader = self.audit.store.reader();
+        let mut count = 0;
+        // How many there are is known from the trees that differ alone.
+        Map::diff(&reader, from, to, &mut |change| {
+            count += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
+            Ok(())
+        })?;
+        let references = self.audit.store.opened_references_for_some()?;
+        let mut pending: Vec<Logs> = Vec::new();
+        Map::diff(&reader, from, to, &mut |Change { slot, old, new }| {
+            let logs = match (slot, new) {
+                (Slot::Package(package), Some(head)) => {
+                    let beside = Slot::Decisions(package.clone());
+                    let decisions = to.get(&reader, &beside)?;
+                    // What was decided may bring files back that had been taken down.
+                    let known = if decisions == from.get(&reader, &beside)? { old } else { None };
+                    Logs { slot: Slot::Package(package), head, decisions, known }
+                }
+                (Slot::Decisions(package), decisions) => {
+                    let slot = Slot::Package(package);
+                    match to.get(&reader, &slot)? {
+                        Some(head) if from.get(&reader, &slot)? == Some(head) => {
+                            count += 1;
+                            Logs { slot, head, decisions, known: None }
+                        }
+                        // It changed as well, or is gone.
+                        _ => return Ok(()),
+                    }
+                }
+                (slot, Some(head)) => Logs { slot, head, decisions: None, known: None },
+                (_, None) => return Ok(()),
+            };
+            if pending.len() >= PACKAGES_AT_ONCE {
+                self.some(&mut pending, &references, count);
+            }
+            pending.push(logs);
+            Ok(())
+        })?;
+        self.some(&mut pending, &references, count);
+        Ok(())
+    }
+
+    /// Judges what is pending, on all cores.
+    fn some(&self, pending: &mut Vec<Logs>, references: &OpenedReferences<'_>, count: u64) {
+        pending.par_iter().for_each(|logs| self.one(references, logs, count));
+        pending.clear();
+    }
+
+    fn one(&self, references: &OpenedReferences<'_>, logs: &Logs, count: u64) {
+        if let Err(error) = self.hands.with(|reader, keys| self.logs(reader, keys, references, logs)) {
+            self.totals.fault(error.at(&logs.slot));
+        }
+        if matches!(logs.slot, Slot::Package(_)) {
+            let done = self.totals.done.fetch_add(1, Ordering::Relaxed) + 1;
+            (self.audit.progress)(done, count);
+        }
+    }
+
+    fn seen(&self, head: GitId, log: &crate::log::chain::Chain) {
+        self.hands.places.keep(head, Place { log: log.id(), seq: log.seq(), digest: log.head() });
+        self.totals.records.fetch_add(log.seq() + 1, Ordering::Relaxed);
+    }
+
+    fn logs(&self, reader: &Reader, keys: &mut KeyCache, references: &OpenedReferences<'_>, logs: &Logs) -> Result<()> {
         match &logs.slot {
             Slot::Package(package) => {
-                let log = chains::package(reader, logs.head, keys)?;
-                seen(&log.records);
+                let judged = self.package(reader, keys, logs.head)?;
+                let log = &judged.log;
+                self.seen(logs.head, log.chain());
                 let registry = self.operators.registry().clone();
-                log.log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
-                check_reference(self.audit.store, self.references, reader, package, &log.records, self.totals)?;
+                log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
+                check_reference(self.audit.store, references, reader, package, &judged.commits, self.totals)?;
                 let decisions = match logs.decisions {
                     None => None,
                     Some(head) => {
                         let decisions = chains::decisions(reader, head, self.operators, keys)?;
-                        seen(&decisions.records);
-                        decisions.log.check_log(&log.log)?;
+                        self.seen(head, decisions.log.chain());
+                        decisions.log.check_log(log)?;
                         Some(decisions.log)
                     }
                 };
-                if self.audit.contents { self.contents(reader, package, &log.log, decisions.as_ref()) } else { Ok(()) }
+                let known = logs.known.and_then(|known| judged.commits.iter().position(|commit| *commit == known));
+                let first_new = known.map_or(0, |known| known as u64 + 1);
+                if self.audit.contents { self.contents(reader, package, log, decisions.as_ref(), first_new) } else { Ok(()) }
             }
             Slot::Attestation(..) => {
-                seen(&chains::attestations(reader, logs.head, self.operators.id(), keys)?.records);
+                let attestations = chains::attestations(reader, logs.head, self.operators.id(), keys)?;
+                self.seen(logs.head, attestations.log.chain());
                 Ok(())
             }
             Slot::Decisions(package) => Err(fault!(BadMap, "decisions about {package} stand in the map, and no package")),
@@ -504,8 +789,59 @@ impl Judge<'_> {
         }
     }
 
-    /// Reads the files of every release that is not taken down.
-    fn contents(&self, reader: &Reader, package: &PackageName, log: &PackageLog, decisions: Option<&DecisionLog>) -> Result<()> {
+    /// Reads and verifies a package log.
+    fn package(&self, reader: &Reader, keys: &mut KeyCache, head: GitId) -> Result<Judged> {
+        if let Some(short) = chains::short_package(reader, head, keys, LONG_LOG)? {
+            return Ok(Judged::of(short));
+        }
+        match self.long_package(reader, head)? {
+            Some(judged) => Ok(judged),
+            None => chains::package(reader, head, keys).map(Judged::of),
+        }
+    }
+
+    /// Verifies a long log piece by piece, on all cores: else one of them would be busy with it while the others have nothing to do, and all
+    /// of it would be in memory. `None` where it is a fork, whose origin is looked at too.
+    fn long_package(&self, reader: &Reader, head: GitId) -> Result<Option<Judged>> {
+        let mut commits = vec![head];
+        while let Some(parent) =
+            parent_of(reader.format(), &reader.read(ObjectKind::Commit, commits[commits.len() - 1], RECORD_MAX)?)?
+        {
+            commits.push(parent);
+        }
+        commits.reverse();
+        let mut log: Option<PackageLog> = None;
+        for some in commits.chunks(RECORDS_AT_ONCE) {
+            let records: Vec<Result<SignedRecord>> = some
+                .par_iter()
+                .map(|id| self.hands.with(|reader, keys| chains::record(reader, *id).and_then(|record| record.verify(keys))))
+                .collect();
+            for record in records {
+                let record = record?;
+                log = Some(match log {
+                    // What stands before a fork's first record is another log.
+                    None if record.draft().link.is_some() => return Ok(None),
+                    None => PackageLog::start(&record)?,
+                    Some(log) if record.draft().link.is_none() => {
+                        drop(log);
+                        return Ok(None);
+                    }
+                    Some(log) => log.append(&record)?,
+                });
+            }
+        }
+        Ok(log.map(|log| Judged { log, commits }))
+    }
+
+    /// Reads the files of every release from a record on that is not taken down.
+    fn contents(
+        &self,
+        reader: &Reader,
+        package: &PackageName,
+        log: &PackageLog,
+        decisions: Option<&DecisionLog>,
+        first_new: u64,
+    ) -> Result<()> {
         if log.releases().next().is_none() {
             return Ok(());
         }
@@ -530,7 +866,7 @@ impl Judge<'_> {
                 self.totals.fault(fault!(BadContents, "{name} holds {:?}, which was never released", extra.name).at(package));
             }
         }
-        for released in log.releases() {
+        for released in log.releases().filter(|released| released.seq >= first_new) {
             let release = &released.release;
             let down = decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version)).is_some();
             let verdict = match tree.get(&release.version.to_string()) {
@@ -565,18 +901,18 @@ fn check_reference(
     references: &OpenedReferences<'_>,
     reader: &Reader,
     package: &PackageName,
-    records: &[SignedRecord],
+    commits: &[GitId],
     totals: &Totals,
 ) -> Result<()> {
     let name = layout::package(package);
-    let head = records[records.len() - 1].git_id();
+    let Some(head) = commits.last().copied() else { return Ok(()) };
     if references.names(&name, head)? {
         return Ok(());
     }
     match store.reference(&name)? {
         None => Err(fault!(RefMissing, "{name} is gone, the map holds {head}")),
         Some(named) if named == head => Ok(()),
-        Some(named) if records.iter().any(|record| record.git_id() == named) => {
+        Some(named) if commits.contains(&named) => {
             Err(fault!(Rollback, "{name} names {named}, which lies behind {head}, the head in the map"))
         }
         Some(named) => {
@@ -615,4 +951,35 @@ fn references(store: &Store, map: Map, count: u64, totals: &Totals) -> Result<()
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What two million packages cost is counted in these.
+    #[test]
+    fn what_is_kept_of_each_package_is_a_few_dozen_bytes() {
+        assert!(size_of::<(GitId, Place)>() <= 112);
+        assert!(size_of::<Line>() <= 56);
+        assert!(size_of::<Moved>() <= 80);
+    }
+
+    #[test]
+    fn places_are_kept_as_long_as_there_is_room_and_found_when_they_are_settled() {
+        let mut places = Places::default();
+        let id = |number: u64| GitId::of(crate::model::digest::ObjectFormat::Sha1, ObjectKind::Blob, &number.to_le_bytes());
+        let place = |seq| {
+            let digest = RecordDigest::of_bytes(b"head");
+            Place { log: digest.into(), seq, digest }
+        };
+        (0..100).for_each(|seq| places.keep(id(seq), place(seq)));
+        places.settle();
+        assert!((0..100).all(|seq| places.get(id(seq)).is_some_and(|place| place.seq == seq)));
+        assert!(places.get(id(100)).is_none());
+        let room = places.coming.get_mut().unwrap();
+        room.resize(PLACES_MAX, (id(0), place(0)));
+        places.keep(id(101), place(101));
+        assert_eq!(places.coming.get_mut().unwrap().len(), PLACES_MAX);
+    }
 }

@@ -43,20 +43,24 @@ pub fn record(objects: &impl ReadObjects, id: GitId) -> Result<Record> {
 /// # Errors
 /// Those of [`record`]; `broken-chain` where the commits are more or fewer than the head's place says.
 pub fn walk(objects: &impl ReadObjects, head: GitId) -> Result<Vec<Record>> {
-    let mut records: Vec<Record> = Vec::new();
-    let mut next = Some(head);
-    while let Some(id) = next {
+    walk_from(objects, record(objects, head)?)
+}
+
+fn walk_from(objects: &impl ReadObjects, head: Record) -> Result<Vec<Record>> {
+    let mut records = vec![head];
+    loop {
+        let after = &records[records.len() - 1];
+        let id = match (after.draft().link, after.draft().parent) {
+            (None, _) => break,
+            (Some(_), Some(parent)) => parent,
+            (Some(link), None) => {
+                return Err(fault!(BrokenChain, "record {} has seq {} and no parent", after.git_id(), link.seq));
+            }
+        };
         let found = record(objects, id)?;
-        if let Some(after) = records.last()
-            && after.seq() != found.seq() + 1
-        {
+        if after.seq() != found.seq() + 1 {
             return Err(fault!(BrokenChain, "record {id} has seq {}, the one after it has {}", found.seq(), after.seq()));
         }
-        next = match (found.draft().link, found.draft().parent) {
-            (None, _) => None,
-            (Some(_), Some(parent)) => Some(parent),
-            (Some(link), None) => return Err(fault!(BrokenChain, "record {id} has seq {} and no parent", link.seq)),
-        };
         records.push(found);
     }
     records.reverse();
@@ -98,14 +102,28 @@ pub fn operators(objects: &impl ReadObjects, head: GitId, keys: &mut KeyCache) -
 /// # Errors
 /// Any code of the law.
 pub fn package(objects: &impl ReadObjects, head: GitId, keys: &mut KeyCache) -> Result<Replayed<PackageLog>> {
-    package_at_depth(objects, head, keys, 0)
+    package_at_depth(objects, record(objects, head)?, keys, 0)
+}
+
+/// Does the same with a log of at most so many records; `None` where it has more.
+///
+/// # Errors
+/// Those of [`package`].
+pub(crate) fn short_package(
+    objects: &impl ReadObjects,
+    head: GitId,
+    keys: &mut KeyCache,
+    most: u64,
+) -> Result<Option<Replayed<PackageLog>>> {
+    let head = record(objects, head)?;
+    if head.seq() >= most { Ok(None) } else { package_at_depth(objects, head, keys, 0).map(Some) }
 }
 
 /// The longest line of forks of forks that is followed.
 const FORKS_MAX: usize = 32;
 
-fn package_at_depth(objects: &impl ReadObjects, head: GitId, keys: &mut KeyCache, depth: usize) -> Result<Replayed<PackageLog>> {
-    let records = verify(walk(objects, head)?, keys)?;
+fn package_at_depth(objects: &impl ReadObjects, head: Record, keys: &mut KeyCache, depth: usize) -> Result<Replayed<PackageLog>> {
+    let records = verify(walk_from(objects, head)?, keys)?;
     let replayed = replay(records, PackageLog::start, PackageLog::append)?;
     if let Some(origin) = replayed.log.origin().filter(|origin| origin.linked) {
         let place = format!("origin of {}", replayed.log.name());
@@ -113,7 +131,8 @@ fn package_at_depth(objects: &impl ReadObjects, head: GitId, keys: &mut KeyCache
         if depth == FORKS_MAX {
             return Err(fault!(Limit, "{place}: more than {FORKS_MAX} forks stand on one another"));
         }
-        let before = package_at_depth(objects, parent, keys, depth + 1).map_err(|error| match error.code() {
+        let before = record(objects, parent).and_then(|parent| package_at_depth(objects, parent, keys, depth + 1));
+        let before = before.map_err(|error| match error.code() {
             // What is not there is not proven wrong.
             ErrorCode::NotFound | ErrorCode::Io => error.at(&place),
             _ => fault!(BadOrigin, "{place}: {}", error.message()),

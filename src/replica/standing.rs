@@ -8,7 +8,7 @@ use super::author::Author;
 use super::chains::{self, Replayed};
 use super::page::{self, PageFile};
 use crate::git::layout::{self, RefName};
-use crate::git::refs::{Expected, RefEdit};
+use crate::git::refs::{Expected, RefEdit, sync_folders};
 use crate::git::staging::Staging;
 use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::log::operator::OperatorLog;
@@ -109,6 +109,10 @@ pub struct Step {
     pub refs: Vec<RefEdit>,
     /// References that move after it.
     pub after: Vec<RefEdit>,
+    /// Whether they are so many that all of them move with the checkpoint's in one new `packed-refs`.
+    pub at_once: bool,
+    /// How many of the packages that change are in the map already, where that is known; another number is an error.
+    pub known: Option<u64>,
 }
 
 /// Moves a registry on by one checkpoint.
@@ -124,6 +128,7 @@ pub fn advance(
     author: &Author<'_>,
     step: Step,
 ) -> Result<SignedRecord> {
+    let Step { changes, mut refs, after, at_once, known: counted } = step;
     let left = store.read_journal(lock)?;
     store.break_locks_of_journal(lock, &left)?;
     let Some(known) =
@@ -145,16 +150,21 @@ pub fn advance(
         prev: previous.digest(),
     };
     let (skip_digest, skip_commit) = skip_of(&objects, &standing.checkpoint)?;
-    let mut slots: BTreeMap<Slot, Option<GitId>> = step.changes.iter().map(|(slot, (head, _))| (slot.clone(), *head)).collect();
+    let mut slots: BTreeMap<Slot, Option<GitId>> = changes.iter().map(|(slot, (head, _))| (slot.clone(), *head)).collect();
     slots.insert(Slot::Skip, Some(skip_commit));
-    let map = standing.map.update(&mut objects, &slots)?;
+    let mut stood = 0;
+    let map = standing.map.replace(&mut objects, &slots, &mut |slot, _| stood += u64::from(matches!(slot, Slot::Package(_))))?;
+    if let Some(counted) = counted.filter(|counted| *counted != stood) {
+        return Err(fault!(RefMissing, "{stood} packages are in the map, and {counted} of them have references")
+            .hint("nothing was changed; say what is wrong: quipu registry fsck"));
+    }
+    drop(slots);
     let mut packages = standing.checkpoint.checkpoint().packages;
+    packages =
+        packages.checked_sub(stood).ok_or_else(|| fault!(BadMap, "the map holds more than the {packages} packages it counts"))?;
     let mut lines = BTreeMap::new();
-    for (slot, (head, line)) in step.changes {
-        if let Slot::Package(_) = slot {
-            let before = standing.map.get(&objects, &slot)?;
-            packages = packages + u64::from(head.is_some()) - u64::from(before.is_some());
-        }
+    for (slot, (head, line)) in changes {
+        packages += u64::from(matches!(slot, Slot::Package(_)) && head.is_some());
         lines.insert(slot, line);
     }
     let time = author.now.max(previous.draft().time);
@@ -181,20 +191,33 @@ pub fn advance(
     objects.write(ObjectKind::Commit, record.bytes())?;
 
     let log = RefEdit { name: layout::registry_log(), expected: Expected::At(previous.git_id()), new: Some(record.git_id()) };
-    let names = step.refs.iter().chain(&step.after).map(|edit| &edit.name);
-    let moved = store
-        .write_journal(lock, names.chain([&log.name]))
-        .and_then(|journal| objects.finish_with(journal))
-        .and_then(|()| store.update_in_order(&[&step.refs, std::slice::from_ref(&log)]));
+    let moved = if at_once {
+        // They are never left in between. Only files of their own are locked, and named so that the locks can be broken.
+        refs.push(log.clone());
+        let names = store.loose_among(refs.iter().map(|edit| &edit.name));
+        let moved = objects
+            .finish()
+            .and_then(|()| store.write_journal(lock, names.into_iter().chain([&log.name])))
+            .and_then(|journal| sync_folders(&journal))
+            .and_then(|()| store.update_at_once(lock, &refs));
+        refs.pop();
+        moved
+    } else {
+        let names = refs.iter().chain(&after).map(|edit| &edit.name).chain([&log.name]);
+        store
+            .write_journal(lock, names)
+            .and_then(|journal| objects.finish_with(journal))
+            .and_then(|()| store.update_in_order(&[&refs, std::slice::from_ref(&log)]))
+    };
     match moved {
         Ok(()) => {
             // It is published. What cannot be cleared away now is in the journal, or is found to be in by the next acceptor.
-            let _ = store.update(&step.after).and_then(|()| settle(lock, store, &left, map));
+            let _ = store.update(&after).and_then(|()| settle(lock, store, &left, map));
             Ok(record)
         }
         Err(error) => {
             let nothing_moved = |edit: &RefEdit| store.reference(&edit.name).is_ok_and(|found| found != edit.new);
-            if step.refs.iter().chain([&log]).all(nothing_moved) {
+            if refs.iter().chain([&log]).all(nothing_moved) {
                 // The error that counts is the first one.
                 let _ = settle(lock, store, &left, standing.map);
             }
