@@ -444,7 +444,9 @@ impl References {
             .into_iter()
             .map(|edit| PackedEdit { name: &edit.name, expected: Some(edit.expected), new: edit.new })
             .collect();
-        self.rewrite_packed(&edits)
+        self.rewrite_packed(&edits)?;
+        // One that stays is in the journal, which must stay then.
+        locks.into_iter().try_for_each(Lock::release)
     }
 
     /// Gives `packed-refs` a new content: the old one, read and written as a stream, with these changes, which are sorted. It is on disk
@@ -680,6 +682,13 @@ impl Lock {
             other => other,
         };
         renamed.map_err(|why| io_error(&self.resource, &why))?;
+        self.held = false;
+        Ok(())
+    }
+
+    /// Gives the lock up, and leaves the file as it is.
+    fn release(mut self) -> Result<()> {
+        remove_if_there(&self.path)?;
         self.held = false;
         Ok(())
     }
