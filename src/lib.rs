@@ -83,6 +83,7 @@ pub mod git {
     pub mod staging;
     pub mod store;
     pub mod transport;
+    pub mod upkeep;
     pub mod url;
     pub mod web;
 }
@@ -110,6 +111,7 @@ pub mod command {
     pub mod client;
     pub mod context;
     pub mod fork;
+    pub mod gc;
     pub mod get;
     pub mod hook;
     pub mod import;

@@ -202,6 +202,14 @@ impl Signing {
         Ok(Author { signer: &*self.signer, name, now: self.now })
     }
 
+    /// Returns the author that makes checkpoints with it: what it is called in the operator log says that log, so that any name will do.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn operator(&self) -> Result<Author<'_>> {
+        self.author(None).or_else(|_| self.author(Some(&"operator".parse()?)))
+    }
+
     /// Returns the public key.
     pub fn key(&self) -> &PublicKey {
         self.signer.public_key()

@@ -4,6 +4,7 @@
 
 use super::answer::{for_terminal, one_line};
 use super::context::{Context, Flags, Signing};
+use super::gc;
 use super::reason::reason;
 use super::submit;
 use crate::disk::home::Home;
@@ -124,10 +125,12 @@ fn post_receive(flags: &Flags) -> Result<()> {
         }
     }
     if !waiting.is_empty() {
-        for (proposal, settled) in waiting.iter().zip(served.settle(flags, &waiting)?) {
+        for (proposal, settled) in waiting.iter().zip(served.settle(served.operator(flags)?.as_ref(), &waiting)?) {
             tell(proposal, &settled);
         }
     }
+    // All is answered, and what comes now keeps nobody waiting.
+    gc::in_passing(&served.store);
     Ok(())
 }
 
@@ -172,30 +175,24 @@ impl Served {
 
     /// Puts proposals where they wait, and has them judged if that is wanted now.
     fn take_in(&self, flags: &Flags, proposals: &[Proposal]) -> Result<Vec<Settled>> {
-        if self.accept == When::Later {
-            inbox::put(&self.store, proposals)?;
-            return Ok(vec![Settled::Waiting; proposals.len()]);
-        }
+        // Who cannot judge them takes none in.
         let operator = self.operator(flags)?;
         inbox::put(&self.store, proposals)?;
-        self.judge(&operator, proposals)
+        self.settle(operator.as_ref(), proposals)
     }
 
-    fn settle(&self, flags: &Flags, proposals: &[Proposal]) -> Result<Vec<Settled>> {
-        if self.accept == When::Later {
-            return Ok(vec![Settled::Waiting; proposals.len()]);
-        }
-        self.judge(&self.operator(flags)?, proposals)
-    }
-
-    fn judge(&self, operator: &Signing, proposals: &[Proposal]) -> Result<Vec<Settled>> {
-        let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
+    fn settle(&self, operator: Option<&Signing>, proposals: &[Proposal]) -> Result<Vec<Settled>> {
+        let Some(operator) = operator else { return Ok(vec![Settled::Waiting; proposals.len()]) };
+        let author = operator.operator()?;
         let asked = || if self.new_names == When::Later { Asked::Known } else { Asked::All };
         inbox::settle(&self.store, &author, proposals, asked, PATIENCE)
     }
 
-    /// Finds the key of this account that makes checkpoints.
-    fn operator(&self, flags: &Flags) -> Result<Signing> {
+    /// Finds the key of this account that makes checkpoints; `None` where proposals wait for an operator.
+    fn operator(&self, flags: &Flags) -> Result<Option<Signing>> {
+        if self.accept == When::Later {
+            return Ok(None);
+        }
         // Who pushes by path has an environment of their own, and it is not theirs to say.
         let home = match &self.home {
             Some(home) => Home::below(home),
@@ -203,7 +200,8 @@ impl Served {
         };
         let context = Context::new(flags.clone(), home, PathBuf::from("."))?;
         let operators = Standing::read(&self.store, &mut KeyCache::default())?.operators.log;
-        submit::unattended_operator(&context, &operators)?.ok_or_else(|| {
+        let found = submit::unattended_operator(&context, &operators)?;
+        found.map(Some).ok_or_else(|| {
             fault!(
                 Unauthorized,
                 "this server has no key that may make checkpoints of {}, so that it cannot accept anything",

@@ -3,6 +3,7 @@
 use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
+use super::gc;
 use super::import;
 use super::install;
 use super::keyarg::{KeyArg, known, sorted};
@@ -105,6 +106,14 @@ pub enum Args {
         /// Where else they do, should the first not answer
         more: Vec<String>,
     },
+    /// Keep the repository quick and small: pack references and objects, and drop what nothing leads to
+    Gc {
+        /// The registry's repository
+        path: PathBuf,
+        /// How much is done
+        #[command(flatten)]
+        how: gc::How,
+    },
     /// Bring in packages that exist as files, many at once
     Import(import::Args),
     /// Check the whole repository: everything that verify checks, and what only its keeper sees
@@ -203,6 +212,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Ok(OperatorEntry::Deny(Denial { name, key, privileges, compromised_since: *compromised_since }))
         }),
         Args::WellKnown { path, url, more } => well_known(context, path, [url].into_iter().chain(more).cloned().collect()),
+        Args::Gc { path, how } => gc::run(context, &store(context, path)?, *how),
         Args::Fsck { path } => fsck(context, path),
     }
 }
@@ -362,7 +372,7 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
             let url = Url::parse(push, &context.folder)?;
             context.may_reach(&url)?;
             let lock = store.lock(LOCK_WAIT, "quipu: accepting proposals")?;
-            let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
+            let author = operator.operator()?;
             let upstream = Upstream { url: &url, terminal: context.terminal() };
             let delivery = forge::deliver(&lock, &store, &author, &upstream, &found, known)?;
             answer.field("pushed", delivery.pushed.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -578,7 +588,7 @@ fn change(context: &Context, path: &Path, entry: impl FnOnce(&Standing) -> Resul
     let lock = store.lock(Duration::from_secs(60), "quipu: changing operators")?;
     let standing = Standing::read(&store, &mut keys)?;
     let entry = entry(&standing)?;
-    let author = signing.author(None).or_else(|_| signing.author(Some(&"operator".parse()?)))?;
+    let author = signing.operator()?;
     let mut answer = Answer::new();
     if context.flags.dry_run {
         answer.line(format!("would change the operators of {}", standing.operators.log.registry()));
@@ -607,13 +617,14 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     let found = audit(&Audit { store: &store, expected: None, contents: true, progress: &|done, all| progress.at(done, all) })?;
     progress.end();
     let mut faults: Vec<Error> = found.faults.clone();
+    let mut left = None;
     // While an acceptor is at it, there is a journal too.
     let is_live = || store.lock(Duration::ZERO, "quipu: looking").is_err_and(|error| error.code() == ErrorCode::Conflict);
     if store.has_journal() && !is_live() && store.has_journal() {
-        faults.push(
-            fault!(BadRepository, "an acceptor was killed while it moved references")
-                .hint(format!("the next one repairs it: quipu registry accept {}", path.display())),
-        );
+        let killed = fault!(BadRepository, "an acceptor was killed while it moved references")
+            .hint(format!("the next one repairs it: quipu registry accept {}", path.display()));
+        // Where all references are as the newest checkpoint has them, only a file is left.
+        if found.unpublished.is_empty() { left = Some(killed) } else { faults.push(killed) }
     }
     let output =
         Program::git().args(["fsck", "--strict", "--no-dangling", "--no-progress"]).env("GIT_DIR", store.path()).run()?;
@@ -636,6 +647,9 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     }
     for fault in &faults {
         answer.line(format!("  {fault}"));
+    }
+    if let Some(left) = &left {
+        answer.line(format!("  {}, and nothing is amiss", left.message()));
     }
     answer.field("clean", faults.is_empty());
     answer.field("registry", found.operators.registry().as_str());

@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::client::Client;
 use super::context::{Context, Signing};
 use super::fork::{self, Request};
+use super::gc;
 use super::reason::{PUBLISHED, parse_reason};
 use crate::disk::keys;
 use crate::disk::proposals::{self, Own};
@@ -19,6 +20,7 @@ use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, RecordDigest};
 use crate::model::entry::OperatorPrivilege;
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::PublicKey;
 use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::{self, Asked, Made, Report, Verdict};
@@ -426,8 +428,10 @@ fn drain(context: &Context, signing: &Signing, store: &Store, operators: &Operat
 /// Those of [`accept::accept`]; `conflict` where another acceptor does not end.
 pub fn accept_here(store: &Store, operator: &Signing, asked: Asked<'_>) -> Result<Report> {
     let lock = store.lock(LOCK_WAIT, LOCK_NOTE)?;
-    let author = operator.author(None).or_else(|_| operator.author(Some(&"operator".parse()?)))?;
-    accept::accept(&lock, store, &author, asked)
+    let report = accept::accept(&lock, store, &operator.operator()?, asked)?;
+    drop(lock);
+    gc::in_passing(store);
+    Ok(report)
 }
 
 /// Returns where what was made is now, or who was first.
@@ -451,8 +455,7 @@ fn published(mut report: Report) -> Result<Result<State>> {
 /// # Errors
 /// `io`.
 pub fn operator(context: &Context, operators: &OperatorLog, signing: &Signing) -> Result<Option<Signing>> {
-    let may = |key: &crate::model::key::PublicKey| operators.now().keys.holds(key, OperatorPrivilege::Checkpoint);
-    if may(signing.key()) {
+    if makes_checkpoints(operators, signing.key()) {
         let key = context.key()?;
         if key.public == *signing.key() {
             return context.signing(&key).map(Some);
@@ -461,14 +464,17 @@ pub fn operator(context: &Context, operators: &OperatorLog, signing: &Signing) -
     unattended_operator(context, operators)
 }
 
+fn makes_checkpoints(operators: &OperatorLog, key: &PublicKey) -> bool {
+    operators.now().keys.holds(key, OperatorPrivilege::Checkpoint)
+}
+
 /// Finds a key of the user's that may make checkpoints and needs no passphrase.
 ///
 /// # Errors
 /// `io`.
 pub fn unattended_operator(context: &Context, operators: &OperatorLog) -> Result<Option<Signing>> {
-    let may = |key: &crate::model::key::PublicKey| operators.now().keys.holds(key, OperatorPrivilege::Checkpoint);
     for key in keys::own(&context.home)? {
-        if key.protected.is_none() && may(&key.public) {
+        if key.protected.is_none() && makes_checkpoints(operators, &key.public) {
             return context.signing(&key).map(Some);
         }
     }

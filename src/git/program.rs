@@ -1,4 +1,4 @@
-//! The one place where other programs are started: `git`, `ssh-keygen` and `curl`.
+//! The one place where other programs are started: `git`, `ssh-keygen` and `curl`, and quipu itself for what need not be waited for.
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The oldest git that has all that is used.
-pub const GIT_MIN: &str = "2.41";
+pub const GIT_MIN: &str = "2.42";
 
 /// The most that is kept of what a program prints on stdout, where nothing else is said.
 const OUTPUT_MAX: usize = 64 * 1024 * 1024;
@@ -219,6 +219,23 @@ pub fn in_one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// Starts this program anew with other arguments, and does not wait for it: it reads nothing, says nothing to anybody, and goes on when this
+/// process has ended.
+///
+/// # Errors
+/// `io` where it cannot be started.
+#[allow(clippy::disallowed_methods)]
+pub fn in_background(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
+    let program = std::env::current_exe().map_err(|why| fault!(Io, "this program is not found: {why}"))?;
+    let mut command = Command::new(&program);
+    command.args(args).env_clear().envs(Environment::of_process().variables(|_| false));
+    // Whoever waits for the end of an output that it inherited would wait for it.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn().map(drop).map_err(|why| fault!(Io, "{}: {why}", program.display()))
 }
 
 impl<'a> Program<'a> {
@@ -686,7 +703,7 @@ mod tests {
         let environment = Environment::new([("PATH".into(), "/nowhere".into())]);
         let error = Program::git().environment(&environment).arg("version").run().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Git);
-        assert!(error.hints()[0].contains("git 2.41"), "{error:?}");
+        assert!(error.hints()[0].contains("git 2.42"), "{error:?}");
         let error = Program::ssh_keygen().environment(&environment).run().unwrap_err();
         assert!(error.hints()[0].contains("OpenSSH"), "{error:?}");
     }

@@ -223,7 +223,8 @@ impl References {
         Ok(())
     }
 
-    fn loose_names(&self, prefix: &str) -> Result<BTreeSet<RefName>> {
+    /// Lists the loose references whose names begin with `prefix`.
+    pub(crate) fn loose_names(&self, prefix: &str) -> Result<BTreeSet<RefName>> {
         let mut found = BTreeSet::new();
         let folder = prefix.rfind('/').map_or("refs", |slash| &prefix[..slash]);
         if folder == "refs" || folder.parse::<RefName>().is_ok() {
@@ -576,7 +577,10 @@ impl References {
 
     /// Removes the lock of `packed-refs` that a dead process left.
     pub(crate) fn break_packed_lock(&self) -> Result<()> {
-        break_lock(&lock_path(&self.packed_path()))
+        let path = self.packed_path();
+        break_lock(&lock_path(&path))?;
+        // Where git writes what is to be packed-refs, while it has that lock.
+        break_lock(&path.with_extension("new"))
     }
 }
 

@@ -4,8 +4,9 @@
 use super::pack::{LEVEL_DEFAULT, PackWriter};
 use super::refs::sync_folders;
 use super::store::{Reader, Store};
+use super::upkeep;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
-use crate::model::error::{ErrorCode, Result};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::object::{MemoryObjects, ReadObjects, WriteObjects};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct Staging<'a> {
     reader: Reader,
     /// Looks for no packs that came since: what is new to it is written once more than needed at worst, and most of what is asked is new.
     known: Reader,
+    /// How often objects had been dropped when the store was opened.
+    drops: u64,
     /// Trees and commits, and files while they are few.
     memory: MemoryObjects,
     count: usize,
@@ -33,8 +36,10 @@ pub struct Staging<'a> {
 impl<'a> Staging<'a> {
     /// Begins without objects.
     pub fn new(store: &'a Store) -> Self {
+        let drops = store.opened_at();
         let (reader, known) = (store.reader(), store.reader_of_now());
-        Staging { store, reader, known, memory: MemoryObjects::new(store.format()), count: 0, bytes: 0, pack: None, keeps: true }
+        let memory = MemoryObjects::new(store.format());
+        Staging { store, reader, known, drops, memory, count: 0, bytes: 0, pack: None, keeps: true }
     }
 
     /// Goes on with a pack of a great many objects: none is held in memory, none can be read back, and what the store has already is
@@ -46,7 +51,7 @@ impl<'a> Staging<'a> {
     /// Brings all objects to disk, and only then makes them visible.
     ///
     /// # Errors
-    /// `io`.
+    /// `conflict` where objects were dropped from the store since it was opened, `io`.
     pub fn finish(self) -> Result<()> {
         self.finish_with(BTreeSet::new())
     }
@@ -56,6 +61,11 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// `io`.
     pub fn finish_with(self, others: BTreeSet<PathBuf>) -> Result<()> {
+        if upkeep::drops(self.store.path()) != self.drops {
+            return Err(
+                fault!(Conflict, "{} was cleared of old objects meanwhile", self.store.path().display()).hint("try again")
+            );
+        }
         match self.pack {
             None => self.store.write_durable_with(&self.known, self.memory.iter(), others).map(drop),
             Some(pack) => {

@@ -8,6 +8,7 @@ use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_
 use super::program::in_one_line;
 use super::quarantine::{self, Quarantine};
 use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders};
+use super::upkeep;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
 use crate::model::object::ReadObjects;
@@ -17,6 +18,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
@@ -36,6 +38,8 @@ const HARMLESS_EXTENSIONS: &[&str] =
     &["noop", "noop-v1", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 /// The name of the file that [`Store::lock`] locks.
 pub(crate) const LOCK_FILE: &str = "quipu.lock";
+/// The name of the file that whoever keeps the repository quick locks.
+const UPKEEP_LOCK_FILE: &str = "quipu-gc.lock";
 /// What the folders begin with in which repositories are made.
 const INIT_PREFIX: &str = ".quipu-init-";
 /// How old a temporary file is that nobody will finish.
@@ -49,6 +53,8 @@ pub struct Store {
     format: ObjectFormat,
     references: References,
     objects: RwLock<Arc<gix::odb::Store>>,
+    /// How often objects had been dropped when the objects were opened.
+    drops: AtomicU64,
     /// The folder that the objects are read through, where it is not the repository's own.
     through: Option<TempDir>,
 }
@@ -62,9 +68,10 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let root = find_root(path)?;
         let format = read_format(&root)?;
+        let drops = upkeep::drops(&root).into();
         let objects = open_objects(&root.join("objects"), format)?;
         let references = References::new(root.clone(), format);
-        Ok(Store { references, root, format, objects: RwLock::new(objects), through: None })
+        Ok(Store { references, root, format, objects: RwLock::new(objects), drops, through: None })
     }
 
     /// Opens a repository together with objects that were pushed to it and are not part of it yet: git keeps them in a folder of their own
@@ -187,9 +194,17 @@ impl Store {
     /// `io` where they cannot be read.
     pub fn refresh(&self) -> Result<()> {
         let folder = self.through.as_ref().map_or_else(|| self.objects_path(), |through| through.path().to_owned());
+        let drops = upkeep::drops(&self.root);
         let fresh = open_objects(&folder, self.format)?;
-        *self.objects.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        *objects = fresh;
+        self.drops.store(drops, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns how often objects had been dropped when the objects were opened: what was seen since may be gone where it is another number now.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.drops.load(Ordering::Relaxed)
     }
 
     /// Says whether an object is there and its header can be read.
@@ -232,6 +247,14 @@ impl Store {
     /// Those of [`Store::reference`], and the first that `each` returns.
     pub fn for_each_reference(&self, prefix: &str, each: impl FnMut(RefName, GitId) -> Result<()>) -> Result<()> {
         self.references.each(prefix, each)
+    }
+
+    /// Lists the references that have files of their own and whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(crate) fn loose_names(&self, prefix: &str) -> Result<BTreeSet<RefName>> {
+        self.references.loose_names(prefix)
     }
 
     /// Changes references, if each of them is what is expected, and brings them to disk. A process that is killed in here
@@ -382,7 +405,7 @@ impl Store {
     /// `io` where a folder cannot be read, or something cannot be removed.
     pub fn sweep(&self, _held: &RepositoryLock) -> Result<()> {
         for folder in [self.objects_path(), self.objects_path().join("pack")] {
-            sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_"])?;
+            sweep(&folder, &["tmp_obj_", "tmp_pack_", "tmp_idx_", ".tmp-"])?;
         }
         sweep_pushed(&self.objects_path())?;
         // Only proposers, who have no journal, leave locks there.
@@ -446,7 +469,19 @@ impl Store {
     /// # Errors
     /// `conflict` with the process that holds it, `io` where the lock file cannot be made.
     pub fn lock(&self, wait: Duration, note: &str) -> Result<RepositoryLock> {
-        let path = self.root.join(LOCK_FILE);
+        self.lock_file(LOCK_FILE, wait, note)
+    }
+
+    /// Takes the lock of whoever keeps the repository quick; acceptors do not mind it.
+    ///
+    /// # Errors
+    /// `conflict` where another process has it, `io`.
+    pub(crate) fn lock_for_upkeep(&self) -> Result<RepositoryLock> {
+        self.lock_file(UPKEEP_LOCK_FILE, Duration::ZERO, "quipu: registry gc")
+    }
+
+    fn lock_file(&self, name: &str, wait: Duration, note: &str) -> Result<RepositoryLock> {
+        let path = self.root.join(name);
         let at = |why: &io::Error| io_error(&path, why);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|why| at(&why))?;

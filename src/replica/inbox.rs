@@ -53,20 +53,17 @@ pub enum Settled {
 /// # Errors
 /// `refused` for whatever else one might push.
 pub fn proposal(wanted: &Wanted) -> Result<Proposal> {
-    let refused = |why: String| Err(Error::new(ErrorCode::Refused, why).asked());
+    let refused = |why: &str| fault!(Refused, "{} {why}", wanted.name).asked();
     if !wanted.name.starts_with(layout::INCOMING) {
-        return match refused(format!("{} moves by accepted proposals and by its operators alone", wanted.name)) {
-            Err(error) => Err(error.hint("propose a release: quipu publish")),
-            proposal => proposal,
-        };
+        return Err(refused("moves by accepted proposals and by its operators alone").hint("propose a release: quipu publish"));
     }
     let Some((package, id)) = wanted.name.parse().ok().and_then(|name| layout::parse_incoming(&name)) else {
-        return refused(format!("{} is no name of a proposal, expected {}<ns>/<name>/<commit>", wanted.name, layout::INCOMING));
+        return Err(refused(&format!("is no name of a proposal, expected {}<ns>/<name>/<commit>", layout::INCOMING)));
     };
     match (wanted.old, wanted.new) {
         (None, Some(new)) if new == id => Ok((package, id)),
-        (None, Some(new)) => refused(format!("{} is {new}, expected the commit that it is named after", wanted.name)),
-        _ => refused(format!("{} is a proposal already, and proposals are neither changed nor removed by a push", wanted.name)),
+        (None, Some(new)) => Err(refused(&format!("is {new}, expected the commit that it is named after"))),
+        _ => Err(refused("is a proposal already, and proposals are neither changed nor removed by a push")),
     }
 }
 

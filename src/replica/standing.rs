@@ -226,6 +226,19 @@ pub fn advance(
     }
 }
 
+/// Ends a journal that a killed process left, but for packages that are ahead of the map: those are for the next acceptor to look at.
+///
+/// # Errors
+/// `bad-repository`, `io`.
+pub fn settle_journal(lock: &RepositoryLock, store: &Store) -> Result<()> {
+    let left = store.read_journal(lock)?;
+    if left.is_empty() && !store.has_journal() {
+        return Ok(());
+    }
+    store.break_locks_of_journal(lock, &left)?;
+    settle(lock, store, &left, Standing::read(store, &mut KeyCache::default())?.map)
+}
+
 /// Ends the journal, but for packages that an earlier acceptor, which was killed, left ahead of the map.
 fn settle(lock: &RepositoryLock, store: &Store, left: &[RefName], map: Map) -> Result<()> {
     let reader = store.reader();
