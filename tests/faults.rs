@@ -470,6 +470,90 @@ fn an_acceptor_can_be_killed_and_can_fail_anywhere() {
     .try_all();
 }
 
+/// Writes packages as another registry keeps them: one that is there already with a version more, and new ones.
+fn with_packages(world: World) -> World {
+    for (place, text) in [
+        ("demo/hello/0.2.0/text", "hello"),
+        ("demo/one/1.0.0/text", "one"),
+        ("demo/Two/v1.0.0/text", "two"),
+        ("a/b/1.0.0.wasm", "b"),
+    ] {
+        let path = world.at("packages").join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    world
+}
+
+const IMPORTED: [&str; 4] = ["demo:hello@0.2.0", "demo:one@1.0.0", "demo:two@1.0.0", "a:b@1.0.0"];
+
+/// Fails unless what stands there is sound, with all of a checkpoint's packages or none of them.
+fn assert_sound_after_a_kill(world: &World) {
+    world.alice(&["verify", "./reg.git"]).ok();
+    let fsck = world.alice(&["registry", "fsck", "reg.git"]);
+    assert!(!fsck.out.contains("not published yet"), "{fsck:?}");
+    // The lock of packed references may be left, and the journal says so.
+    let is_left = fsck.is("bad-repository") && fsck.err.contains("was killed while it moved references");
+    assert!(fsck.status == Some(0) || is_left && fsck.out.lines().count() == 3, "{fsck:?}");
+}
+
+#[test]
+fn an_import_can_be_killed_and_can_fail_anywhere() {
+    if !can_inject() {
+        return;
+    }
+    // Two checkpoints: the first finds references in files of their own, the second all of them packed.
+    let world = with_packages(World::with_hello());
+    Case {
+        world: &world,
+        who: "alice",
+        args: &["registry", "import", "reg.git", "--from", "packages", "--batch", "2"],
+        then: &|world| {
+            assert_sound_after_a_kill(world);
+            world.assert_released("alice", "demo:hello@0.1.0");
+        },
+        again: &|_, said| said.status == Some(0) && said.out.starts_with("imported"),
+        end: &|world| {
+            let third = world.alice(&["registry", "import", "reg.git", "--from", "packages"]).ok();
+            assert!(third.out.starts_with("imported 0 versions") && third.out.contains("in already  4 versions"), "{third:?}");
+            world.assert_whole();
+            for release in IMPORTED {
+                world.assert_released("alice", release);
+            }
+            world.assert_released("alice", "demo:hello@0.1.0");
+        },
+    }
+    .try_all();
+}
+
+#[test]
+fn another_acceptor_goes_on_after_an_import_that_was_killed() {
+    if !can_inject() {
+        return;
+    }
+    let world = with_packages(World::with_hello());
+    Case {
+        world: &world,
+        who: "alice",
+        args: &["registry", "import", "reg.git", "--from", "packages"],
+        then: &|world| {
+            // Whatever was left, a publish repairs it.
+            world.package("other", "1.0.0");
+            world.alice(&["publish", "other"]).ok();
+            world.assert_whole();
+        },
+        again: &|_, said| said.status == Some(0) && said.out.starts_with("imported"),
+        end: &|world| {
+            world.assert_whole();
+            for release in IMPORTED {
+                world.assert_released("alice", release);
+            }
+            world.assert_released("alice", "demo:other@1.0.0");
+        },
+    }
+    .try_all();
+}
+
 #[test]
 fn a_proposal_can_be_killed_and_can_fail_anywhere() {
     if !can_inject() {

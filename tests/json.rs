@@ -109,6 +109,15 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry operator list reg.git");
     home.run("registry operator deny reg.git bob");
     home.run("registry operator deny reg.git alice");
+    home.write("packages/demo/imported/1.0.0/text", "one\n");
+    home.write("packages/demo/hello/0.1.0/text", "other\n");
+    home.write("packages/demo/Shouted/v1.0.0/text", "two\n");
+    home.write("packages/demo/imported/latest/text", "three\n");
+    home.run("registry import reg.git --from packages --dry-run");
+    let imported = home.run("registry import reg.git --from packages");
+    assert_eq!(imported["refused"][0]["state"], "conflict");
+    home.run("registry import reg.git --from nowhere");
+    home.run("registry import reg.git --synthetic 5");
     home.run("registry fsck reg.git");
     assert_eq!(home.run("registry gc reg.git --auto")["done"], "nothing");
     assert_eq!(home.run("registry gc reg.git --quick --dry-run")["done"], "nothing");

@@ -15,7 +15,7 @@ use crate::model::entry::Release;
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::name::{PackageName, RegistryName, Version};
-use crate::replica::import::{Import, Offer, Refused, Report, Tally, import};
+use crate::replica::import::{BATCH, Import, Offer, Refused, Report, Tally, import};
 use crate::replica::standing::Standing;
 use crate::replica::synthetic::{Files, Shape, Synthetic};
 use serde_json::{Value, json};
@@ -43,6 +43,9 @@ pub struct Args {
     /// Of those: another number gives other numbers of releases
     #[arg(long, value_name = "SEED", default_value_t = 1, hide_short_help = true)]
     seed: u64,
+    /// So many packages at least are published by one checkpoint, where there are so many
+    #[arg(long, value_name = "N", default_value_t = BATCH, hide_short_help = true)]
+    batch: u64,
 }
 
 /// How long another acceptor on this machine is waited for.
@@ -70,7 +73,7 @@ pub fn run(context: &Context, store: &Store, args: &Args) -> Result<Answer> {
     let progress = Progress::new(context, "packages");
     let all = layout.as_ref().map_or(args.synthetic.unwrap_or_default(), Layout::at_most);
     let told = |tally: &Tally| progress.at(tally.offered, all.max(tally.offered));
-    let job = Import { store, lock: lock.as_ref(), author: &author, progress: &told };
+    let job = Import { store, lock: lock.as_ref(), author: &author, batch: args.batch, progress: &told };
     let (report, notes) = match &layout {
         None => {
             let synthetic = Synthetic { packages: all, seed: args.seed, shape: args.shape, files: args.files };

@@ -280,9 +280,12 @@ impl Submission<'_, '_> {
             remembered.unwrap_or_else(remember)?;
             Ok(Ok(done(State::Proposed(proposal))))
         });
-        let mut done = match done? {
-            Ok(done) => done,
-            Err(overtaken) => return Ok(Attempt::Overtaken(overtaken)),
+        let mut done = match done {
+            Ok(Ok(done)) => done,
+            Ok(Err(overtaken)) => return Ok(Attempt::Overtaken(overtaken)),
+            // What was relied on may have been dropped meanwhile.
+            Err(error) if error.code() == ErrorCode::Conflict && target.is_behind() => return Ok(Attempt::Overtaken(error)),
+            Err(error) => return Err(error),
         };
         if let State::Proposed(proposal) = done.state {
             let head = done.added.last().map(|record| record.digest());

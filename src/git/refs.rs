@@ -452,7 +452,9 @@ impl References {
             .into_iter()
             .map(|edit| PackedEdit { name: &edit.name, expected: Some(edit.expected), new: edit.new })
             .collect();
-        self.rewrite_packed(&edits)
+        self.rewrite_packed(&edits)?;
+        // One that stays is in the journal, which must stay then.
+        locks.into_iter().try_for_each(Lock::release)
     }
 
     /// Gives `packed-refs` a new content: the old one, read and written as a stream, with these changes, which are sorted. It is on disk
@@ -695,6 +697,13 @@ impl Lock {
         Ok(())
     }
 
+    /// Gives the lock up, and leaves the file as it is.
+    fn release(mut self) -> Result<()> {
+        remove_if_there(&self.path)?;
+        self.held = false;
+        Ok(())
+    }
+
     /// Removes the file that the lock is for.
     fn remove_resource(self) -> Result<()> {
         // In the place of a packed reference there may be an empty folder.
@@ -772,6 +781,7 @@ fn at_once<T: Sync>(all: &[T], each: impl Fn(&T) -> Result<()> + Sync) -> Result
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Tests make files as other programs do.
 mod tests {
     use super::*;
     use crate::git::fixture::{FORMATS, assert_sound, empty, git, history, put};
@@ -793,6 +803,71 @@ mod tests {
         let (objects, commits) = history(format, 4);
         store.write_durable(objects.iter()).unwrap();
         (folder, store, commits)
+    }
+
+    #[test]
+    fn many_move_at_once_from_wherever_they_are() -> Result<()> {
+        for format in FORMATS {
+            let (_folder, store, commits) = four(format);
+            let held = store.lock(Duration::ZERO, "test")?;
+            let (a, b, c) = (commits[0], commits[1], commits[2]);
+            // One packed, one in a file of its own, one both.
+            store.update(&[edit("refs/packages/a/packed", None, Some(a)), edit("refs/packages/a/both", None, Some(a))])?;
+            git(store.path(), &["pack-refs", "--all"]);
+            store.update(&[edit("refs/packages/a/both", Some(a), Some(b)), edit("refs/packages/a/loose", None, Some(a))])?;
+            store.update(&[edit("refs/packages/z/other", None, Some(a)), edit("refs/packages/a/gone", None, Some(a))])?;
+            let all = [
+                edit("refs/packages/a/new", None, Some(c)),
+                edit("refs/packages/a/packed", Some(a), Some(c)),
+                edit("refs/packages/a/loose", Some(a), Some(c)),
+                edit("refs/packages/a/gone", Some(a), None),
+                edit("refs/packages/a/both", Some(b), Some(c)),
+            ];
+            // One that is not what was expected stops all of them, wherever it stands.
+            for at in 0..all.len() {
+                let mut wrong = all.clone();
+                wrong[at].expected = Expected::At(commits[3]);
+                assert_eq!(store.update_at_once(&held, &wrong).unwrap_err().code(), ErrorCode::Conflict);
+                for (name, id) in [("packed", Some(a)), ("loose", Some(a)), ("both", Some(b)), ("new", None), ("gone", Some(a))] {
+                    assert_eq!(store.reference(&self::name(&format!("refs/packages/a/{name}")))?, id, "{name}");
+                }
+            }
+            store.update_at_once(&held, &all)?;
+            let found: Vec<(RefName, GitId)> = store.references("refs/packages/")?;
+            let expected = [("a/both", c), ("a/loose", c), ("a/new", c), ("a/packed", c), ("z/other", a)];
+            assert_eq!(found, expected.map(|(at, id)| (name(&format!("refs/packages/{at}")), id)));
+            // Git sees the same, and no lock is left.
+            let listed = git(store.path(), &["for-each-ref", "--format=%(refname) %(objectname)", "refs/packages/"]);
+            let lines: String = expected.iter().map(|(at, id)| format!("refs/packages/{at} {id}\n")).collect();
+            assert_eq!(listed, lines);
+            assert_sound(store.path());
+            assert!(!store.path().join("packed-refs.lock").exists() && !store.path().join("refs/packages/a/loose.lock").exists());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn tags_keep_what_they_name_and_what_is_not_sorted_is_refused() -> Result<()> {
+        let (_folder, store, commits) = four(ObjectFormat::Sha1);
+        let held = store.lock(Duration::ZERO, "test")?;
+        let peeled = format!(
+            "# pack-refs with: peeled fully-peeled sorted \n{} refs/tags/one\n^{}\n{} refs/tags/two\n^{}\n",
+            commits[0], commits[1], commits[2], commits[3]
+        );
+        let path = store.path().join("packed-refs");
+        fs::write(&path, &peeled).unwrap();
+        store.update_at_once(&held, &[edit("refs/packages/a/b", None, Some(commits[0]))])?;
+        let line = format!("{} refs/packages/a/b\n", commits[0]);
+        let head = peeled.find('\n').unwrap() + 1;
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}{line}{}", &peeled[..head], &peeled[head..]));
+        store.update_at_once(&held, &[edit("refs/tags/one", Some(commits[0]), None)])?;
+        assert!(!fs::read_to_string(&path).unwrap().contains(&format!("^{}", commits[1])));
+        for broken in ["", "# pack-refs with: peeled \n", "# pack-refs with: sorted \nnonsense\n"] {
+            fs::write(&path, format!("{broken}{} refs/x/y\n", commits[0])).unwrap();
+            let error = store.update_at_once(&held, &[edit("refs/packages/c/d", None, Some(commits[0]))]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::BadRepository, "{broken}");
+        }
+        Ok(())
     }
 
     #[test]

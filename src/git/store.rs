@@ -207,6 +207,11 @@ impl Store {
         self.drops.load(Ordering::Relaxed)
     }
 
+    /// Says whether objects were dropped since they were opened: then something that was found may be gone.
+    pub fn is_behind(&self) -> bool {
+        upkeep::drops(&self.root) != self.opened_at()
+    }
+
     /// Says whether an object is there and its header can be read.
     pub fn contains(&self, id: GitId) -> bool {
         self.reader().contains(id)

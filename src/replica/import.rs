@@ -30,8 +30,8 @@ use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// A batch has at least so many packages, where there are so many.
-const BATCH_MIN: u64 = 10_000;
+/// So many packages a batch has at least, where there are so many: what is written for a batch is worth it from there on.
+pub const BATCH: u64 = 10_000;
 /// And this part of the packages that are in the registry already: each batch rewrites all references, so that batches of one size would
 /// make a large import quadratic.
 const BATCH_PART: u64 = 8;
@@ -76,6 +76,8 @@ pub struct Import<'a> {
     pub lock: Option<&'a RepositoryLock>,
     /// Who signs: the first owner of each package, who may make checkpoints too.
     pub author: &'a Author<'a>,
+    /// A batch has at least so many packages; see [`BATCH`].
+    pub batch: u64,
     /// Hears after each step what came of it so far.
     pub progress: &'a dyn Fn(&Tally),
 }
@@ -158,7 +160,7 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
             step: Step { at_once: true, ..Step::default() },
             known: 0,
         };
-        let room = batch_room(standing.checkpoint.checkpoint().packages);
+        let room = batch_room(import.batch, standing.checkpoint.checkpoint().packages);
         batch.fill(&mut offers, room, &mut report, import.progress)?;
         let Batch { works, mut step, known } = batch;
         drop(works);
@@ -180,8 +182,8 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
 }
 
 /// Says how many packages one batch brings into a registry of so many.
-fn batch_room(packages: u64) -> u64 {
-    (packages / BATCH_PART).clamp(BATCH_MIN, BATCH_MAX)
+fn batch_room(least: u64, packages: u64) -> u64 {
+    (packages / BATCH_PART).max(least).clamp(1, BATCH_MAX)
 }
 
 fn may_checkpoint(operators: &OperatorLog, author: &Author<'_>) -> Result<()> {
@@ -214,17 +216,21 @@ impl Batch<'_> {
         progress: &dyn Fn(&Tally),
     ) -> Result<()> {
         let (mut bytes, mut seen) = (0, 0);
-        while (self.step.changes.len() as u64) < room && bytes < BATCH_BYTES {
+        loop {
+            let left = room.saturating_sub(self.step.changes.len() as u64);
+            if left == 0 || bytes >= BATCH_BYTES {
+                return Ok(());
+            }
             let at_once = match bytes {
                 _ if seen == 0 => AT_ONCE_FIRST,
                 0 => AT_ONCE_MAX,
                 // As many as there is room for if they are like those before.
                 bytes => ((BATCH_BYTES - bytes) / (bytes / seen).max(1)).clamp(1, AT_ONCE_MAX),
             };
-            let some: Result<Vec<O>> = offers.by_ref().take(at_once as usize).collect();
+            let some: Result<Vec<O>> = offers.by_ref().take(at_once.min(left) as usize).collect();
             let some = some?;
             if some.is_empty() {
-                break;
+                return Ok(());
             }
             seen += some.len() as u64;
             report.tally.offered += some.len() as u64;
@@ -237,7 +243,6 @@ impl Batch<'_> {
             }
             progress(&report.tally);
         }
-        Ok(())
     }
 
     fn take(&mut self, done: Done, report: &mut Report) {
