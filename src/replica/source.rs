@@ -317,7 +317,7 @@ impl Remote {
             fetched => fetched,
         };
         let scratch = scratch.map_err(|error| match error.code() {
-            ErrorCode::RefMissing => {
+            ErrorCode::RefMissing if error.message().ends_with(layout::registry_log().as_str()) => {
                 fault!(BadRepository, "{} is a git repository and no registry: it has no {}", self.url, layout::registry_log())
             }
             _ => error,
