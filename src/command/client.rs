@@ -10,6 +10,7 @@ use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
 use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// A trusted registry.
@@ -110,7 +111,7 @@ impl<'c> Client<'c> {
     /// # Errors
     /// Those of [`Snapshot::open`].
     pub fn snapshot<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
-        Snapshot::open(Reading {
+        let snapshot = Snapshot::open(Reading {
             url: &self.url,
             expected: Some((&self.name, self.id)),
             memory: self.memory.as_ref(),
@@ -119,7 +120,18 @@ impl<'c> Client<'c> {
             terminal: self.context.terminal(),
             offline: self.context.flags.offline,
             evidence: &*self.evidence,
-        })
+        })?;
+        if snapshot.is_found_without_filters() && !self.context.flags.quiet {
+            let mut err = anstream::stderr();
+            // Where nobody listens nothing is said.
+            let _ = writeln!(
+                err,
+                "note: {} knows no filters, so the whole map of the registry was fetched; from now on what changes",
+                self.url
+            );
+            let _ = writeln!(err, "hint: its host can change that: git config uploadpack.allowFilter true");
+        }
+        Ok(snapshot)
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.

@@ -58,6 +58,35 @@ pub enum Lookup {
     Missing(GitId),
 }
 
+/// How many packages a part of a map has, as far as it can be known from outside. It decides how much is fetched at once, and nothing
+/// else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// At most so many, as hashes spread them.
+    pub most: u64,
+    /// So many, if all namespaces have the same number.
+    pub likely: u64,
+    /// Whether it is a namespace or a part of one; else it has namespaces in it.
+    pub is_of_names: bool,
+}
+
+impl Size {
+    /// Begins with a whole map.
+    pub fn of(packages: u64) -> Self {
+        Size { most: packages, likely: packages, is_of_names: false }
+    }
+
+    /// Goes on with one of so many parts of a folder that is split.
+    fn divide(&mut self, parts: u64) {
+        if self.is_of_names {
+            // Parts are not all of one size; what is split has more names than a folder holds.
+            self.most = (self.most / parts).saturating_add(self.most / parts / 4).saturating_add(32);
+            self.likely = self.likely.max(FOLDER_NAMES as u64 + 1);
+        }
+        self.likely /= parts;
+    }
+}
+
 impl From<Option<GitId>> for Lookup {
     fn from(found: Option<GitId>) -> Self {
         found.map_or(Lookup::Absent, Lookup::Found)
@@ -124,6 +153,15 @@ impl Map {
     /// # Errors
     /// `bad-map` where a tree on the path has not the shape of a map, `corrupt-object` where one is damaged.
     pub fn lookup(&self, objects: &impl ReadObjects, slot: &Slot) -> Result<Lookup> {
+        self.lookup_sized(objects, slot, &mut Size::of(u64::MAX))
+    }
+
+    /// Looks up as [`Map::lookup`] does, in a map of which `size` says how many packages it has; where a tree is missing, `size` says
+    /// afterwards how many are in that tree.
+    ///
+    /// # Errors
+    /// Those of [`Map::lookup`].
+    pub fn lookup_sized(&self, objects: &impl ReadObjects, slot: &Slot, size: &mut Size) -> Result<Lookup> {
         let Some(bytes) = load(objects, self.root, &"the map")? else {
             return Ok(Lookup::Missing(self.root));
         };
@@ -132,12 +170,13 @@ impl Map {
             return Ok(top.skip.into());
         };
         let Some(tree) = tree else { return Ok(Lookup::Absent) };
-        let inner = match Place::top(folder.clone()).find(objects, tree, slot.folder())? {
+        let inner = match Place::top(folder.clone()).find(objects, tree, slot.folder(), size)? {
             Lookup::Found(inner) => inner,
             other => return Ok(other),
         };
         if let Some(below) = folder.below(slot.folder())? {
-            return Place::top(below).find(objects, inner, &slot.entry());
+            size.is_of_names = true;
+            return Place::top(below).find(objects, inner, &slot.entry(), size);
         }
         match load(objects, inner, &format_args!("{MIRRORS}/{}", slot.folder()))? {
             Some(bytes) => Ok(Mirror::parse(objects.format(), slot.folder(), &bytes)?.get(slot).into()),
@@ -264,7 +303,7 @@ impl Map {
         let Some(SubMap { place, tree }) = namespaces else {
             return Ok(None);
         };
-        match place.find(objects, tree, namespace.as_str())? {
+        match place.find(objects, tree, namespace.as_str(), &mut Size::of(u64::MAX))? {
             Lookup::Found(tree) => Ok(Some(SubMap::new(Folder::Packages(namespace.clone()), tree))),
             Lookup::Absent => Ok(None),
             Lookup::Missing(tree) => Err(missing(tree).at(format!("namespace {namespace}"))),
@@ -604,7 +643,7 @@ impl Place {
     }
 
     /// Finds an entry of a folder, through the folders it may be split into.
-    fn find(mut self, objects: &impl ReadObjects, mut tree: GitId, entry: &str) -> Result<Lookup> {
+    fn find(mut self, objects: &impl ReadObjects, mut tree: GitId, entry: &str, size: &mut Size) -> Result<Lookup> {
         let mode = self.folder.mode();
         let hash = hash(self.folder.name_of(entry));
         loop {
@@ -614,11 +653,13 @@ impl Place {
             match self.parse(objects.format(), &bytes)? {
                 Shape::Flat(names) => {
                     let index = names.binary_search_by(|(name, _)| git_order((name, mode), (entry, mode)));
+                    size.likely /= names.len() as u64;
                     return Ok(index.ok().map(|index| names[index].1).into());
                 }
                 Shape::Split(parts) => {
                     // What is split deeper than a hash is long was refused.
                     let half = hash[self.depth()];
+                    size.divide(parts.len() as u64);
                     match parts.binary_search_by_key(&half, |(half, _)| *half) {
                         Ok(index) => tree = parts[index].1,
                         Err(_) => return Ok(Lookup::Absent),

@@ -21,6 +21,7 @@ use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
 use crate::model::refusal::{REFUSAL_MAX, Refusal};
+use crate::model::skip::{Hop, descent};
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Mode, Tree};
@@ -112,7 +113,7 @@ impl<'a> Snapshot<'a> {
         }
         let checkpoint = checked?;
         if let Some(memory) = reading.memory {
-            let between = between(&source, &checkpoint, memory)?;
+            let between = between(&source, &operators.log, &checkpoint, memory)?;
             memory
                 .check_checkpoint(&operators.log, &checkpoint, &between)
                 .map_err(|contradiction| (reading.evidence)(*contradiction))?;
@@ -158,8 +159,8 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// `not-found` with near names, `not-published`, `ref-missing`, `rollback`, `fork`, any code of the law.
     pub fn package(&mut self, package: &PackageName) -> Result<PackageView> {
+        let found = self.lookup(&Slot::Package(package.clone()))?;
         let reader = self.source.reader();
-        let found = self.map().get(&reader, &Slot::Package(package.clone()))?;
         let name = layout::package(package);
         let named = match &self.asked {
             // What was kept has no references; the map vouches for the head.
@@ -192,7 +193,7 @@ impl<'a> Snapshot<'a> {
         if named != head {
             self.check_reference(package, &log, named)?;
         }
-        let decisions = match self.map().get(&self.source.reader(), &Slot::Decisions(package.clone()))? {
+        let decisions = match self.lookup(&Slot::Decisions(package.clone()))? {
             None => None,
             Some(head) => {
                 if !is_whole(&self.source.reader(), head)? {
@@ -255,7 +256,19 @@ impl<'a> Snapshot<'a> {
         Err((self.reading.evidence)(Contradiction { error, seen: log.head().bytes().to_vec(), found }))
     }
 
+    /// Looks up what stands in one place of the map.
+    fn lookup(&self, slot: &Slot) -> Result<Option<GitId>> {
+        self.source.lookup(self.map(), self.checkpoint.checkpoint().packages, slot)
+    }
+
+    /// Says whether the server was found to know no filters, so that the whole map had to come.
+    pub fn is_found_without_filters(&self) -> bool {
+        self.source.is_found_without_filters()
+    }
+
     fn not_found(&self, full: &FullName) -> Error {
+        // Of a large map only what is here is looked at; without it nothing is suggested.
+        let _ = self.source.need_small_map(self.map(), self.checkpoint.checkpoint().packages);
         let error = fault!(NotFound, "{} has no package {}", full.registry, full.package);
         let near = near_names(&self.source.reader(), self.map(), &full.package).unwrap_or_default();
         match near.as_slice() {
@@ -378,16 +391,65 @@ fn check_identity(operators: &OperatorLog, name: &RegistryName, id: RegistryId, 
     Ok(())
 }
 
-/// Reads the checkpoints from the newest down to the one that was seen, both included.
-fn between(source: &Source, newest: &CheckedCheckpoint, memory: &Memory) -> Result<Vec<Record>> {
+/// So many checkpoints come in one fetch, one after the other; of more, only those along skip links.
+const SHORT: u64 = 500;
+
+/// Reads checkpoints from the newest down to the one that was seen, both included, each of which names the next as the one before it or as
+/// its skip.
+fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint, memory: &Memory) -> Result<Vec<Record>> {
     let seen = &memory.checkpoint;
-    if newest.seq() <= seen.seq {
+    if newest.seq() <= seen.seq || operators.repudiates(&seen.head) {
         return Ok(Vec::new());
     }
+    if source.is_without_filters() {
+        return walk_back(source, newest, seen.seq);
+    }
+    let distance = newest.seq() - seen.seq;
+    let mut records: Vec<Record> = vec![(**newest.record()).clone()];
+    let mut hops = descent(newest.seq(), seen.seq);
+    while let (Some(hop), Some(last)) = (hops.next(), records.last()) {
+        let next = match hop {
+            Hop::Skip(_) => Map::at(last.draft().tree).get(&source.reader(), &Slot::Skip)?,
+            Hop::Prev(_) => last.draft().parent,
+        };
+        // Who names none does not stand on what was seen.
+        let Some(next) = next else { break };
+        if !is_here(&source.reader(), next)? {
+            let count = if distance <= SHORT {
+                hop.seq() - seen.seq + 1
+            } else {
+                // Those that follow one by one come along.
+                let mut ahead = descent(hop.seq(), seen.seq);
+                1 + std::iter::from_fn(|| ahead.next()).take_while(|hop| matches!(hop, Hop::Prev(_))).count() as u64
+            };
+            source.need_checkpoints(next, u32::try_from(count).unwrap_or(u32::MAX))?;
+        }
+        let record = chains::record(&source.reader(), next)?;
+        let is_elsewhere = record.seq() != hop.seq();
+        records.push(record);
+        // A link that leads elsewhere is found out when the records are compared.
+        if is_elsewhere {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+/// Says whether a checkpoint is here with the root of its map, which names the next one.
+fn is_here(reader: &crate::git::store::Reader, id: GitId) -> Result<bool> {
+    match chains::record(reader, id) {
+        Ok(record) => Ok(record.draft().tree == id.format().empty_tree() || reader.contains(record.draft().tree)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads all checkpoints from the newest down to the one that was seen.
+fn walk_back(source: &Source, newest: &CheckedCheckpoint, seen: u64) -> Result<Vec<Record>> {
     let walk = |objects: &crate::git::store::Reader| -> Result<Vec<Record>> {
         let mut records = vec![chains::record(objects, newest.record().git_id())?];
         while let Some(last) = records.last()
-            && last.seq() > seen.seq
+            && last.seq() > seen
         {
             let Some(parent) = last.draft().parent else { break };
             records.push(chains::record(objects, parent)?);

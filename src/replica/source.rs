@@ -7,11 +7,31 @@ use crate::git::quarantine::Quarantine;
 use crate::git::store::{Reader, Store};
 use crate::git::transport::{self, FetchOptions, Filter, Negotiate, Url, Want};
 use crate::model::digest::{GitId, ObjectFormat};
+use crate::model::entry::Entry;
 use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::map::{Lookup, Map, Size};
 use crate::model::name::PackageName;
+use crate::model::record::Record;
+use crate::model::slot::Slot;
 use crate::replica::chains;
 use crate::trust::memory::Memory;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many levels of the map come with a checkpoint: its root and the folder of namespaces, which may have 128 names. One more could have
+/// all of those namespaces with 128 packages each.
+const UPPER_TREES: u32 = 2;
+/// Trees of a part of the map come all at once where they have no more bytes than these.
+const AT_ONCE_MAX: u64 = 14 * 1024;
+/// What a name in the map takes in a fetch, in bytes: mostly its id, which nothing makes smaller.
+const NAME_BYTES: u64 = 28;
+/// Deeper than any map.
+const ALL_TREES: u32 = 200;
+/// The names of a part of a namespace whose sixteen folders hold names, and too many of them to come along. Where they are more, those folders
+/// are split themselves and small.
+const WIDE: std::ops::Range<u64> = 430..2300;
+/// A file in the cache: it holds whole maps, since the server knows no filters.
+const WHOLE_MAPS: &str = "whole-maps";
 
 /// A registry's repository, as far as it is here.
 pub(crate) enum Source {
@@ -29,6 +49,10 @@ pub(crate) struct Remote {
     quarantine: Quarantine,
     cache: Option<Cache>,
     terminal: bool,
+    /// Whether the server knows no filters, so that whole maps are here.
+    whole_maps: AtomicBool,
+    /// Whether that was known before.
+    was_whole: bool,
 }
 
 /// The heads that a source has.
@@ -111,9 +135,11 @@ impl Source {
             Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
                 let again = here("again")?;
-                let scratch = remote.scratch()?;
-                match remote.fetch_into(&scratch, &[Want::reference(name.clone()).to(again.clone())], FetchOptions::default()) {
-                    Ok(()) => scratch.store().reference(&again),
+                let wants = [Want::reference(name.clone()).to(again.clone())];
+                // What it names is not asked for along with it.
+                let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
+                match remote.fetch(&wants, &[], options) {
+                    Ok(scratch) => scratch.store().reference(&again),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -129,7 +155,7 @@ impl Source {
                 .hint("once without --offline brings it here")),
             Source::Remote(remote) => {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-                remote.fetch_into(&remote.quarantine, &wants, FetchOptions::default())
+                remote.bring(&wants, &[], FetchOptions::default()).map(drop)
             }
         }
     }
@@ -141,17 +167,56 @@ impl Source {
             Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
                 let to = here("named")?;
-                match remote.fetch_into(
-                    &remote.quarantine,
-                    &[Want::reference(name.clone()).to(to.clone())],
-                    FetchOptions::default(),
-                ) {
-                    Ok(()) => remote.quarantine.store().reference(&to),
+                match remote.bring(&[Want::reference(name.clone()).to(to.clone())], &[], FetchOptions::default()) {
+                    Ok(scratch) => scratch.store().reference(&to),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
                 }
             }
         }
+    }
+
+    /// Looks up what stands in one place of the map, which has so many packages. Trees that are missing are asked for by their ids, and
+    /// only those on the way there, with what is cheap beside them.
+    pub(crate) fn lookup(&self, map: Map, packages: u64, slot: &Slot) -> Result<Option<GitId>> {
+        loop {
+            let mut size = Size::of(packages);
+            match map.lookup_sized(&self.reader(), slot, &mut size)? {
+                Lookup::Found(id) => return Ok(Some(id)),
+                Lookup::Absent => return Ok(None),
+                Lookup::Missing(tree) => match self {
+                    Source::Remote(remote) => drop(remote.bring(&[Want::id(tree)], &[], trees(depth_for(size)))?),
+                    _ => self.need(&[tree])?,
+                },
+            }
+        }
+    }
+
+    /// Brings the folders of all packages here, where they are few.
+    pub(crate) fn need_small_map(&self, map: Map, packages: u64) -> Result<()> {
+        match self {
+            Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX => {
+                remote.bring(&[Want::id(map.root())], &[], trees(ALL_TREES)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings so many checkpoints here, from one downwards, each with the root of its map.
+    pub(crate) fn need_checkpoints(&self, newest: GitId, count: u32) -> Result<()> {
+        let Source::Remote(remote) = self else { return self.need(&[newest]) };
+        let options = FetchOptions { depth: Some(count), filter: Some(Filter::Trees(1)), ..FetchOptions::default() };
+        remote.bring(&[Want::id(newest)], &[], options).map(drop)
+    }
+
+    /// Says whether the server knows no filters and that was not known before.
+    pub(crate) fn is_found_without_filters(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.is_whole() && !remote.was_whole)
+    }
+
+    /// Says whether the server knows no filters.
+    pub(crate) fn is_without_filters(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.is_whole())
     }
 
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
@@ -171,6 +236,10 @@ impl Source {
             }
         };
         remote.quarantine.keep(cache.store())?;
+        if remote.is_whole() && !remote.was_whole {
+            let path = cache.store().path().join(WHOLE_MAPS);
+            std::fs::write(&path, "").map_err(|why| fault!(Io, "{}: {why}", path.display()))?;
+        }
         // What cannot be merged is as good as before, and is tried again the next time.
         let _ = cache.tidy();
         remote.quarantine.store().refresh()
@@ -179,11 +248,37 @@ impl Source {
     /// Brings the registry log's commits here, without their trees, as far as they go back.
     pub(crate) fn history(&self) -> Result<Quarantine> {
         let Source::Remote(remote) = self else { return Err(fault!(Bug, "a repository on disk has its history")) };
-        let scratch = remote.scratch()?;
         let options = FetchOptions { filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
-        remote.fetch_into(&scratch, &[Want::reference(layout::registry_log()).to(here("log")?)], options)?;
-        Ok(scratch)
+        remote.fetch(&[Want::reference(layout::registry_log()).to(here("log")?)], &[], options)
     }
+}
+
+/// Asks for trees and so many levels below them.
+fn trees(depth: u32) -> FetchOptions {
+    FetchOptions { filter: Some(Filter::Trees(depth)), ..FetchOptions::default() }
+}
+
+/// Says how deep a missing part of a map is fetched, so that few fetches come to its end and none of them brings much.
+fn depth_for(size: Size) -> u32 {
+    if size.most.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX {
+        return ALL_TREES;
+    }
+    let is_narrow =
+        if size.is_of_names { !WIDE.contains(&size.likely) } else { size.likely.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX };
+    u32::from(is_narrow)
+}
+
+/// Finds the first record below a head that is not here; of a fork, also those of its origin.
+fn gap(reader: &Reader, head: GitId) -> Result<Option<GitId>> {
+    let mut next = Some(head);
+    while let Some(id) = next {
+        match chains::record(reader, id) {
+            Ok(record) => next = record.draft().parent,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(Some(id)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 impl Remote {
@@ -197,7 +292,79 @@ impl Remote {
     ) -> Result<(Self, Heads)> {
         let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
         let quarantine = Quarantine::new(format, &alternates)?;
-        let remote = Remote { url: url.clone(), quarantine, cache, terminal };
+        let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
+        let remote = Remote { url: url.clone(), quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
+        let seen = memory.map(|memory| memory.checkpoint.commit);
+        let heads = match seen.filter(|id| was_whole && remote.quarantine.store().contains(*id)) {
+            Some(_) => remote.open_whole(format, memory, package)?,
+            None => remote.open_narrow(memory, package)?,
+        };
+        Ok((remote, heads))
+    }
+
+    /// Finds the heads, the newest checkpoint with the upper trees of its map, and the first trees on the way to a package.
+    fn open_narrow(&self, memory: Option<&Memory>, package: Option<&PackageName>) -> Result<Heads> {
+        let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
+        let mut wants = vec![
+            Want::reference(layout::registry_log()).to(log.clone()),
+            Want::reference(layout::operators()).to(operators.clone()),
+        ];
+        wants.extend(package.map(|package| Want::reference(layout::package(package)).to(named.clone())));
+        let options = || FetchOptions { depth: Some(1), ..trees(UPPER_TREES) };
+        let scratch = match self.bring(&wants, &[], options()) {
+            // Perhaps only the package is missing; whether that is right is for the map to say.
+            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => self.bring(&wants[..2], &[], options()),
+            fetched => fetched,
+        };
+        let scratch = scratch.map_err(|error| match error.code() {
+            ErrorCode::RefMissing if error.message().ends_with(layout::registry_log().as_str()) => {
+                fault!(BadRepository, "{} is a git repository and no registry: it has no {}", self.url, layout::registry_log())
+            }
+            _ => error,
+        })?;
+        let at = |name: &RefName| scratch.store().reference(name);
+        let gone = |name: RefName| fault!(RefMissing, "{}: {name} is gone", self.url);
+        let heads = Heads {
+            log: at(&log)?.ok_or_else(|| gone(layout::registry_log()))?,
+            operators: at(&operators)?.ok_or_else(|| gone(layout::operators()))?,
+            package: at(&named)?,
+        };
+
+        // What is still missing of the logs comes together with the first missing tree. All of it is verified later.
+        let reader = self.quarantine.store().reader();
+        let mut missing = Vec::new();
+        for head in std::iter::once(heads.operators).chain(heads.package) {
+            missing.extend(gap(&reader, head)?);
+        }
+        let mut depth = 0;
+        if let Some(package) = package
+            && let Some((map, packages)) = map_of(&chains::record(&reader, heads.log)?)
+        {
+            let mut size = Size::of(packages);
+            // A map that is none is for who verifies it to refuse.
+            if let Ok(Lookup::Missing(tree)) = map.lookup_sized(&reader, &Slot::Package(package.clone()), &mut size) {
+                missing.push(tree);
+                depth = depth_for(size);
+            }
+        }
+        if !missing.is_empty() {
+            let wants: Vec<Want> = missing.into_iter().map(Want::id).collect();
+            let seen = memory.into_iter().flat_map(|memory| {
+                let of_package = package.and_then(|package| memory.packages.get(package));
+                std::iter::once(memory.operators.commit).chain(of_package.map(|seen| seen.commit))
+            });
+            // A log goes on from what was seen of it, where all of that is here.
+            let seen: Vec<GitId> = seen.filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
+            self.bring(&wants, &seen, trees(depth))?;
+        }
+        Ok(heads)
+    }
+
+    /// Finds the heads, and all that came since the checkpoint that was seen: of a server without filters.
+    fn open_whole(&self, format: ObjectFormat, memory: Option<&Memory>, package: Option<&PackageName>) -> Result<Heads> {
+        let remote = self;
+        let url = &self.url;
+        let alternates: Vec<_> = self.cache.iter().map(|cache| cache.store().objects_path()).collect();
         let reader = remote.quarantine.store().reader();
         let known = |id: GitId| id.format() == format && reader.contains(id);
 
@@ -268,7 +435,7 @@ impl Remote {
             operators: at(&operators)?.ok_or_else(|| gone(layout::operators()))?,
             package: at(&named)?,
         };
-        Ok((remote, heads))
+        Ok(heads)
     }
 
     /// Brings the newest checkpoint alone, to a place of its own: a fetch that cuts history off is in the way of another one beside it.
@@ -279,12 +446,42 @@ impl Remote {
         Ok(apart)
     }
 
-    fn scratch(&self) -> Result<Quarantine> {
-        Quarantine::new(self.quarantine.store().format(), &[])
+    /// Fetches into a place of its own, which sees nothing that is here: git takes for whole what it has of a history, and what is here
+    /// lacks trees. Histories end at the commits `until`.
+    fn fetch(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
+        let scratch = Quarantine::new(self.quarantine.store().format(), &[])?;
+        if !until.is_empty() {
+            scratch.set_shallow(until)?;
+        }
+        self.fetch_into(&scratch, wants, options)?;
+        Ok(scratch)
+    }
+
+    /// Fetches so, and puts the objects where the others are.
+    fn bring(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
+        let scratch = self.fetch(wants, until, options)?;
+        scratch.keep(self.quarantine.store())?;
+        Ok(scratch)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole_maps.load(Ordering::Relaxed)
     }
 
     fn fetch_into(&self, quarantine: &Quarantine, wants: &[Want], options: FetchOptions) -> Result<()> {
-        transport::fetch(quarantine, &self.url, wants, &FetchOptions { terminal: self.terminal, ..options }).map(drop)
+        let fetched = transport::fetch(quarantine, &self.url, wants, &FetchOptions { terminal: self.terminal, ..options })?;
+        if fetched.filter_ignored {
+            self.whole_maps.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the map of a checkpoint, and the number of packages that it states.
+fn map_of(record: &Record) -> Option<(Map, u64)> {
+    match record.entry() {
+        Entry::Checkpoint(checkpoint) => Some((Map::at(record.draft().tree), checkpoint.packages)),
+        _ => None,
     }
 }
 
