@@ -179,11 +179,18 @@ impl Source {
     /// Looks up what stands in one place of the map, which has so many packages. Trees that are missing are asked for by their ids, and
     /// only those on the way there, with what is cheap beside them.
     pub(crate) fn lookup(&self, map: Map, packages: u64, slot: &Slot) -> Result<Option<GitId>> {
+        let mut asked = None;
         loop {
             let mut size = Size::of(packages);
             match map.lookup_sized(&self.reader(), slot, &mut size)? {
                 Lookup::Found(id) => return Ok(Some(id)),
                 Lookup::Absent => return Ok(None),
+                Lookup::Missing(tree) if asked.replace(tree) == Some(tree) => {
+                    return Err(fault!(
+                        RefMissing,
+                        "the registry was asked for the tree {tree} of its map, and did not hand it out"
+                    ));
+                }
                 Lookup::Missing(tree) => match self {
                     Source::Remote(remote) => drop(remote.bring(&[Want::id(tree)], &[], trees(depth_for(size)))?),
                     _ => self.need(&[tree])?,
@@ -238,7 +245,7 @@ impl Source {
         remote.quarantine.keep(cache.store())?;
         if remote.is_whole() && !remote.was_whole {
             let path = cache.store().path().join(WHOLE_MAPS);
-            std::fs::write(&path, "").map_err(|why| fault!(Io, "{}: {why}", path.display()))?;
+            std::fs::File::create(&path).map_err(|why| fault!(Io, "{}: {why}", path.display()))?;
         }
         // What cannot be merged is as good as before, and is tried again the next time.
         let _ = cache.tidy();
