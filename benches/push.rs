@@ -107,9 +107,16 @@ fn proposals(world: &World, people: &[Person], server: &Server, id: &str, releas
             (0..releases).map(one).collect()
         })
         .collect();
+    // Everybody pushes from a repository of their own, as they do for the floor: git looks at all references of the one that it pushes from.
+    let draft = |person: &Person| world.path(&format!("drafts/{}", person.name));
+    for person in people {
+        git(&world.root(), ["init", "-q", "--bare", draft(person).to_str().unwrap()]).ok();
+        let own = format!("refs/incoming/demo/{}x*", person.name);
+        git(&draft(person), ["fetch", "-q", &world.at("draft.git"), &format!("{own}:{own}")]).ok();
+    }
     at_once(people, releases, |number, round| {
-        let name = &made[number][round];
-        push(&people[number], &world.path("draft.git"), &server.url(world, "acme.git"), &format!("{name}:{name}"));
+        let (person, name) = (&people[number], &made[number][round]);
+        push(person, &draft(person), &server.url(world, "acme.git"), &format!("{name}:{name}"));
     })
 }
 
