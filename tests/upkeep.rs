@@ -87,6 +87,13 @@ fn a_full_upkeep_changes_nothing_that_is_seen_and_drops_what_nothing_leads_to() 
 }
 
 #[test]
+fn a_repository_that_is_no_registry_is_left_alone() {
+    let world = World::new();
+    git(&world.root(), ["init", "-q", "--bare", "other.git"]).ok();
+    world.person("alice").quipu(["registry", "gc", "other.git", "--json"]).fails(7, "bad-repository");
+}
+
+#[test]
 fn what_waits_and_why_something_was_refused_stay_in_files_of_their_own() {
     let world = World::new();
     let alice = registry(&world);

@@ -6,7 +6,7 @@ use crate::git::program::in_background;
 use crate::git::store::{RepositoryLock, Store};
 use crate::git::upkeep::{self, Tally, Upkeep};
 use crate::model::error::{Result, fault};
-use crate::replica::standing::settle_journal;
+use crate::replica::standing::{heads, settle_journal};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -27,9 +27,11 @@ pub struct How {
 /// Runs the command.
 ///
 /// # Errors
-/// `conflict` where another process is at it or acceptors do not end, `git`, `io`.
+/// `bad-repository` where this is no registry, `conflict` where another process is at it or acceptors do not end, `git`, `io`.
 pub fn run(context: &Context, store: &Store, how: How) -> Result<Answer> {
     let mut answer = Answer::new();
+    // What is right for a registry may not be for any other repository.
+    heads(store)?;
     let before = Tally::of(store)?;
     let done = if how.quick || how.auto { "quick" } else { "full" };
     if context.flags.dry_run {
