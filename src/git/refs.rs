@@ -368,9 +368,13 @@ impl References {
         for folder in missing.into_iter().rev() {
             match fs::create_dir(folder) {
                 Ok(()) => {}
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
                 Err(why) if matches!(why.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
-                    return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", folder.display()));
+                    // It may be gone again by now: then nothing is in the way, and who calls tries once more.
+                    match fs::symlink_metadata(folder) {
+                        Ok(found) if found.is_dir() => {}
+                        Ok(_) => return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", folder.display())),
+                        Err(why) => return Err(io_error(folder, &why)),
+                    }
                 }
                 Err(why) => return Err(io_error(folder, &why)),
             }
