@@ -76,10 +76,12 @@ pub mod git {
     pub mod journal;
     pub mod layout;
     pub mod pack;
+    mod pktline;
     pub mod program;
     pub mod quarantine;
     pub mod receive;
     pub mod refs;
+    pub mod session;
     pub mod signer;
     pub mod staging;
     pub mod store;
