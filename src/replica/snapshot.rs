@@ -391,8 +391,10 @@ fn check_identity(operators: &OperatorLog, name: &RegistryName, id: RegistryId, 
     Ok(())
 }
 
-/// So many checkpoints come in one fetch, one after the other; of more, only those along skip links.
-const SHORT: u64 = 500;
+/// So many checkpoints come in one fetch, one after the other; of more, only those along skip links. They are more bytes than those, and fewer
+/// questions: what is best depends on whether each question takes a connection of its own.
+const SHORT: u64 = 16;
+const SHORT_WITH_CONNECTIONS: u64 = 500;
 
 /// Reads checkpoints from the newest down to the one that was seen, both included, each of which names the next as the one before it or as
 /// its skip.
@@ -404,7 +406,7 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
     if source.is_without_filters() {
         return walk_back(source, newest, seen.seq);
     }
-    let distance = newest.seq() - seen.seq;
+    let is_short = newest.seq() - seen.seq <= if source.has_connection() { SHORT } else { SHORT_WITH_CONNECTIONS };
     let mut records: Vec<Record> = vec![(**newest.record()).clone()];
     let mut hops = descent(newest.seq(), seen.seq);
     while let (Some(hop), Some(last)) = (hops.next(), records.last()) {
@@ -415,7 +417,7 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
         // Who names none does not stand on what was seen.
         let Some(next) = next else { break };
         if !is_here(&source.reader(), next)? {
-            let count = if distance <= SHORT {
+            let count = if is_short {
                 hop.seq() - seen.seq + 1
             } else {
                 // Those that follow one by one come along.

@@ -239,6 +239,11 @@ impl Source {
         matches!(self, Source::Remote(remote) if remote.is_whole())
     }
 
+    /// Says whether one connection is there for many questions.
+    pub(crate) fn has_connection(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.session.lock().unwrap_or_else(PoisonError::into_inner).is_some())
+    }
+
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
     pub(crate) fn is_kept_beside(&self) -> bool {
         matches!(self, Source::Remote(remote) if remote.cache.is_some())
