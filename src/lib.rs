@@ -76,6 +76,7 @@ pub mod git {
     pub mod journal;
     pub mod layout;
     pub mod pack;
+    mod packed;
     pub mod program;
     pub mod quarantine;
     pub mod receive;
