@@ -77,6 +77,7 @@ pub mod git {
     pub mod layout;
     pub mod pack;
     mod packed;
+    mod packs;
     pub mod program;
     pub mod quarantine;
     pub mod receive;

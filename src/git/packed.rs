@@ -142,12 +142,12 @@ pub(crate) fn broken(path: &Path, why: &dyn std::fmt::Display) -> Error {
 }
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, bytes: &mut [u8], from: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], from: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, from)
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut bytes: &mut [u8], mut from: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut from: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let length = std::os::windows::fs::FileExt::seek_read(file, bytes, from)?;
         if length == 0 {

@@ -237,9 +237,12 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
     let limits = limits(&operators.now().policy);
     let judge = Judge { audit, hands: &hands, operators: &operators, limits: &limits, totals: &totals };
     let objects = Keeping::new(store.reader(), TREES_KEPT);
+    let mut differences = None;
     match &since {
         None => judge.all(map, count)?,
-        Some(since) => judge.changed(&objects, Map::at(since.map()), map)?,
+        Some(since) => {
+            judge.changed(&objects, differences.insert(Differences::between(&objects, Map::at(since.map()), map)?))?;
+        }
     }
     hands.places.settle();
     let is_whole = since.is_none();
@@ -247,7 +250,7 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         || {
             // One core has them all to itself.
             let objects = objects;
-            changes(&hands, &objects, &operators, &ids, since.as_ref())
+            changes(&hands, &objects, &operators, &ids, since.as_ref(), differences.as_ref())
         },
         || if is_whole { references(store, map, count, &totals) } else { Ok(()) },
     );
@@ -378,13 +381,15 @@ fn skipped_to(hands: &Hands<'_>, from: &Record, count: u64) -> Result<BTreeMap<u
     Ok(proven)
 }
 
-/// Checks what each checkpoint says that it changed; of the first one only where there is none before it.
+/// Checks what each checkpoint says that it changed; of the first one only where there is none before it. `differences` are those of all of
+/// them together, and of the only one where there is one.
 fn changes(
     hands: &Hands<'_>,
     reader: &impl ReadObjects,
     operators: &OperatorLog,
     ids: &[GitId],
     since: Option<&CheckedCheckpoint>,
+    differences: Option<&Differences>,
 ) -> Result<()> {
     let mut map = since.map_or(Map::empty(reader.format()), |since| Map::at(since.map()));
     let mut packages = since.map_or(0, |since| since.checkpoint().packages);
@@ -394,7 +399,11 @@ fn changes(
         let Entry::Checkpoint(checkpoint) = next.entry() else { continue };
         let to = Map::at(next.draft().tree);
         let at = |error: Error| error.at(format!("checkpoint {}", next.seq()));
-        let found = check_changes(hands, reader, checkpoint, map, to, &mut packages, &mut dropped).map_err(at)?;
+        let differences = match differences {
+            Some(known) if (known.from, known.to) == (map, to) => known,
+            _ => &Differences { from: map, to, held: None, packages: 0 },
+        };
+        let found = check_changes(hands, reader, checkpoint, differences, &mut packages, &mut dropped).map_err(at)?;
         found
             .moved
             .par_iter()
@@ -495,13 +504,12 @@ fn check_changes(
     hands: &Hands<'_>,
     reader: &impl ReadObjects,
     checkpoint: &Checkpoint,
-    from: Map,
-    to: Map,
+    differences: &Differences,
     packages: &mut u64,
     dropped: &mut BTreeMap<Slot, GitId>,
 ) -> Result<Changed> {
     let mut changed = Changed::default();
-    Map::diff(reader, from, to, &mut |Change { slot, old, new }| {
+    differences.each(reader, &mut |Change { slot, old, new }| {
         let (at, len) = changed.name(&slot);
         if let Slot::Package(_) = slot {
             // Only where a map repeats itself are there fewer than none.
@@ -627,6 +635,39 @@ struct Logs {
     known: Option<GitId>,
 }
 
+/// Where two maps differ. A few differences are held, so that the trees are read and checked once; many are looked for anew.
+struct Differences {
+    from: Map,
+    to: Map,
+    held: Option<Vec<Change>>,
+    /// How many packages are in the second map that are not so in the first; known from the trees that differ alone.
+    packages: u64,
+}
+
+impl Differences {
+    fn between(objects: &impl ReadObjects, from: Map, to: Map) -> Result<Self> {
+        let mut packages = 0;
+        let mut held = Some(Vec::new());
+        Map::diff(objects, from, to, &mut |change| {
+            packages += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
+            match &mut held {
+                Some(changes) if changes.len() < CHANGES_HELD => changes.push(change),
+                _ => held = None,
+            }
+            Ok(())
+        })?;
+        Ok(Differences { from, to, held, packages })
+    }
+
+    /// Gives all of them.
+    fn each(&self, objects: &impl ReadObjects, each: &mut dyn FnMut(Change) -> Result<()>) -> Result<()> {
+        match &self.held {
+            Some(changes) => changes.iter().cloned().try_for_each(each),
+            None => Map::diff(objects, self.from, self.to, each),
+        }
+    }
+}
+
 /// Says what is to be judged because of a change between two maps; `None` where that is judged with another one, or is nothing. It is one more
 /// package where only its decisions changed.
 fn logs_of(objects: &impl ReadObjects, from: Map, to: Map, change: Change, packages: &mut u64) -> Result<Option<Logs>> {
@@ -738,21 +779,12 @@ impl Judge<'_> {
     }
 
     /// Verifies every log in which two maps differ.
-    fn changed(&self, objects: &impl ReadObjects, from: Map, to: Map) -> Result<()> {
-        let (mut count, mut all) = (0, 0);
-        let mut held: Vec<Change> = Vec::new();
-        // How many there are is known from the trees that differ alone.
-        Map::diff(objects, from, to, &mut |change| {
-            count += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
-            all += 1;
-            if held.len() < CHANGES_HELD {
-                held.push(change);
-            }
-            Ok(())
-        })?;
+    fn changed(&self, objects: &impl ReadObjects, differences: &Differences) -> Result<()> {
+        let (from, to) = (differences.from, differences.to);
+        let mut count = differences.packages;
         let references = Heads { logs: self.audit.store.opened_references_for_some()?, contents: None };
         let mut pending: Vec<Logs> = Vec::new();
-        let mut judge = |change| {
+        differences.each(objects, &mut |change| {
             if let Some(logs) = logs_of(objects, from, to, change, &mut count)? {
                 if pending.len() >= PACKAGES_AT_ONCE {
                     self.some(&mut pending, &references, count);
@@ -760,13 +792,7 @@ impl Judge<'_> {
                 pending.push(logs);
             }
             Ok(())
-        };
-        if all == held.len() {
-            held.into_iter().try_for_each(judge)?;
-        } else {
-            drop(held);
-            Map::diff(objects, from, to, &mut judge)?;
-        }
+        })?;
         self.some(&mut pending, &references, count);
         Ok(())
     }
