@@ -7,39 +7,62 @@ use super::store::gix_kind;
 use crate::model::digest::{GitId, ObjectFormat};
 use gix::odb::pack;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many packs are looked into at most, the largest first.
-const PACKS_MAX: usize = 64;
-/// So many ids are read at a time.
-const WINDOW: u64 = 64;
+/// So many indexes are looked into at most, the largest first.
+const INDEXES_MAX: usize = 64;
+/// So many ids are read at a time, at least and at most.
+const WINDOW: std::ops::RangeInclusive<u64> = 32..=256;
 /// So often is an id looked for where it stands if ids are spread evenly, which they are: most often once or twice is enough.
 const TRIES_EVEN: usize = 8;
 /// So often in all, then by halves.
 const TRIES: usize = 48;
-/// What an index of version 2 begins with; 256 counts follow.
+/// What an index of one pack, of version 2, begins with; 256 counts follow.
 const INDEX_HEADER: &[u8; 8] = b"\xfftOc\0\0\0\x02";
+/// What an index of several packs begins with; the kind of its ids follows, then the number of its parts, none, and the number of packs.
+const SEVERAL_HEADER: &[u8; 5] = b"MIDX\x01";
+/// The most that is read of the names of packs.
+const NAMES_MAX: u64 = 1024 * 1024;
 const FAN_OUT: usize = 256;
 
 /// The packs of one folder of objects, as they were when they were opened.
 pub(crate) struct Packs {
     format: ObjectFormat,
+    indexes: Vec<Index>,
     packs: Vec<Pack>,
-    /// Which one held what was found last.
+    /// Which index held what was found last.
     recent: AtomicUsize,
     memory: usize,
 }
 
 struct Pack {
     path: PathBuf,
-    index: File,
-    /// How many ids begin with this byte or a smaller one.
-    fan_out: Box<[u32; FAN_OUT]>,
     /// `None` where it cannot be opened any more.
     data: OnceLock<Option<pack::data::File>>,
+}
+
+/// What says where objects stand.
+struct Index {
+    file: File,
+    /// How many ids begin with this byte or a smaller one.
+    fan_out: Box<[u32; FAN_OUT]>,
+    /// Where the ids begin.
+    ids: u64,
+    /// Where the offsets begin, which are in the order of the ids.
+    offsets: u64,
+    /// Where those begin that are too large for that table; an index of several packs need have none.
+    large: Option<u64>,
+    of: Of,
+}
+
+enum Of {
+    One(usize),
+    /// Each offset is preceded by the number of its pack among these.
+    Several(Vec<usize>),
 }
 
 /// What one thread decodes with.
@@ -58,7 +81,8 @@ impl std::fmt::Debug for Decoder {
 /// An object in a pack, whose kind and size are known.
 pub(crate) struct Found<'a> {
     packs: &'a Packs,
-    pack: &'a Pack,
+    index: &'a Index,
+    pack: usize,
     data: &'a pack::data::File,
     offset: u64,
     pub(crate) kind: gix::objs::Kind,
@@ -69,60 +93,74 @@ impl Packs {
     /// Opens the packs in the folder `pack` of a folder of objects. What cannot be opened is left out. No object takes more than so many
     /// bytes of memory.
     pub(crate) fn open(objects: &Path, format: ObjectFormat, memory: usize) -> Self {
-        let entries = fs::read_dir(objects.join("pack")).into_iter().flatten().flatten();
-        let indexes = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "idx"));
-        let mut packs: Vec<Pack> = indexes.filter_map(|path| Pack::open(&path, format)).collect();
-        packs.sort_unstable_by(|one, other| (other.count(), &other.path).cmp(&(one.count(), &one.path)));
-        packs.truncate(PACKS_MAX);
-        Packs { format, packs, recent: AtomicUsize::new(0), memory }
+        let folder = objects.join("pack");
+        let mut found = Packs { format, indexes: Vec::new(), packs: Vec::new(), recent: AtomicUsize::new(0), memory };
+        let mut names = HashSet::new();
+        if let Some((index, packs)) = Index::of_several(&folder.join("multi-pack-index"), format) {
+            found.indexes.push(index);
+            found.packs.extend(packs.iter().map(|name| Pack { path: folder.join(name), data: OnceLock::new() }));
+            names.extend(packs);
+        }
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let is_new = entry.file_name().to_str().is_some_and(|name| name.ends_with(".idx") && !names.contains(name));
+            if is_new && let Some(index) = Index::of_one(&entry.path(), found.packs.len(), format) {
+                found.indexes.push(index);
+                found.packs.push(Pack { path: entry.path(), data: OnceLock::new() });
+            }
+        }
+        found.indexes.sort_by_key(|index| std::cmp::Reverse(index.count()));
+        found.indexes.truncate(INDEXES_MAX);
+        found
     }
 
     /// Finds an object, and what the pack says of its kind and size; `None` where it is not found.
     pub(crate) fn find(&self, id: GitId, decoder: &Decoder) -> Option<Found<'_>> {
         let recent = self.recent.load(Ordering::Relaxed);
-        let order = (0..self.packs.len()).map(|at| if at == 0 { recent } else { at - usize::from(at <= recent) });
+        let order = (0..self.indexes.len()).map(|at| if at == 0 { recent } else { at - usize::from(at <= recent) });
         for at in order {
-            let pack = self.packs.get(at)?;
-            if let Some(offset) = pack.find(id, self.format) {
+            let index = self.indexes.get(at)?;
+            if let Some((pack, offset)) = index.find(id, self.format) {
                 self.recent.store(at, Ordering::Relaxed);
-                return self.found(pack, offset, decoder);
+                return self.found(index, pack, offset, decoder);
             }
         }
         None
     }
 
-    fn found<'a>(&'a self, pack: &'a Pack, offset: u64, decoder: &Decoder) -> Option<Found<'a>> {
+    fn found<'a>(&'a self, index: &'a Index, pack: usize, offset: u64, decoder: &Decoder) -> Option<Found<'a>> {
+        let Pack { path, data } = self.packs.get(pack)?;
         let open = || {
-            let data = pack::data::File::at(pack.path.with_extension("pack"), gix_kind(self.format)).ok()?;
+            let data = pack::data::File::at(path.with_extension("pack"), gix_kind(self.format)).ok()?;
             Some(data.with_alloc_limit_bytes(Some(self.memory)))
         };
-        let data = pack.data.get_or_init(open).as_ref()?;
-        let entry = self.entry(data, offset)?;
+        let data = data.get_or_init(open).as_ref()?;
+        let entry = entry_at(data, offset)?;
         let resolve = |base: &gix::hash::oid| {
-            let base = self.base(pack, base).and_then(|offset| self.entry(data, offset));
+            let base = self.base(index, pack, base).and_then(|offset| entry_at(data, offset));
             Ok(base.map(pack::data::decode::header::ResolvedBase::InPack))
         };
         let header = data.decode_header(entry, &mut decoder.inflate.borrow_mut(), &resolve).ok()?;
-        Some(Found { packs: self, pack, data, offset, kind: header.kind, size: header.object_size })
-    }
-
-    /// An offset that lies beyond the pack's end would be a panic to gix.
-    fn entry(&self, data: &pack::data::File, offset: u64) -> Option<pack::data::Entry> {
-        if offset < 12 || offset >= data.pack_end() as u64 { None } else { data.entry(offset).ok() }
+        Some(Found { packs: self, index, pack, data, offset, kind: header.kind, size: header.object_size })
     }
 
     /// Finds what a delta stands on, in the same pack.
-    fn base(&self, pack: &Pack, id: &gix::hash::oid) -> Option<u64> {
-        pack.find(GitId::from_bytes(id.as_bytes())?, self.format)
+    fn base(&self, index: &Index, pack: usize, id: &gix::hash::oid) -> Option<u64> {
+        let (found, offset) = index.find(GitId::from_bytes(id.as_bytes())?, self.format)?;
+        (found == pack).then_some(offset)
     }
+}
+
+/// Reads the head of an entry. An offset beyond the pack's end would be a panic to gix.
+fn entry_at(data: &pack::data::File, offset: u64) -> Option<pack::data::Entry> {
+    if offset < 12 || offset >= data.pack_end() as u64 { None } else { data.entry(offset).ok() }
 }
 
 impl Found<'_> {
     /// Returns the object's bytes, not checked against the id; `None` where they cannot be read.
     pub(crate) fn read(&self, decoder: &Decoder) -> Option<Vec<u8>> {
-        let entry = self.packs.entry(self.data, self.offset)?;
+        let entry = entry_at(self.data, self.offset)?;
         let resolve = |base: &gix::hash::oid, _: &mut Vec<u8>| {
-            let base = self.packs.base(self.pack, base).and_then(|offset| self.packs.entry(self.data, offset));
+            let base = self.packs.base(self.index, self.pack, base).and_then(|offset| entry_at(self.data, offset));
             Ok(base.map(pack::data::decode::entry::ResolvedBase::InPack))
         };
         let mut bases = decoder.bases.borrow_mut();
@@ -133,48 +171,80 @@ impl Found<'_> {
     }
 }
 
-impl Pack {
-    /// Opens an index; `None` where it is no index of version 2, or shorter than it says.
-    fn open(path: &Path, format: ObjectFormat) -> Option<Self> {
-        let index = File::open(path).ok()?;
-        let mut head = [0; INDEX_HEADER.len() + 4 * FAN_OUT];
-        read_exact_at(&index, &mut head, 0).ok()?;
-        let counts = head.strip_prefix(INDEX_HEADER.as_slice())?;
-        let mut fan_out = Box::new([0; FAN_OUT]);
-        for (place, count) in fan_out.iter_mut().zip(counts.chunks_exact(4)) {
-            *place = u32::from_be_bytes(count.try_into().ok()?);
+impl Index {
+    /// Opens the index of one pack; `None` where it is none of version 2, or shorter than it says.
+    fn of_one(path: &Path, pack: usize, format: ObjectFormat) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let ids = (INDEX_HEADER.len() + 4 * FAN_OUT) as u64;
+        let head = read(&file, 0, ids)?;
+        let fan_out = fan_out(head.strip_prefix(INDEX_HEADER.as_slice())?)?;
+        let count = u64::from(fan_out[FAN_OUT - 1]);
+        // Between ids and offsets stand check sums.
+        let offsets = ids + count * (format.id_len() as u64 + 4);
+        let large = offsets + 4 * count;
+        let is_whole = file.metadata().ok()?.len() >= large + 2 * format.id_len() as u64;
+        is_whole.then_some(Index { file, fan_out, ids, offsets, large: Some(large), of: Of::One(pack) })
+    }
+
+    /// Opens the index of several packs, and returns the names of their own indexes; `None` where there is none, or it is not sound.
+    fn of_several(path: &Path, format: ObjectFormat) -> Option<(Self, Vec<String>)> {
+        let file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        let head = read(&file, 0, 12)?;
+        let kind = match format {
+            ObjectFormat::Sha1 => 1,
+            ObjectFormat::Sha256 => 2,
+        };
+        if !head.starts_with(SEVERAL_HEADER) || head[5] != kind || head[7] != 0 {
+            return None;
         }
-        let pack = Pack { path: path.to_owned(), index, fan_out, data: OnceLock::new() };
-        let length = pack.index.metadata().ok()?.len();
-        let is_whole = pack.fan_out.is_sorted() && length >= pack.offsets(format) + 4 * pack.count() + 2 * format.id_len() as u64;
-        is_whole.then_some(pack)
+        // Each part has a name and begins at an offset, and the last one, without a name, is the end.
+        let parts = read(&file, 12, 12 * (u64::from(head[6]) + 1))?;
+        let part = |name: &[u8; 4]| {
+            let at = parts.chunks_exact(12).position(|part| part.starts_with(name))?;
+            let from = be_u64(parts.get(12 * at + 4..)?)?;
+            let to = be_u64(parts.get(12 * at + 16..)?)?;
+            (from <= to && to <= length).then_some((from, to))
+        };
+        let (from, to) = part(b"OIDF")?;
+        let fan_out = fan_out(&read(&file, from, (to - from).min(4 * FAN_OUT as u64))?)?;
+        let count = u64::from(fan_out[FAN_OUT - 1]);
+        let (ids, ids_end) = part(b"OIDL")?;
+        let (offsets, offsets_end) = part(b"OOFF")?;
+        if ids_end - ids != count * format.id_len() as u64 || offsets_end - offsets != 8 * count {
+            return None;
+        }
+        let (from, to) = part(b"PNAM")?;
+        let names = read(&file, from, (to - from).min(NAMES_MAX))?;
+        let packs = be_u32(&head[8..])? as usize;
+        let names: Option<Vec<String>> = names.split(|byte| *byte == 0).take(packs).map(file_name).collect();
+        let names = names.filter(|names| names.len() == packs)?;
+        let large = part(b"LOFF").map(|(from, _)| from);
+        Some((Index { file, fan_out, ids, offsets, large, of: Of::Several((0..packs).collect()) }, names))
     }
 
     fn count(&self) -> u64 {
         self.fan_out[FAN_OUT - 1].into()
     }
 
-    /// Where the ids begin.
-    const IDS: u64 = (INDEX_HEADER.len() + 4 * FAN_OUT) as u64;
-
-    /// Where the offsets begin: behind the ids and as many check sums.
-    fn offsets(&self, format: ObjectFormat) -> u64 {
-        Pack::IDS + self.count() * (format.id_len() as u64 + 4)
-    }
-
-    /// Finds where an object stands.
-    fn find(&self, id: GitId, format: ObjectFormat) -> Option<u64> {
+    /// Finds in which pack an object stands, and where.
+    fn find(&self, id: GitId, format: ObjectFormat) -> Option<(usize, u64)> {
         let at = self.search(id, format)?;
-        let mut offset = [0; 4];
-        read_exact_at(&self.index, &mut offset, self.offsets(format) + 4 * at).ok()?;
-        let offset = u32::from_be_bytes(offset);
-        if offset & 1 << 31 == 0 {
-            return Some(offset.into());
-        }
-        let mut large = [0; 8];
-        let row = u64::from(offset & !(1 << 31));
-        read_exact_at(&self.index, &mut large, self.offsets(format) + 4 * self.count() + 8 * row).ok()?;
-        Some(u64::from_be_bytes(large))
+        let (pack, offset) = match &self.of {
+            Of::One(pack) => (*pack, be_u32(&read(&self.file, self.offsets + 4 * at, 4)?)?),
+            Of::Several(packs) => {
+                let row = read(&self.file, self.offsets + 8 * at, 8)?;
+                (*packs.get(be_u32(&row)? as usize)?, be_u32(&row[4..])?)
+            }
+        };
+        let offset = match self.large {
+            Some(large) if offset & 1 << 31 != 0 => {
+                let row = u64::from(offset & !(1 << 31));
+                be_u64(&read(&self.file, large + 8 * row, 8)?)?
+            }
+            _ => offset.into(),
+        };
+        Some((pack, offset))
     }
 
     /// Finds which one of the ids it is.
@@ -186,7 +256,8 @@ impl Pack {
         // All of them begin with the same byte; the next ones say how far on it is.
         let (mut from, mut to) = (0, 1 << 32);
         let length = format.id_len();
-        let mut window = [0; WINDOW as usize * 32];
+        // Hashes stray from their place by the root of their number.
+        let most = ((high - low).isqrt() * 2).clamp(*WINDOW.start(), *WINDOW.end());
         for attempt in 0..TRIES {
             if low >= high {
                 return None;
@@ -197,10 +268,9 @@ impl Pack {
             } else {
                 low + (high - low) / 2
             };
-            let start = guess.saturating_sub(WINDOW / 2).clamp(low, high - 1);
-            let count = WINDOW.min(high - start);
-            let ids = &mut window[..count as usize * length];
-            read_exact_at(&self.index, ids, Pack::IDS + start * length as u64).ok()?;
+            let start = guess.saturating_sub(most / 2).clamp(low, high - 1);
+            let count = most.min(high - start);
+            let ids = read(&self.file, self.ids + start * length as u64, count * length as u64)?;
             let (head, tail) = (&ids[..length], &ids[ids.len() - length..]);
             if wanted < head {
                 (high, to) = (start, next_bytes(head).max(from));
@@ -221,6 +291,32 @@ impl Pack {
         }
         None
     }
+}
+
+fn read(file: &File, from: u64, length: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    read_exact_at(file, &mut bytes, from).ok()?;
+    Some(bytes)
+}
+
+fn be_u32(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.first_chunk()?))
+}
+
+fn be_u64(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*bytes.first_chunk()?))
+}
+
+fn fan_out(bytes: &[u8]) -> Option<Box<[u32; FAN_OUT]>> {
+    let counts: Option<Vec<u32>> = bytes.chunks(4).map(be_u32).collect();
+    let counts: Box<[u32; FAN_OUT]> = counts?.try_into().ok()?;
+    counts.is_sorted().then_some(counts)
+}
+
+/// Takes the name of a file, which is not to lead to another folder.
+fn file_name(bytes: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    (name.ends_with(".idx") && !name.contains(['/', '\\'])).then(|| name.to_owned())
 }
 
 /// The four bytes of an id after the first one.
@@ -251,9 +347,9 @@ mod tests {
                 }
                 pack.finish()?;
             }
-            let look = |count: usize| {
+            let look = |count: (usize, usize)| {
                 let packs = Packs::open(&store.objects_path(), format, MEMORY);
-                assert_eq!(packs.packs.len(), count);
+                assert_eq!((packs.indexes.len(), packs.packs.len()), count);
                 let decoder = Decoder::default();
                 for (id, _, bytes) in &all {
                     let found = packs.find(*id, &decoder).unwrap();
@@ -263,11 +359,18 @@ mod tests {
                     assert!(packs.find(other, &decoder).is_none());
                 }
             };
-            look(3);
+            look((3, 3));
+            // By one index of several packs, and one more pack beside it.
+            git(store.path(), &["multi-pack-index", "write"]);
+            look((1, 3));
+            let mut pack = store.pack(1, LEVEL_FAST)?;
+            pack.add(ObjectKind::Blob, b"new")?;
+            pack.finish()?;
+            look((2, 4));
             // As deltas of one another, in one pack.
             git(store.path(), &["update-ref", "refs/heads/main", &commits[899].to_string()]);
             git(store.path(), &["repack", "-adfq", "--depth=50"]);
-            look(1);
+            look((1, 1));
         }
         Ok(())
     }
@@ -293,14 +396,14 @@ mod tests {
         index.resize(index.len() + 40, 0);
         let path = folder.path().join("pack-a.idx");
         super::super::fixture::put(&path, &index);
-        let pack = Pack::open(&path, format).unwrap();
+        let index_file = Index::of_one(&path, 5, format).unwrap();
         for number in 0..3000 {
-            assert_eq!(pack.find(id(number), format), Some(u64::from(number) + 12));
+            assert_eq!(index_file.find(id(number), format), Some((5, u64::from(number) + 12)));
         }
-        assert_eq!(pack.find(id(3000), format), None);
+        assert_eq!(index_file.find(id(3000), format), None);
         // One that is shorter than it says is none.
         super::super::fixture::put(&path, &index[..index.len() - 1]);
-        assert!(Pack::open(&path, format).is_none());
+        assert!(Index::of_one(&path, 0, format).is_none());
     }
 
     #[test]
