@@ -71,6 +71,7 @@ pub mod git {
     #[cfg(test)]
     #[path = "../../tests/support/daemon.rs"]
     pub(crate) mod daemon;
+    pub mod effort;
     #[cfg(test)]
     pub(crate) mod fixture;
     pub mod journal;

@@ -5,6 +5,7 @@
 //! them whole: whoever needs more has one reference that is changed last. Reading asks the loose file first and `packed-refs`
 //! after it, never the other way round, so that a `git pack-refs` at the same time hides nothing.
 
+use super::effort;
 use super::layout::RefName;
 use super::pack::io_error;
 use super::packed::{self, Opened, PackedFile};
@@ -98,6 +99,7 @@ enum Packed {
 impl Packed {
     /// Returns what a reference names there.
     fn find(&self, references: &References, name: &str) -> Result<Option<GitId>> {
+        effort::references(1);
         match self {
             Packed::Absent => Ok(None),
             Packed::OnDisk(packed) => packed.find(name),
@@ -184,6 +186,7 @@ impl References {
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
+        effort::references(1);
         let path = self.path(name);
         let mut bytes = Vec::new();
         let mut options = OpenOptions::new();
@@ -251,6 +254,7 @@ impl References {
         if let Some(packed) = self.mapped()? {
             let packed = packed.iter_prefixed(prefix.into()).map_err(|why| self.packed_broken(&why))?;
             for reference in packed {
+                effort::references(1);
                 let reference = reference.map_err(|why| self.packed_broken(&why))?;
                 // A name that is not ASCII is none of ours.
                 let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else {
@@ -294,6 +298,7 @@ impl References {
             Err(why) => return Err(io_error(&path, &why)),
         };
         for entry in entries {
+            effort::references(1);
             let entry = entry.map_err(|why| io_error(&path, &why))?;
             let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else {
                 continue;
@@ -531,6 +536,7 @@ impl References {
         let mut line = Vec::new();
         let (mut first, mut kept) = (true, true);
         while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            effort::references(1);
             match line.first() {
                 Some(b'#') if first && line.split(|byte| byte.is_ascii_whitespace()).any(|word| word == b"sorted") => {
                     out.write_all(&line).map_err(at)?;
@@ -582,6 +588,7 @@ impl References {
         let mut line = Vec::new();
         let mut dropped = false;
         while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            effort::references(1);
             // A line that begins with `^` belongs to the one before it.
             if !line.starts_with(b"^") {
                 let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());

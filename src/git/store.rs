@@ -3,6 +3,7 @@
 //! Nothing that a repository says about itself changes what is read: objects are taken by id, checked against it, and
 //! replacements, grafts and shallow boundaries are not looked at. What is written is on disk before it is visible.
 
+use super::effort;
 use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
 use super::packs::{Decoder, Found, Packs};
@@ -34,7 +35,7 @@ const OBJECT_MEMORY_MAX: usize = 1024 * 1024 * 1024;
 /// The memory of a reader for what deltas stand on.
 const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
 /// So many objects a reader looks for without mapping the indexes of packs; whoever reads more than that is quicker with them.
-const READS_UNMAPPED: u32 = 8192;
+const READS_UNMAPPED: u64 = 8192;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
@@ -583,7 +584,7 @@ pub struct Reader {
     few: Objects,
     decoder: Decoder,
     /// How many objects were looked for.
-    reads: Cell<u32>,
+    reads: Cell<u64>,
     /// Whether what is in none of the packs, and has no file, is not there.
     is_of_now: bool,
 }
@@ -605,7 +606,7 @@ impl Reader {
 
     /// Finds an object in a pack, unless so many were read that mapping the indexes costs less.
     fn find(&self, id: GitId) -> Option<Found<'_>> {
-        let reads = self.reads.get().saturating_add(1);
+        let reads = self.reads.get() + 1;
         self.reads.set(reads);
         if reads > READS_UNMAPPED {
             return None;
@@ -627,6 +628,12 @@ impl Reader {
         }
         let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?;
         Ok(header.map(|header| (kind_from_gix(header.kind), header.size)))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        effort::objects(self.reads.get());
     }
 }
 
