@@ -1,7 +1,7 @@
 //! What a fetch over the network costs: counted at the socket, in connections and in bytes.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod support;
 

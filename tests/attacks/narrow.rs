@@ -47,6 +47,7 @@ impl Host {
 
     /// Fails unless what was done since the last time cost little.
     #[track_caller]
+    #[allow(clippy::print_stdout)]
     fn cost(&self, what: &str, bytes_max: u64) {
         let (connections, bytes) = self.relay.spent();
         println!("{what}: {connections} connections, {bytes} bytes");
@@ -139,7 +140,7 @@ fn a_tree_on_the_way_that_is_another_one_is_found() {
     let whole_folder: Vec<_> = (0..200).map(|n| ("160000".to_owned(), format!("a{n:03}"), root)).collect();
     let mut lowered = of_leaf.clone();
     lowered.iter_mut().find(|(_, name, _)| name == "hello").unwrap().0 = "40000".to_owned();
-    let mut mixed = of_leaf.clone();
+    let mut mixed = of_leaf;
     mixed.insert(0, ("40000".to_owned(), "_0".to_owned(), sibling.2));
     let bad = [
         ("a part in the place of another", way.len(), "40000", sibling.2),
