@@ -28,6 +28,7 @@ use crate::model::slot::Slot;
 use crate::model::sshsig::InBulk;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// So many packages a batch has at least, where there are so many: what is written for a batch is worth it from there on.
@@ -156,6 +157,7 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
                 limits: limits(&standing.operators.log.now().policy),
                 pack: pack.as_ref(),
                 idle: Mutex::default(),
+                failed: AtomicBool::default(),
             },
             step: Step { at_once: true, ..Step::default() },
             known: 0,
@@ -291,6 +293,8 @@ struct Works<'a> {
     pack: Option<&'a Mutex<PackWriter>>,
     /// Rayon cuts work into many small pieces; what one piece is done with, the next one goes on with.
     idle: Mutex<Vec<Hand<'a>>>,
+    /// Whether one piece met an error that ends the import: a person who declined to sign is not asked for all that is left.
+    failed: AtomicBool,
 }
 
 struct Hand<'a> {
@@ -306,6 +310,9 @@ impl<'a> Works<'a> {
 
     /// Brings one package in.
     fn work(&self, offer: &impl Offer) -> Result<Done> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(Done::default());
+        }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut hand = idle.unwrap_or_else(|| Hand {
             reader: self.store.reader(),
@@ -319,7 +326,10 @@ impl<'a> Works<'a> {
                 hand.bundle.flush()?;
                 done.moved = moved;
             }
-            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => return Err(error),
+            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => {
+                self.failed.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
             Err(error) => {
                 hand.bundle.discard();
                 done.refused.push(refuse(error.asked()));
