@@ -249,6 +249,33 @@ fn a_policy_that_asks_for_a_licence_refuses_what_names_none() {
 }
 
 #[test]
+fn a_package_whose_reference_is_gone_is_named_and_the_others_go_on() {
+    let (world, alice) = registry("sha1");
+    for package in ["b", "c", "d"] {
+        world.write(&format!("packages/a/{package}/1.0.0/text"), package);
+    }
+    import(&alice, 0);
+    let name = "refs/packages/a/c";
+    let head = git(&world.path("reg.git"), ["rev-parse", name]).ok().stdout.trim().to_owned();
+    git(&world.path("reg.git"), ["update-ref", "-d", name]).ok();
+    for package in ["b", "c", "e"] {
+        world.write(&format!("packages/a/{package}/1.1.0/text"), package);
+    }
+    let dry = alice.quipu(["registry", "import", "reg.git", "--from", "packages", "--json", "--dry-run"]).ends(8).json();
+    let answer = import(&alice, 8);
+    assert_eq!((refused(&dry), refused(&answer)), (vec!["a:c@- ref-missing".to_owned()], vec!["a:c@- ref-missing".to_owned()]));
+    assert_eq!((&answer["released"], &answer["new"], &answer["already-in"]), (&2.into(), &1.into(), &2.into()));
+    let why = &answer["refused"][0]["error"];
+    assert!(why["message"].as_str().unwrap().contains(&head) && why["hint"].as_str().unwrap().contains(name), "{why}");
+    // The map still holds it where it was, and with its reference back it goes on.
+    let fsck = alice.quipu(["registry", "fsck", "reg.git", "--json"]);
+    assert!(fsck.stdout.contains("ref-missing"), "{}", fsck.stdout);
+    git(&world.path("reg.git"), ["update-ref", name, &head]).ok();
+    assert_eq!(import(&alice, 0)["released"], 1);
+    assert_sound(&world, &alice);
+}
+
+#[test]
 fn a_wrong_folder_is_named() {
     let (world, alice) = registry("sha1");
     let from = |folder: &str| alice.quipu(["registry", "import", "reg.git", "--from", folder, "--json"]);

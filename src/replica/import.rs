@@ -8,7 +8,7 @@ use super::accept::{Asked, accept, check_policy, contents_at, limits, published,
 use super::author::{Author, Work};
 use super::standing::{Standing, Step, advance, names_of};
 use crate::git::bundle::Bundle;
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::pack::{LEVEL_FAST, PackWriter};
 use crate::git::refs::{OpenedReferences, RefEdit};
 use crate::git::staging::Staging;
@@ -144,6 +144,13 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
     }
     let mut standing = Standing::read(store, &mut KeyCache::default())?;
     may_checkpoint(&standing.operators.log, import.author)?;
+    let mut references = 0;
+    store.for_each_reference(layout::PACKAGES, |_, _| {
+        references += 1;
+        Ok(())
+    })?;
+    // Each new name is looked up in the map only where some of those in it cannot be found otherwise.
+    let has_lost = references < standing.checkpoint.checkpoint().packages;
     let mut report = Report::default();
     let mut offers = offers.into_iter().peekable();
     while offers.peek().is_some() {
@@ -156,6 +163,7 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
                 author: &author,
                 limits: limits(&standing.operators.log.now().policy),
                 pack: pack.as_ref(),
+                has_lost,
                 idle: Mutex::default(),
                 failed: AtomicBool::default(),
             },
@@ -181,6 +189,13 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
         standing = Standing::read(store, &mut KeyCache::default())?;
     }
     Ok(report)
+}
+
+/// Says of a package that it is in the map and its reference is gone: what is built without it would be another log of the same name.
+fn lost(package: &PackageName, head: GitId, reference: &RefName) -> Error {
+    fault!(RefMissing, "the map holds {package} at {head}, and the reference {reference} is gone")
+        .hint(format!("where the record is still there: git update-ref {reference} {head}"))
+        .hint("or fetch the reference from a mirror; nothing of this package was changed")
 }
 
 /// Says how many packages one batch brings into a registry of so many.
@@ -291,6 +306,8 @@ struct Works<'a> {
     author: &'a Author<'a>,
     limits: Limits,
     pack: Option<&'a Mutex<PackWriter>>,
+    /// Whether packages of the map have no references.
+    has_lost: bool,
     /// Rayon cuts work into many small pieces; what one piece is done with, the next one goes on with.
     idle: Mutex<Vec<Hand<'a>>>,
     /// Whether one piece met an error that ends the import: a person who declined to sign is not asked for all that is left.
@@ -344,8 +361,11 @@ impl<'a> Works<'a> {
         let operators = &self.standing.operators.log;
         let reference = layout::package(package);
         let was = self.references.find(&reference)?;
-        // A package that has no reference and is in the map is found when the map is changed.
         let known = match was {
+            None if self.has_lost => match self.standing.map.get(&hand.reader, &Slot::Package(package.clone()))? {
+                Some(head) => return Err(lost(package, head, &reference)),
+                None => None,
+            },
             None => None,
             Some(_) => published(self.standing, &hand.reader, package, &mut hand.keys)?,
         };
