@@ -65,7 +65,7 @@ impl Session {
             None => None,
         };
         match opened {
-            Some(mut session) => Ok(session.greet().map_err(|error| error.at(url))?.then_some(session)),
+            Some(mut session) => Ok(session.greet()?.then_some(session)),
             None => Ok(None),
         }
     }
@@ -121,10 +121,6 @@ impl Session {
     /// # Errors
     /// Those of [`super::transport::fetch`].
     pub fn references(&mut self, names: &[RefName]) -> Result<Vec<Option<GitId>>> {
-        self.list(names).map_err(|error| error.at(&self.url))
-    }
-
-    fn list(&mut self, names: &[RefName]) -> Result<Vec<Option<GitId>>> {
         let mut question = self.question("ls-refs");
         for name in names {
             pktline::write(&mut question, &format!("ref-prefix {name}\n"));
@@ -156,10 +152,6 @@ impl Session {
     /// # Errors
     /// Those of [`super::transport::fetch`].
     pub fn fetch(&mut self, into: &Quarantine, ids: &[GitId], options: &FetchOptions) -> Result<Fetched> {
-        self.bring(into, ids, options).map_err(|error| error.at(&self.url))
-    }
-
-    fn bring(&mut self, into: &Quarantine, ids: &[GitId], options: &FetchOptions) -> Result<Fetched> {
         if into.store().format() != self.format {
             return Err(fault!(BadRepository, "{} has the object format {}", self.url, self.format)
                 .hint("a mirror has the object format of its upstream"));
@@ -249,7 +241,11 @@ impl Session {
                 Some((1, data)) => {
                     bytes += data.len() as u64;
                     if bytes > max {
-                        return Err(fault!(Limit, "what was fetched takes {bytes} bytes so far, at most {max} are allowed"));
+                        return Err(fault!(
+                            Limit,
+                            "{}: what was fetched takes {bytes} bytes so far, at most {max} are allowed",
+                            self.url
+                        ));
                     }
                     // It ended, and says why below.
                     is_taken = is_taken && pack.write_all(data).is_ok();
@@ -343,7 +339,7 @@ fn session(url: &Url, from: Box<dyn Read + Send>, to: Box<dyn Write + Send>, pro
 
 /// Connects by TCP.
 fn tcp(url: &Url, named: &str, host: &str, port: u16, path: &str) -> Result<Session> {
-    let no = |why: io::Error| failed(url, &format!("fatal: unable to connect to {named}: {why}")).at(url);
+    let no = |why: io::Error| failed(url, &format!("fatal: unable to connect to {named}: {why}"));
     let mut last = None;
     let mut stream = None;
     for address in (host, port).to_socket_addrs().map_err(no)? {
@@ -428,11 +424,11 @@ fn web(url: &Url, terminal: bool, environment: &Environment) -> Result<Option<Se
         Some(to) => to.write_all(b"stateless-connect git-upload-pack\n").and_then(|()| to.flush()),
         None => Ok(()),
     };
-    asked.map_err(|why| session.broken(&why).at(url))?;
+    asked.map_err(|why| session.broken(&why))?;
     let mut answer = Vec::new();
     let mut byte = [0];
     while answer.len() < SAID_MAX {
-        session.from.read_exact(&mut byte).map_err(|why| session.broken(&why).at(url))?;
+        session.from.read_exact(&mut byte).map_err(|why| session.broken(&why))?;
         if byte == *b"\n" {
             break;
         }
@@ -450,4 +446,170 @@ fn talk(url: &Url, program: Program<'_>, stateless: bool) -> Result<Option<Sessi
     };
     let (Some(from), Some(to)) = (program.take_stdout(), program.take_stdin()) else { return Ok(None) };
     Ok(Some(session(url, Box::new(BufReader::with_capacity(64 * 1024, from)), Box::new(to), Some(program), stateless)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::daemon::Daemon;
+    use crate::git::fixture::{FORMATS, empty, git, history};
+    use crate::git::layout::registry_log;
+    use crate::git::refs::{Expected, RefEdit};
+    use crate::model::object::ReadObjects as _;
+    use std::net::TcpListener;
+
+    fn over(url: &Url) -> Result<Option<Session>> {
+        Session::open(url, false, &Environment::of_process())
+    }
+
+    fn name(text: &str) -> RefName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn much_is_asked_over_one_connection() -> Result<()> {
+        for format in FORMATS {
+            let (folder, store) = empty(format);
+            let (objects, commits) = history(format, 6);
+            store.write_durable(objects.iter())?;
+            let edit = |text: &str, id| RefEdit { name: name(text), expected: Expected::Absent, new: Some(id) };
+            store.update(&[edit("refs/registry/log", commits[5]), edit("refs/registry/log2", commits[1])])?;
+            for filters in ["true", "false"] {
+                git(store.path(), &["config", "uploadpack.allowFilter", filters]);
+                let daemon = Daemon::serve(folder.path());
+                let mut session = over(&daemon.url("registry.git").parse()?)?.unwrap();
+                assert_eq!((session.format(), session.has_filters()), (format, filters == "true"));
+                let found = session.references(&[registry_log(), name("refs/none"), name("refs/registry/log2")])?;
+                assert_eq!(found, [Some(commits[5]), None, Some(commits[1])]);
+                // The newest commit alone, and then what lies between it and one that is held.
+                let into = Quarantine::new(format, &[])?;
+                let shallow = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
+                let fetched = session.fetch(&into, &[commits[5]], &shallow)?;
+                assert_eq!(fetched.filter_ignored, filters == "false");
+                assert!(into.store().contains(commits[5]) && !into.store().contains(commits[4]));
+                let above = FetchOptions { negotiate: Negotiate::Commits(vec![commits[2]]), ..FetchOptions::default() };
+                session.fetch(&into, &[commits[5]], &above)?;
+                let reader = into.store().reader();
+                let here: Vec<bool> = commits.iter().map(|id| reader.contains(*id)).collect();
+                assert_eq!(here, [false, false, false, true, true, true]);
+                session.fetch(&into, &[commits[1], commits[2]], &FetchOptions::default())?;
+                for (id, kind, bytes) in objects.iter() {
+                    assert_eq!(into.store().reader().read(kind, id, 1 << 20)?, bytes);
+                }
+                let absent = GitId::of(format, crate::model::digest::ObjectKind::Blob, b"absent");
+                let error = session.fetch(&into, &[absent], &FetchOptions::default()).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::RefMissing, "{error}");
+                assert!(error.message().contains(&absent.to_string()), "{error}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_pack_may_not_be_larger_than_it_is_allowed_to_be_and_formats_do_not_mix() -> Result<()> {
+        let (folder, store) = empty(ObjectFormat::Sha1);
+        let (objects, commits) = history(ObjectFormat::Sha1, 6);
+        store.write_durable(objects.iter())?;
+        let daemon = Daemon::serve(folder.path());
+        let url: Url = daemon.url("registry.git").parse()?;
+        let small = FetchOptions { max_bytes: 100, ..FetchOptions::default() };
+        let error = over(&url)?.unwrap().fetch(&Quarantine::new(ObjectFormat::Sha1, &[])?, &[commits[5]], &small).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Limit, "{error}");
+        let other = Quarantine::new(ObjectFormat::Sha256, &[])?;
+        let error = over(&url)?.unwrap().fetch(&other, &[commits[5]], &FetchOptions::default()).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BadRepository, "{error}");
+        Ok(())
+    }
+
+    /// Says these things to whoever comes, one after each question.
+    fn peer(answers: Vec<Vec<u8>>) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("git://127.0.0.1:{}/r", listener.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for answer in answers {
+                // The first one ends with a nul, the others with a flush.
+                let mut heard = Vec::new();
+                let mut byte = [0];
+                while !heard.ends_with(b"0000") && !heard.ends_with(b"version=2\0") {
+                    match stream.read(&mut byte) {
+                        Ok(1) => heard.push(byte[0]),
+                        _ => return,
+                    }
+                }
+                let _ = stream.write_all(&answer);
+            }
+        });
+        url.parse().unwrap()
+    }
+
+    fn lines(lines: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in lines {
+            pktline::write(&mut bytes, line);
+        }
+        bytes.extend_from_slice(b"0000");
+        bytes
+    }
+
+    fn greeting() -> Vec<u8> {
+        lines(&["version 2\n", "agent=x\n", "ls-refs=unborn\n", "fetch=shallow filter\n", "object-format=sha1\n"])
+    }
+
+    #[test]
+    fn who_speaks_another_language_is_left_to_git() -> Result<()> {
+        let id = "1".repeat(40);
+        let old = lines(&[&format!("{id} HEAD\0multi_ack\n")]);
+        for first in [old, b"HTTP/1.1 400 Bad Request\r\n".to_vec(), b"0000".to_vec(), lines(&["version 2\n", "ls-refs\n"])] {
+            assert!(over(&peer(vec![first.clone()]))?.is_none(), "{:?}", String::from_utf8_lossy(&first));
+        }
+        let odd = lines(&["version 2\n", "fetch\n", "object-format=sha512\n"]);
+        assert!(over(&peer(vec![odd]))?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_other_side_says_no_with_is_told_apart() {
+        let code = |answers: Vec<Vec<u8>>| over(&peer(answers)).map(drop).unwrap_err().code();
+        assert_eq!(code(vec![lines(&["ERR access denied or repository not exported: /r"])]), ErrorCode::NotFound);
+        assert_eq!(code(vec![lines(&["ERR service not enabled: /r"])]), ErrorCode::Git);
+        assert_eq!(code(vec![Vec::new()]), ErrorCode::Network);
+        assert_eq!(code(vec![b"0010version 2".to_vec()]), ErrorCode::Network);
+        let url = "git://127.0.0.1:1/r".parse().unwrap();
+        let error = over(&url).map(drop).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Network);
+        assert!(error.message().starts_with("git://127.0.0.1:1/r cannot be reached: "), "{error}");
+    }
+
+    #[test]
+    fn answers_that_are_none_are_refused() {
+        let id = "1".repeat(40);
+        let list = |answer: Vec<u8>| {
+            over(&peer(vec![greeting(), answer])).unwrap().unwrap().references(&[name("refs/a")]).map_err(|error| error.code())
+        };
+        assert_eq!(list(lines(&[&format!("{id} refs/a\n"), &format!("{id} refs/ab\n")])), Ok(vec![id.parse().ok()]));
+        assert_eq!(list(lines(&["unborn HEAD\n", "", "x"])), Ok(vec![None]));
+        assert_eq!(list(lines(&["zz refs/a\n"])), Err(ErrorCode::Network));
+        assert_eq!(list(lines(&[&format!("{} refs/a\n", "1".repeat(64))])), Err(ErrorCode::Network));
+        assert_eq!(list(b"zzzz".to_vec()), Err(ErrorCode::Network));
+        assert_eq!(list(Vec::new()), Err(ErrorCode::Network));
+        let fetch = |answer: Vec<u8>| {
+            let into = Quarantine::new(ObjectFormat::Sha1, &[]).unwrap();
+            let mut session = over(&peer(vec![greeting(), answer])).unwrap().unwrap();
+            session.fetch(&into, &[id.parse().unwrap()], &FetchOptions::default()).unwrap_err().code()
+        };
+        assert_eq!(fetch(lines(&["ERR upload-pack: not our ref 1111"])), ErrorCode::RefMissing);
+        assert_eq!(fetch(lines(&["packfile\n", "\u{3}fatal: it is late"])), ErrorCode::Git);
+        assert_eq!(fetch(lines(&["packfile\n", "\u{1}PACK"])), ErrorCode::Network);
+        assert_eq!(fetch(lines(&["packfile\n", "\u{2}well\n", "", "\u{1}nonsense without end"])), ErrorCode::CorruptObject);
+        assert_eq!(fetch(lines(&["packfile\n"])), ErrorCode::Network);
+        assert_eq!(fetch(lines(&["shallow-info\n"])), ErrorCode::Network);
+        assert_eq!(fetch(b"000dpackfile\n0008\x01PAC".to_vec()), ErrorCode::Network);
+        // A pack without the object that was asked for.
+        let empty =
+            [&b"PACK\0\0\0\x02\0\0\0\0"[..], b"\x02\x9d\x08\x82\x3b\xd8\xa8\xea\xb5\x10\xad\x6a\xc7\x5c\x82\x3c\xfd\x3e\xd3\x1e"]
+                .concat();
+        let answer = [b"000dpackfile\n", format!("{:04x}\u{1}", empty.len() + 5).as_bytes(), &empty, b"0000"].concat();
+        assert_eq!(fetch(answer), ErrorCode::RefMissing);
+    }
 }

@@ -465,6 +465,7 @@ pub(super) fn failure(url: &Url, output: &Output) -> Error {
         "index-pack failed",
         "bad object",
         "pack has bad",
+        "pack signature mismatch",
         "missing necessary objects",
         "did not send all necessary objects",
     ]) {

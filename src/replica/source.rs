@@ -17,6 +17,7 @@ use crate::model::record::Record;
 use crate::model::slot::Slot;
 use crate::replica::chains;
 use crate::trust::memory::Memory;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -49,8 +50,7 @@ pub(crate) enum Source {
 /// A registry on another machine.
 pub(crate) struct Remote {
     url: Url,
-    /// The connection over which all is asked, where there is one; else each fetch has its own.
-    session: Mutex<Option<Session>>,
+    line: Mutex<Line>,
     quarantine: Quarantine,
     cache: Option<Cache>,
     terminal: bool,
@@ -58,6 +58,15 @@ pub(crate) struct Remote {
     whole_maps: AtomicBool,
     /// Whether that was known before.
     was_whole: bool,
+}
+
+/// The connection over which all is asked.
+enum Line {
+    Open(Session),
+    /// It ended with an answer that was no, and another one is made when there is more to ask.
+    Cut,
+    /// There is none: each fetch has its own.
+    None,
 }
 
 /// The heads that a source has.
@@ -212,6 +221,55 @@ impl Source {
         }
     }
 
+    /// Brings the parts of a map here on which these places lie, level by level, so that each of them can be looked up without another fetch.
+    pub(crate) fn need_slots(&self, map: Map, packages: u64, slots: &[Slot]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let mut asked = BTreeSet::new();
+        loop {
+            let reader = self.reader();
+            let mut missing: BTreeMap<u32, BTreeSet<GitId>> = BTreeMap::new();
+            for slot in slots {
+                let mut size = Size::of(packages);
+                if let Lookup::Missing(tree) = map.lookup_sized(&reader, slot, &mut size)?
+                    && !asked.contains(&tree)
+                {
+                    missing.entry(depth_for(size)).or_default().insert(tree);
+                }
+            }
+            // What was asked for and did not come is for who looks it up to say.
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for (depth, ids) in missing {
+                let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+                remote.bring(&wants, &[], trees(depth))?;
+                asked.extend(ids);
+            }
+        }
+    }
+
+    /// Brings logs here by their heads, all of them at once, as far as they are not here; `seen` are heads that were seen of them before.
+    pub(crate) fn need_logs(&self, heads: &[GitId], seen: &[GitId]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let reader = self.reader();
+        let mut missing = Vec::new();
+        for head in heads {
+            missing.extend(gap(&reader, *head)?.map(Want::id));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let whole: Vec<GitId> = seen.iter().copied().filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
+        remote.bring(&missing, &whole, FetchOptions::default())
+    }
+
+    /// Brings trees here with all that is in them, all of them at once, as far as they are not here.
+    pub(crate) fn need_trees(&self, ids: &[GitId]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+        if wants.is_empty() { Ok(()) } else { remote.bring(&wants, &[], FetchOptions::default()) }
+    }
+
     /// Brings the folders of all packages here, where they are few.
     pub(crate) fn need_small_map(&self, map: Map, packages: u64) -> Result<()> {
         match self {
@@ -237,6 +295,12 @@ impl Source {
     /// Says whether the server knows no filters.
     pub(crate) fn is_without_filters(&self) -> bool {
         matches!(self, Source::Remote(remote) if remote.is_whole())
+    }
+
+    /// Says whether one connection is there for many questions.
+    pub(crate) fn has_connection(&self) -> bool {
+        let Source::Remote(remote) = self else { return false };
+        !matches!(*remote.line.lock().unwrap_or_else(PoisonError::into_inner), Line::None)
     }
 
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
@@ -312,8 +376,8 @@ impl Remote {
         let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
         let quarantine = Quarantine::new(format, &alternates)?;
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
-        let session = Mutex::new(session);
-        let remote = Remote { url: url.clone(), session, quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
+        let line = Mutex::new(session.map_or(Line::None, Line::Open));
+        let remote = Remote { url: url.clone(), line, quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
         let seen = memory.map(|memory| memory.checkpoint.commit);
         let mut names = vec![layout::registry_log(), layout::operators()];
         names.extend(package.map(layout::package));
@@ -446,16 +510,19 @@ impl Remote {
 
     /// Asks over the connection, where there is one that holds. One that broke is given up, and git tries with its own.
     fn over_session<T>(&self, ask: impl FnOnce(&mut Session) -> Result<T>) -> Result<Option<T>> {
-        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(session) = held.as_mut() else { return Ok(None) };
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*line, Line::Cut) {
+            *line = Session::open(&self.url, self.terminal, &Environment::of_process())?.map_or(Line::None, Line::Open);
+        }
+        let Line::Open(session) = &mut *line else { return Ok(None) };
         match ask(session) {
             Err(error) if matches!(error.code(), ErrorCode::Network | ErrorCode::Git) => {
-                *held = None;
+                *line = Line::None;
                 Ok(None)
             }
             Err(error) => {
                 // What is left of an answer is nothing to go on with.
-                *held = None;
+                *line = Line::Cut;
                 Err(error)
             }
             asked => asked.map(Some),
