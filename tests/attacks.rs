@@ -41,6 +41,8 @@
 //! | `packages`, `changes`, skip links that lie | `bad-map`, `broken-chain` | `registry::a_checkpoint_that_lies_about_its_map_is_found`, `registry::skip_links_that_lead_elsewhere_are_found`, `registry::a_checkpoint_out_of_its_place_is_found` |
 //! | map of another shape | `bad-map` | `registry::a_map_of_another_shape_is_found` |
 //! | another log where the registry log is expected | `wrong-log` | `registry::an_acceptor_does_not_build_on_a_map_that_lies` |
+//! | the same for a large map or a long log, of which only parts are fetched | `bad-map`, `rollback`, `fork` | `narrow::what_went_back_or_aside_is_found_in_a_large_map_too`, `narrow::a_tree_on_the_way_that_is_another_one_is_found`, `narrow::a_folder_that_is_split_for_ever_comes_to_an_end`, `narrow::a_fork_far_back_is_found_by_who_was_away`, `narrow::a_skip_link_that_leads_elsewhere_takes_nobody_along` |
+//! | map that hides a package, lacks a tree, or has another number of packages than it says | `not-published`, `ref-missing`; found by audit alone | `narrow::a_package_that_the_map_hides_is_said_not_to_be_published`, `narrow::a_tree_of_the_map_that_the_server_lacks_is_named`, `narrow::a_number_of_packages_that_lies_costs_little_and_changes_nothing` |
 //! | takedown; decisions that go away | `taken-down`; `rollback` | `registry::what_was_taken_down_is_not_handed_out` |
 //! | decisions by others, or about another log | `unauthorized`, `wrong-log` | `registry::only_operators_decide_and_only_about_the_log_that_the_name_has` |
 //! | paths, links, submodules, `.git` in disguise, devices, clashes, nested repositories, bad `.gitmodules` | `bad-contents`, `limit` | `contents::no_path_that_could_do_harm_comes_in`, `contents::no_path_that_could_do_harm_goes_out`, `contents::near_twins_of_harmful_paths_come_in`, `contents::a_folder_with_a_link_out_of_it_is_not_published` |
@@ -68,7 +70,11 @@ mod contents;
 mod daemon;
 #[path = "attacks/logs.rs"]
 mod logs;
+#[path = "attacks/narrow.rs"]
+mod narrow;
 #[path = "attacks/registry.rs"]
 mod registry;
+#[path = "support/relay.rs"]
+mod relay;
 #[path = "attacks/scene.rs"]
 mod scene;

@@ -527,6 +527,59 @@ fn an_import_can_be_killed_and_can_fail_anywhere() {
 }
 
 #[test]
+fn an_import_can_be_killed_while_a_large_packed_refs_is_written() {
+    if !can_inject() {
+        return;
+    }
+    let world = with_packages(World::with_hello());
+    // Branches that are none of ours, so many that they are not written in one piece.
+    let main = world.git(&["rev-parse", "refs/heads/main"]).ok().out;
+    let packed = world.at("reg.git/packed-refs");
+    assert!(!packed.exists(), "the branches would take the place of what is packed");
+    let branches = (0..12_000).map(|number| format!("{} refs/heads/{number:0100}\n", main.trim()));
+    fs::write(&packed, format!("# pack-refs with: peeled fully-peeled sorted \n{}", branches.collect::<String>())).unwrap();
+    let case = Case {
+        world: &world,
+        who: "alice",
+        args: &["registry", "import", "reg.git", "--from", "packages", "--batch", "2"],
+        then: &|world| {
+            assert_sound_after_a_kill(world);
+            world.assert_released("alice", "demo:hello@0.1.0");
+        },
+        again: &|_, said| said.status == Some(0) && said.out.starts_with("imported"),
+        end: &|world| {
+            world.assert_whole();
+            for release in IMPORTED {
+                world.assert_released("alice", release);
+            }
+            let branches = world.git(&["for-each-ref", "--format=x", "refs/heads"]).ok().out.lines().count();
+            assert_eq!(branches, 12_001);
+        },
+    };
+    // All that is done with it: written in pieces, brought to disk, put in its place.
+    let probe = world.copy();
+    probe.strace("alice", &["-y", "-s", "0", "-e", &format!("trace={WRITES}")], case.args).ok();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut points = Vec::new();
+    for line in probe.trace().lines() {
+        let Some((call, rest)) = line.split_once('(') else { continue };
+        let count = counts.entry(call.to_owned()).or_default();
+        *count += 1;
+        if rest.contains("packed-refs") {
+            points.push((call.to_owned(), *count));
+        }
+    }
+    let written = points.iter().filter(|(call, _)| call == "write").count();
+    assert!(written >= 4 && points.len() >= written + 4, "{points:?}");
+    in_parallel(&points, |(call, when)| {
+        let options = [format!("trace={WRITES}"), Fault::Kill.injection(call, *when)];
+        let said = case.try_one(Fault::Kill, &["-e", &options[0], "-e", &options[1]]);
+        assert_eq!(said.status, None, "{call} {when}: not killed");
+    });
+    println!("killed at {points:?}");
+}
+
+#[test]
 fn another_acceptor_goes_on_after_an_import_that_was_killed() {
     if !can_inject() {
         return;

@@ -13,7 +13,7 @@ use quipu::replica::author::Author;
 use quipu::replica::standing::change_operators;
 use serde_json::Value;
 use std::time::Duration;
-use support::{Person, World, git};
+use support::{Person, World, clean, git, run};
 
 const DOMAIN: &str = "acme.example";
 
@@ -251,6 +251,33 @@ fn a_policy_that_asks_for_a_licence_refuses_what_names_none() {
 }
 
 #[test]
+fn a_package_whose_reference_is_gone_is_named_and_the_others_go_on() {
+    let (world, alice) = registry("sha1");
+    for package in ["b", "c", "d"] {
+        world.write(&format!("packages/a/{package}/1.0.0/text"), package);
+    }
+    import(&alice, 0);
+    let name = "refs/packages/a/c";
+    let head = git(&world.path("reg.git"), ["rev-parse", name]).ok().stdout.trim().to_owned();
+    git(&world.path("reg.git"), ["update-ref", "-d", name]).ok();
+    for package in ["b", "c", "e"] {
+        world.write(&format!("packages/a/{package}/1.1.0/text"), package);
+    }
+    let dry = alice.quipu(["registry", "import", "reg.git", "--from", "packages", "--json", "--dry-run"]).ends(8).json();
+    let answer = import(&alice, 8);
+    assert_eq!((refused(&dry), refused(&answer)), (vec!["a:c@- ref-missing".to_owned()], vec!["a:c@- ref-missing".to_owned()]));
+    assert_eq!((&answer["released"], &answer["new"], &answer["already-in"]), (&2.into(), &1.into(), &2.into()));
+    let why = &answer["refused"][0]["error"];
+    assert!(why["message"].as_str().unwrap().contains(&head) && why["hint"].as_str().unwrap().contains(name), "{why}");
+    // The map still holds it where it was, and with its reference back it goes on.
+    let fsck = alice.quipu(["registry", "fsck", "reg.git", "--json"]);
+    assert!(fsck.stdout.contains("ref-missing"), "{}", fsck.stdout);
+    git(&world.path("reg.git"), ["update-ref", name, &head]).ok();
+    assert_eq!(import(&alice, 0)["released"], 1);
+    assert_sound(&world, &alice);
+}
+
+#[test]
 fn a_wrong_folder_is_named() {
     let (world, alice) = registry("sha1");
     let from = |folder: &str| alice.quipu(["registry", "import", "reg.git", "--from", folder, "--json"]);
@@ -262,4 +289,53 @@ fn a_wrong_folder_is_named() {
     from("file").fails(2, "usage");
     let said = alice.quipu(["registry", "import", "reg.git", "--json"]).fails(2, "usage");
     assert!(said.contains("--from"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_in_an_agent_signs_everything_and_is_asked_for_one_thing_at_a_time() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let key = world.at("enc");
+    run(clean("ssh-keygen", &world.root()).args(["-q", "-t", "ed25519", "-N", "secret", "-C", "alice", "-f", &key])).ok();
+    let agent = support::agent::Agent::start(&world);
+    agent.load(&world, &key);
+    // Stands before ssh-keygen, and notes where another one is at it: a person is asked one thing at a time, and so is a device.
+    let path = std::env::var("PATH").unwrap();
+    let script = format!(
+        "#!/bin/sh\nmkdir '{0}' 2>/dev/null || touch '{1}'\nPATH='{path}' ssh-keygen \"$@\"\nend=$?\nrmdir '{0}'\necho >> '{2}'\nexit $end\n",
+        world.at("busy"),
+        world.at("two-at-once"),
+        world.at("signed")
+    );
+    let program = world.write("bin/ssh-keygen", &script);
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let alice = world.person("alice").with("SSH_AUTH_SOCK", &agent.socket).with("QUIPU_KEY", &key);
+    let alice = alice.with("PATH", format!("{}:{path}", world.at("bin")));
+    world.registry(&alice, "reg.git", DOMAIN, "sha1");
+    for package in 0..20 {
+        for version in ["1.0.0", "1.1.0"] {
+            world.write(&format!("packages/a/p{package}/{version}/text"), version);
+        }
+    }
+    std::fs::remove_file(world.path("signed")).unwrap();
+    let answer = import(&alice, 0);
+    assert_eq!((&answer["new"], &answer["records"]), (&20.into(), &60.into()));
+    let signed = std::fs::read_to_string(world.path("signed")).unwrap().lines().count();
+    assert!(signed >= 61, "{signed}");
+    assert!(!world.path("two-at-once").exists(), "two programs signed at once");
+    assert_sound(&world, &alice);
+
+    // An agent that is gone ends it with its reason, and what was there stays.
+    for package in 0..40 {
+        world.write(&format!("packages/b/late-{package}/1.0.0/text"), "late");
+    }
+    drop(agent);
+    std::fs::remove_file(world.path("signed")).unwrap();
+    let said = alice.quipu(["registry", "import", "reg.git", "--from", "packages", "--json"]).fails(7, "git");
+    assert!(said.contains("ssh-keygen could not sign"), "{said}");
+    // Nobody is asked forty times.
+    let asked = std::fs::read_to_string(world.path("signed")).unwrap().lines().count();
+    assert!((1..8).contains(&asked), "{asked}");
+    assert_sound(&world, &alice);
 }

@@ -6,44 +6,9 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 use support::World;
-
-/// An ssh-agent that ends with the test.
-struct Agent {
-    socket: PathBuf,
-    pid: String,
-}
-
-impl Agent {
-    fn start(world: &World) -> Self {
-        let socket = world.path("agent");
-        let output = Command::new("ssh-agent").args(["-s", "-a"]).arg(&socket).output().expect("ssh-agent runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let pid = text.split("SSH_AGENT_PID=").nth(1).and_then(|rest| rest.split(';').next()).expect("a pid").to_owned();
-        Agent { socket, pid }
-    }
-
-    fn load(&self, world: &World, key: &str) {
-        let ask = world.write("ask", "#!/bin/sh\necho secret\n");
-        std::fs::set_permissions(&ask, std::fs::Permissions::from_mode(0o700)).expect("the script can be executed");
-        let status = Command::new("ssh-add")
-            .arg(key)
-            .env("SSH_AUTH_SOCK", &self.socket)
-            .env("SSH_ASKPASS", &ask)
-            .env("SSH_ASKPASS_REQUIRE", "force")
-            .output()
-            .expect("ssh-add runs");
-        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(&self.pid).status();
-    }
-}
+use support::agent::Agent;
 
 fn ssh_keygen(args: &[&str]) -> String {
     let output = Command::new("ssh-keygen").args(args).output().expect("ssh-keygen runs");

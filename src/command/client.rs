@@ -12,6 +12,7 @@ use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A trusted registry.
 pub struct Client<'c> {
@@ -32,6 +33,8 @@ pub struct Client<'c> {
     memory: Option<Memory>,
     cache: PathBuf,
     evidence: Box<Evidence<'c>>,
+    /// Whether it was said that the server knows no filters.
+    told: AtomicBool,
 }
 
 /// Says which registry is meant: the one that a reference names, the flag's, the project's, or the default.
@@ -85,7 +88,8 @@ impl<'c> Client<'c> {
             return Err(lost(context, &name, id, &place.url));
         }
         let cache = context.home.cache_of(id);
-        Ok(Client { context, name, id, url, push, fork: None, known_fork, memory, cache, evidence: keep_evidence(context, id) })
+        let evidence = keep_evidence(context, id);
+        Ok(Client { context, name, id, url, push, fork: None, known_fork, memory, cache, evidence, told: AtomicBool::new(false) })
     }
 
     /// Sends proposals to the user's own fork: the given one, or that of the settings.
@@ -121,15 +125,13 @@ impl<'c> Client<'c> {
             offline: self.context.flags.offline,
             evidence: &*self.evidence,
         })?;
-        if snapshot.is_found_without_filters() && !self.context.flags.quiet {
+        if let Some((note, hint)) = whole_map(&snapshot, &self.url)
+            && !self.context.flags.quiet
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
             let mut err = anstream::stderr();
             // Where nobody listens nothing is said.
-            let _ = writeln!(
-                err,
-                "note: {} knows no filters, so the whole map of the registry was fetched; from now on what changes",
-                self.url
-            );
-            let _ = writeln!(err, "hint: its host can change that: git config uploadpack.allowFilter true");
+            let _ = writeln!(err, "note: {note}\nhint: {hint}");
         }
         Ok(snapshot)
     }
@@ -172,6 +174,12 @@ impl<'c> Client<'c> {
         }
         Ok(())
     }
+}
+
+/// Says, where a server turned out to know no filters, what that cost and what its host can do about it.
+pub fn whole_map(snapshot: &Snapshot<'_>, url: &Url) -> Option<(String, &'static str)> {
+    let note = || format!("{url} knows no filters, so the whole map of the registry was fetched; from now on what changes in it");
+    snapshot.is_found_without_filters().then(|| (note(), "its host can change that: git config uploadpack.allowFilter true"))
 }
 
 fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {

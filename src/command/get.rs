@@ -64,6 +64,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("folder", target.display().to_string());
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
+    answer.field("whole-map", snapshot.is_found_without_filters());
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

@@ -136,6 +136,11 @@ fn add(context: &Context, domain: &RegistryName, url: Option<&str>, id: Option<R
     if let Some(hint) = &hint {
         answer.field("found-at", hint.found_at.to_string());
     }
+    answer.field("whole-map", snapshot.is_found_without_filters());
+    if let Some((note, hint)) = client::whole_map(&snapshot, &url) {
+        answer.line(format!("  note: {note}"));
+        answer.line(format!("  hint: {hint}"));
+    }
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     if context.flags.dry_run {
         return Ok(answer);

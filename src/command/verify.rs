@@ -283,6 +283,7 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
     answer.field("records", records);
     answer.field("releases", releases);
     answer.field("bytes", bytes);
+    answer.field("whole-map", snapshot.is_found_without_filters());
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

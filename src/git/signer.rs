@@ -5,12 +5,18 @@ use crate::model::error::{Result, fault};
 use crate::model::key::PublicKey;
 use crate::model::sshsig::SshSig;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Held while a program signs.
+static SIGNING: Mutex<()> = Mutex::new(());
 
 /// Signs with a key file: a private key, or a public one whose other half an agent or a device holds.
 ///
 /// # Errors
 /// `bad-signature` where the answer is not the one form of a signature by this key, `git` where ssh-keygen fails.
 pub fn sign(path: &Path, key: &PublicKey, message: &[u8]) -> Result<SshSig> {
+    // A person is asked for one passphrase at a time, and a device signs one thing at a time.
+    let _one = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
     let output =
         Program::ssh_keygen().args(["-Y", "sign", "-n", "git", "-f"]).arg(path).input(message.to_vec()).terminal(true).run()?;
     if !output.success {

@@ -8,7 +8,7 @@ use super::accept::{Asked, accept, check_policy, contents_at, limits, published,
 use super::author::{Author, Work};
 use super::standing::{Standing, Step, advance, names_of};
 use crate::git::bundle::Bundle;
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::pack::{LEVEL_FAST, PackWriter};
 use crate::git::refs::{OpenedReferences, RefEdit};
 use crate::git::staging::Staging;
@@ -29,6 +29,7 @@ use crate::model::slot::Slot;
 use crate::model::sshsig::InBulk;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// So many packages a batch has at least, where there are so many: what is written for a batch is worth it from there on.
@@ -144,6 +145,13 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
     }
     let mut standing = Standing::read(store, &mut KeyCache::default())?;
     may_checkpoint(&standing.operators.log, import.author)?;
+    let mut references = 0;
+    store.for_each_reference(layout::PACKAGES, |_, _| {
+        references += 1;
+        Ok(())
+    })?;
+    // Each new name is looked up in the map only where some of those in it cannot be found otherwise.
+    let has_lost = references < standing.checkpoint.checkpoint().packages;
     let mut report = Report::default();
     let mut offers = offers.into_iter().peekable();
     while offers.peek().is_some() {
@@ -156,7 +164,9 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
                 author: &author,
                 limits: limits(&standing.operators.log.now().policy),
                 pack: pack.as_ref(),
+                has_lost,
                 idle: Mutex::default(),
+                failed: AtomicBool::default(),
             },
             step: Step { at_once: true, ..Step::default() },
             known: 0,
@@ -184,6 +194,13 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
         let _ = upkeep::index_new_packs(store);
     }
     Ok(report)
+}
+
+/// Says of a package that it is in the map and its reference is gone: what is built without it would be another log of the same name.
+fn lost(package: &PackageName, head: GitId, reference: &RefName) -> Error {
+    fault!(RefMissing, "the map holds {package} at {head}, and the reference {reference} is gone")
+        .hint(format!("where the record is still there: git update-ref {reference} {head}"))
+        .hint("or fetch the reference from a mirror; nothing of this package was changed")
 }
 
 /// Says how many packages one batch brings into a registry of so many.
@@ -294,8 +311,12 @@ struct Works<'a> {
     author: &'a Author<'a>,
     limits: Limits,
     pack: Option<&'a Mutex<PackWriter>>,
+    /// Whether packages of the map have no references.
+    has_lost: bool,
     /// Rayon cuts work into many small pieces; what one piece is done with, the next one goes on with.
     idle: Mutex<Vec<Hand<'a>>>,
+    /// Whether one piece met an error that ends the import: a person who declined to sign is not asked for all that is left.
+    failed: AtomicBool,
 }
 
 struct Hand<'a> {
@@ -311,6 +332,9 @@ impl<'a> Works<'a> {
 
     /// Brings one package in.
     fn work(&self, offer: &impl Offer) -> Result<Done> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(Done::default());
+        }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut hand = idle.unwrap_or_else(|| Hand {
             reader: self.store.reader(),
@@ -324,7 +348,10 @@ impl<'a> Works<'a> {
                 hand.bundle.flush()?;
                 done.moved = moved;
             }
-            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => return Err(error),
+            Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug | ErrorCode::Git) => {
+                self.failed.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
             Err(error) => {
                 hand.bundle.discard();
                 done.refused.push(refuse(error.asked()));
@@ -339,8 +366,11 @@ impl<'a> Works<'a> {
         let operators = &self.standing.operators.log;
         let reference = layout::package(package);
         let was = self.references.find(&reference)?;
-        // A package that has no reference and is in the map is found when the map is changed.
         let known = match was {
+            None if self.has_lost => match self.standing.map.get(&hand.reader, &Slot::Package(package.clone()))? {
+                Some(head) => return Err(lost(package, head, &reference)),
+                None => None,
+            },
             None => None,
             Some(_) => published(self.standing, &hand.reader, package, &mut hand.keys)?,
         };

@@ -516,6 +516,46 @@ impl Registry {
         record
     }
 
+    /// Makes so many checkpoints that change nothing, all at once, and returns the last.
+    pub(crate) fn pass(&self, count: u64) -> SignedRecord {
+        let (reader, mut keys) = (self.reader(), KeyCache::default());
+        let mut all = vec![self.newest()];
+        while let Some(parent) = all.last().unwrap().draft().parent {
+            all.push(chains::record(&reader, parent).unwrap().verify(&mut keys).unwrap());
+        }
+        all.reverse();
+        self.stage(|objects| {
+            for _ in 0..count {
+                let last = all.last().unwrap();
+                let Entry::Checkpoint(before) = last.entry() else { panic!("not a checkpoint") };
+                let skipped = &all[usize::try_from(skip(last.seq() + 1)).unwrap()];
+                let slots = [(Slot::Skip, Some(skipped.git_id()))].into_iter().collect();
+                let map = Map::at(last.draft().tree).update(objects, &slots).unwrap();
+                let changes = changes_digest(&BTreeMap::new());
+                let checkpoint = Checkpoint { skip: Some(skipped.digest()), changes, ..before.clone() };
+                let mut draft = after(last, "olga", Entry::Checkpoint(checkpoint));
+                draft.tree = map.root();
+                let next = draft.sign(&key("olga")).unwrap();
+                objects.write(ObjectKind::Commit, next.bytes()).unwrap();
+                all.push(next);
+            }
+        });
+        let last = all.pop().unwrap();
+        self.set(layout::registry_log().as_str(), last.git_id());
+        last
+    }
+
+    /// Puts names into the map whose logs nobody has: what is not asked for is not looked at. It is a checkpoint of its own.
+    pub(crate) fn crowd(&self, names: impl IntoIterator<Item = PackageName>) -> SignedRecord {
+        let head = |name: &PackageName| GitId::from_bytes(&FileDigest::of_bytes(name.to_string().as_bytes()).as_bytes()[..20]);
+        let slots: BTreeMap<Slot, Option<GitId>> =
+            names.into_iter().map(|name| (Slot::Package(name.clone()), Some(head(&name).unwrap()))).collect();
+        self.checkpoint("olga", &[], |draft, checkpoint| {
+            draft.tree = self.stage(|objects| Map::at(draft.tree).update(objects, &slots).unwrap()).root();
+            checkpoint.packages += slots.len() as u64;
+        })
+    }
+
     /// Appends to the operator log and makes the checkpoint that names it.
     pub(crate) fn operate(&self, signer: &str, entry: OperatorEntry) -> SignedRecord {
         let head = self.record(self.named(&layout::operators()));

@@ -3,10 +3,13 @@
 // Not every test needs all of it, and a test may panic wherever it stands.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[cfg(unix)]
+pub(crate) mod agent;
 pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod folders;
 pub(crate) mod hosts;
+pub(crate) mod relay;
 pub(crate) mod servers;
 pub(crate) mod web;
 

@@ -32,13 +32,19 @@ impl Http {
             for stream in listener.incoming().map_while(Result::ok) {
                 let folder = folder.clone();
                 // A client that breaks off is its own affair.
-                std::thread::spawn(move || {
+                std::thread::spawn(move || -> std::io::Result<()> {
+                    stream.set_nodelay(true)?;
                     let mut reader = BufReader::new(stream.try_clone()?);
-                    answer(&mut reader, &mut &stream, &folder, push)
+                    while answer(&mut reader, &mut &stream, &folder, push)? {}
+                    Ok(())
                 });
             }
         });
         Http { port }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self, repository: &str) -> String {
@@ -46,20 +52,23 @@ impl Http {
     }
 }
 
-/// Answers one request from the repositories in a folder; the connection is to be closed then.
-fn answer(reader: &mut impl BufRead, out: &mut impl Write, folder: &Path, push: bool) -> std::io::Result<()> {
+/// Answers one request from the repositories in a folder, and says whether there was one. Another may follow on the same connection.
+fn answer(reader: &mut impl BufRead, out: &mut impl Write, folder: &Path, push: bool) -> std::io::Result<bool> {
     let mut request = String::new();
-    reader.read_line(&mut request)?;
-    answer_line(&request, reader, out, folder, push)
+    if reader.read_line(&mut request)? == 0 {
+        return Ok(false);
+    }
+    answer_line(&request, reader, out, folder, push, "keep-alive").map(|()| true)
 }
 
-/// The same where the first line was read before.
+/// The same where the first line was read before; `connection` says what becomes of the connection.
 pub(crate) fn answer_line(
     request: &str,
     reader: &mut impl BufRead,
     out: &mut impl Write,
     folder: &Path,
     push: bool,
+    connection: &str,
 ) -> std::io::Result<()> {
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -107,7 +116,7 @@ pub(crate) fn answer_line(
     let mut body = Vec::new();
     said.read_to_end(&mut body)?;
     child.wait()?;
-    write!(out, "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    write!(out, "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: {connection}\r\n\r\n", body.len())?;
     out.write_all(&body)?;
     out.flush()
 }

@@ -188,7 +188,7 @@ impl Shared {
         let file = host.files.get(path.split('?').next().unwrap_or_default());
         let nothing = ("404 Not Found".to_owned(), String::new(), b"nothing here\n".to_vec());
         match (file, &host.repositories) {
-            (None, Some(folder)) => answer_line(&request, &mut reader, out, folder, false),
+            (None, Some(folder)) => answer_line(&request, &mut reader, out, folder, false, "close"),
             (file, _) => {
                 let (status, headers, body) = file.unwrap_or(&nothing);
                 let length = body.len();
