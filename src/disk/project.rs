@@ -299,7 +299,7 @@ fn edit(folder: &Path, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Resu
 
 /// Says in which line and column a byte stands, as the TOML parser says it.
 fn place(text: &str, at: usize) -> String {
-    let before = &text[..text.floor_char_boundary(at)];
+    let before = text.get(..at).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("line {line}, column {column}")
@@ -340,7 +340,7 @@ mod tests {
         Project::add(folder.path(), "a:b", "^1", None).unwrap();
         assert_eq!(read(), "[dependencies]\n\"a:b\" = \"^1\"\n");
         let text = "# ours\n[dependencies] # all\n# the first\n\"z:z\" = \"1\" # pinned, see the wiki\n\"a:b\" = \"2\"\n\n[package]\nname = \"x:y\" \nversion = \"1.0.0\"\n";
-        std::fs::write(folder.path().join(FILE), text).unwrap();
+        replace::replace(&folder.path().join(FILE), text.as_bytes(), Access::Shared).unwrap();
         let anchor: RecordDigest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
         Project::add(folder.path(), "z:z", "3", None).unwrap();
         assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
@@ -350,7 +350,7 @@ mod tests {
         let removed = Project::remove(folder.path(), &["o.example/n:m".to_owned(), "no:no".to_owned()]).unwrap();
         assert_eq!(removed, ["o.example/n:m"]);
         assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
-        std::fs::write(folder.path().join(FILE), "[dependencies\n").unwrap();
+        replace::replace(&folder.path().join(FILE), b"[dependencies\n", Access::Shared).unwrap();
         assert_eq!(Project::add(folder.path(), "a:b", "1", None).unwrap_err().code(), ErrorCode::BadManifest);
         assert_eq!(read(), "[dependencies\n");
     }
