@@ -25,8 +25,10 @@ use std::sync::{Mutex, PoisonError};
 /// How many levels of the map come with a checkpoint: its root and the folder of namespaces, which may have 128 names. One more could have
 /// all of those namespaces with 128 packages each.
 const UPPER_TREES: u32 = 2;
-/// Trees of a part of the map come all at once where they have no more bytes than these.
-const AT_ONCE_MAX: u64 = 14 * 1024;
+/// Trees of a part of the map come all at once where they have no more bytes than these: what one more folder on the way may have.
+const AT_ONCE_MAX: u64 = 4 * 1024;
+/// The same where each question takes a connection of its own.
+const AT_ONCE_WITH_CONNECTIONS: u64 = 14 * 1024;
 /// What a name in the map takes in a fetch, in bytes: mostly its id, which nothing makes smaller.
 const NAME_BYTES: u64 = 28;
 /// Deeper than any map.
@@ -214,7 +216,9 @@ impl Source {
                     ));
                 }
                 Lookup::Missing(tree) => match self {
-                    Source::Remote(remote) => remote.bring(&[Want::id(tree)], &[], trees(depth_for(size)))?,
+                    Source::Remote(remote) => {
+                        remote.bring(&[Want::id(tree)], &[], trees(depth_for(size, self.has_connection())))?
+                    }
                     _ => self.need(&[tree])?,
                 },
             }
@@ -233,7 +237,7 @@ impl Source {
                 if let Lookup::Missing(tree) = map.lookup_sized(&reader, slot, &mut size)?
                     && !asked.contains(&tree)
                 {
-                    missing.entry(depth_for(size)).or_default().insert(tree);
+                    missing.entry(depth_for(size, self.has_connection())).or_default().insert(tree);
                 }
             }
             // What was asked for and did not come is for who looks it up to say.
@@ -273,7 +277,7 @@ impl Source {
     /// Brings the folders of all packages here, where they are few.
     pub(crate) fn need_small_map(&self, map: Map, packages: u64) -> Result<()> {
         match self {
-            Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX => {
+            Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_WITH_CONNECTIONS => {
                 remote.bring(&[Want::id(map.root())], &[], trees(ALL_TREES))
             }
             _ => Ok(()),
@@ -299,8 +303,7 @@ impl Source {
 
     /// Says whether one connection is there for many questions.
     pub(crate) fn has_connection(&self) -> bool {
-        let Source::Remote(remote) = self else { return false };
-        !matches!(*remote.line.lock().unwrap_or_else(PoisonError::into_inner), Line::None)
+        matches!(self, Source::Remote(remote) if remote.has_connection())
     }
 
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
@@ -342,13 +345,17 @@ fn trees(depth: u32) -> FetchOptions {
     FetchOptions { filter: Some(Filter::Trees(depth)), ..FetchOptions::default() }
 }
 
-/// Says how deep a missing part of a map is fetched, so that few fetches come to its end and none of them brings much.
-fn depth_for(size: Size) -> u32 {
-    if size.most.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX {
+/// Says how deep a missing part of a map is fetched: as a whole where it is small, and else just the next tree, or, where each question takes
+/// a connection, with more levels than that, so that few of them come to its end and none brings much.
+fn depth_for(size: Size, has_connection: bool) -> u32 {
+    let fits = |names: u64, most: u64| names.saturating_mul(NAME_BYTES) <= most;
+    if has_connection {
+        return if fits(size.most, AT_ONCE_MAX) { ALL_TREES } else { 0 };
+    }
+    if fits(size.most, AT_ONCE_WITH_CONNECTIONS) {
         return ALL_TREES;
     }
-    let is_narrow =
-        if size.is_of_names { !WIDE.contains(&size.likely) } else { size.likely.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX };
+    let is_narrow = if size.is_of_names { !WIDE.contains(&size.likely) } else { fits(size.likely, AT_ONCE_WITH_CONNECTIONS) };
     u32::from(is_narrow)
 }
 
@@ -452,7 +459,7 @@ impl Remote {
             // A map that is none is for who verifies it to refuse.
             if let Ok(Lookup::Missing(tree)) = map.lookup_sized(&reader, &Slot::Package(package.clone()), &mut size) {
                 missing.push(tree);
-                depth = depth_for(size);
+                depth = depth_for(size, self.has_connection());
             }
         }
         if !missing.is_empty() {
@@ -527,6 +534,10 @@ impl Remote {
             }
             asked => asked.map(Some),
         }
+    }
+
+    fn has_connection(&self) -> bool {
+        !matches!(*self.line.lock().unwrap_or_else(PoisonError::into_inner), Line::None)
     }
 
     fn is_whole(&self) -> bool {
