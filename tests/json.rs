@@ -127,6 +127,8 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry well-known reg.git http://acme.example/reg.git");
     home.run("trust add nowhere.invalid");
     home.run("trust list");
+    home.run("trust show acme.example");
+    home.run("trust show other.example");
     home.run(&format!("trust add acme.example ./reg.git --id {}", made["id"].as_str().unwrap_or_default()));
     home.run("trust add acme.example ./reg.git");
     home.run("trust add other.example ./reg.git");

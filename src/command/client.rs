@@ -255,7 +255,8 @@ fn is_of_one_place(code: ErrorCode) -> bool {
     !matches!(code, ErrorCode::Fork | ErrorCode::StateLost | ErrorCode::Io | ErrorCode::Bug | ErrorCode::Usage)
 }
 
-fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {
+/// Says that what was seen of a registry is gone.
+pub fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {
     fault!(StateLost, "what was remembered of {name} is gone: {}", context.home.state_file(id).display())
         .hint("without it a registry that went back could not be told from one that did not")
         .hint(format!("to begin anew on purpose: quipu trust add {name} {url} --id {id}"))
@@ -273,7 +274,7 @@ pub fn require_memory(context: &Context, name: &RegistryName, id: RegistryId, ur
 ///
 /// # Errors
 /// `state-lost` where it is damaged.
-fn recall(context: &Context, id: RegistryId) -> Result<Option<Memory>> {
+pub fn recall(context: &Context, id: RegistryId) -> Result<Option<Memory>> {
     let path = context.home.state_file(id);
     let Some(bytes) = replace::read(&path)? else { return Ok(None) };
     let memory = Memory::parse(&bytes).map_err(|error| {

@@ -8,7 +8,7 @@ use crate::disk::replace;
 use crate::git::transport::Url;
 use crate::model::digest::RegistryId;
 use crate::model::entry::OperatorPrivilege;
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::RegistryName;
 use crate::model::redact::redact;
 use crate::model::time::Timestamp;
@@ -34,6 +34,11 @@ pub enum Args {
     },
     /// List the registries that are trusted
     List,
+    /// Show how a registry came to be trusted, where it is, and what was seen of it last
+    Show {
+        /// The registry's name
+        domain: RegistryName,
+    },
     /// Trust a registry no longer, and forget what was seen of it
     Remove {
         /// The registry's name
@@ -49,6 +54,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
         Args::Add { domain, url, id } => add(context, domain, url.as_deref(), *id),
         Args::List => list(context),
+        Args::Show { domain } => show(context, domain),
         Args::Remove { domain } => remove(context, domain),
     }
 }
@@ -215,10 +221,58 @@ fn list(context: &Context) -> Result<Answer> {
     Ok(answer)
 }
 
+/// Shows what is known here; nothing is fetched.
+fn show(context: &Context, domain: &RegistryName) -> Result<Answer> {
+    let trust = TrustFile::load(&context.home)?;
+    let trusted = trust.get(domain).ok_or_else(|| not_trusted(domain))?;
+    let place = context.config.registries.get(domain);
+    let url = place.map(|place| redact(&place.url));
+    let mirrors: Vec<String> = place.iter().flat_map(|place| &place.mirrors).map(|mirror| redact(mirror)).collect();
+    let memory = client::recall(context, trusted.id)?;
+    if memory.is_none() && trusted.seen {
+        return Err(client::lost(context, domain, trusted.id, url.as_deref().unwrap_or("URL")));
+    }
+    let since = Timestamp::from_unix(trusted.since).unwrap_or(Timestamp::MAX);
+    let source = match trusted.source {
+        Source::Made => "you made it",
+        Source::Given => "you gave its id",
+        Source::Asked => "you were shown it, and said yes",
+    };
+    let mut answer = Answer::new();
+    let mut rows = vec![("name", domain.to_string()), ("registry id", trusted.id.to_string())];
+    rows.push(("url", url.clone().unwrap_or_else(|| "not known".to_owned())));
+    rows.extend(mirrors.iter().map(|mirror| ("mirror", mirror.clone())));
+    rows.push(("trusted", format!("since {since}: {source}")));
+    answer.field("registry", domain.as_str());
+    answer.field("id", trusted.id.to_string());
+    answer.field("url", url);
+    answer.field("mirrors", mirrors);
+    answer.field("source", trusted.source.word());
+    answer.field("since", trusted.since);
+    match &memory {
+        None => rows.push(("seen", "nothing yet".to_owned())),
+        Some(memory) => {
+            let at = |seen: &crate::trust::memory::SeenLog| format!("{} {}", seen.seq, seen.head);
+            rows.push(("checkpoint", at(&memory.checkpoint)));
+            rows.push(("operators", at(&memory.operators)));
+            rows.push(("packages", count(memory.packages.len() as u64, "package")));
+            answer.checkpoint(memory.checkpoint.seq, memory.checkpoint.head);
+        }
+    }
+    answer.field("packages", memory.map_or(0, |memory| memory.packages.len()));
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(key, value)| vec![format!("  {key}"), value]).collect();
+    answer.text.push_str(&table(&rows));
+    Ok(answer)
+}
+
+fn not_trusted(domain: &RegistryName) -> Error {
+    fault!(NotFound, "{domain} is not trusted").hint("show what is: quipu trust list")
+}
+
 fn remove(context: &Context, domain: &RegistryName) -> Result<Answer> {
     let trust = TrustFile::load(&context.home)?;
     let Some(trusted) = trust.get(domain).cloned() else {
-        return Err(fault!(NotFound, "{domain} is not trusted").hint("show what is: quipu trust list"));
+        return Err(not_trusted(domain));
     };
     let mut answer = Answer::new();
     answer.line(format!("{domain} is not trusted any more, and what was seen of it is forgotten"));

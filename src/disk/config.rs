@@ -103,6 +103,17 @@ pub enum Source {
     Asked,
 }
 
+impl Source {
+    /// Returns the word for it in files and answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Source::Made => "made",
+            Source::Given => "given",
+            Source::Asked => "asked",
+        }
+    }
+}
+
 /// A registry that is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
