@@ -71,11 +71,14 @@ pub mod git {
     #[cfg(test)]
     #[path = "../../tests/support/daemon.rs"]
     pub(crate) mod daemon;
+    pub mod effort;
     #[cfg(test)]
     pub(crate) mod fixture;
     pub mod journal;
     pub mod layout;
     pub mod pack;
+    mod packed;
+    mod packs;
     mod pktline;
     pub mod program;
     pub mod quarantine;

@@ -190,6 +190,8 @@ fn many_batches_make_as_many_checkpoints() {
     git(&world.path("reg.git"), ["pack-refs", "--all"]).ok();
     alice.asks(["registry", "import", "reg.git", "--synthetic", "70", "--batch", "8", "--seed", "1"]);
     assert_sound(&world, &alice);
+    // All packs have one index between them.
+    git(&world.path("reg.git"), ["multi-pack-index", "verify"]).ok();
 }
 
 #[test]

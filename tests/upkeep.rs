@@ -78,6 +78,7 @@ fn a_full_upkeep_changes_nothing_that_is_seen_and_drops_what_nothing_leads_to() 
     assert_eq!(references(&path), before);
     git(&path, ["cat-file", "-e", &id("refs/contents/demo/one")]).ok();
     git(&path, ["commit-graph", "verify"]).ok();
+    git(&path, ["multi-pack-index", "verify"]).ok();
     assert_eq!(git(&path, ["fsck", "--strict"]).ok().stderr, "");
 
     assert_eq!(alice.asks(["registry", "fsck", "acme.git"])["releases"], 3);
@@ -105,6 +106,13 @@ fn what_waits_and_why_something_was_refused_stay_in_files_of_their_own() {
     let quick = alice.asks(["registry", "gc", "acme.git", "--quick"]);
     // Packed, it would have to be taken out of the one file again as soon as it is accepted.
     assert_eq!(quick["after"]["loose-references"], 1, "{quick}");
+    let index = world.path("acme.git/objects/pack/multi-pack-index");
+    assert!(index.exists());
+    git(&world.path("acme.git"), ["multi-pack-index", "verify"]).ok();
+    // One that is not sound is passed over.
+    std::fs::remove_file(&index).unwrap();
+    std::fs::write(&index, b"MIDX\x01\x01\x04\0\0\0\0\x01nothing").unwrap();
+    alice.quipu(["verify", "./acme.git"]).ok();
     assert_eq!(references(&world.path("acme.git")), before);
     alice.quipu(["registry", "accept", "acme.git"]).ok();
     bob.quipu(["verify", "demo:waits@1.0.0"]).ok();

@@ -5,7 +5,7 @@ use crate::disk::config::{Config, TrustFile};
 use crate::disk::replace::{self, Access};
 use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
-use crate::model::error::{Error, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
 use crate::trust::choose::check_anchor;
@@ -24,6 +24,8 @@ pub struct Client<'c> {
     pub id: RegistryId,
     /// Where it is.
     pub url: Url,
+    /// Where else it is, for when that place cannot answer.
+    mirrors: Vec<Url>,
     /// Where proposals to it go.
     pub push: Url,
     /// The user's own fork, where proposals are to go there and be named in a pull request.
@@ -79,6 +81,7 @@ impl<'c> Client<'c> {
         let url = Url::parse(&place.url, &context.folder)?;
         let push =
             place.push.as_deref().map(|push| Url::parse(push, &context.folder)).transpose()?.unwrap_or_else(|| url.clone());
+        let mirrors = place.mirrors.iter().map(|mirror| Url::parse(mirror, &context.folder)).collect::<Result<Vec<Url>>>()?;
         let known_fork = place.fork.clone();
         if !context.flags.offline {
             transport::prepare_ahead(&url);
@@ -89,7 +92,20 @@ impl<'c> Client<'c> {
         }
         let cache = context.home.cache_of(id);
         let evidence = keep_evidence(context, id);
-        Ok(Client { context, name, id, url, push, fork: None, known_fork, memory, cache, evidence, told: AtomicBool::new(false) })
+        Ok(Client {
+            context,
+            name,
+            id,
+            url,
+            mirrors,
+            push,
+            fork: None,
+            known_fork,
+            memory,
+            cache,
+            evidence,
+            told: AtomicBool::new(false),
+        })
     }
 
     /// Sends proposals to the user's own fork: the given one, or that of the settings.
@@ -110,13 +126,52 @@ impl<'c> Client<'c> {
         Ok(())
     }
 
-    /// Reads the registry as it is now.
+    /// Reads the registry as it is now: at its own place or, where that cannot answer, at the first mirror that can. Who did not answer is said.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`] at the registry's own place, where no mirror can answer either; `fork` wherever it is seen: two histories that
+    /// the registry's operators signed are no failure of one place.
+    pub fn snapshot<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
+        let mut failures: Vec<(&Url, Error)> = Vec::new();
+        let mut stale = None;
+        for url in std::iter::once(&self.url).chain(&self.mirrors) {
+            match self.open_at(url, package) {
+                Ok(snapshot) => match snapshot.check_fresh(self.context.now) {
+                    Err(error) if !self.mirrors.is_empty() => {
+                        failures.push((url, error));
+                        stale.get_or_insert(snapshot);
+                    }
+                    _ => {
+                        self.tell(&failures, url);
+                        return Ok(snapshot);
+                    }
+                },
+                Err(error) if self.mirrors.is_empty() || !is_of_one_place(error.code()) => return Err(error),
+                Err(error) => failures.push((url, error)),
+            }
+        }
+        // One that is past its time is better than none: whoever needs a fresh one says so.
+        if let Some(snapshot) = stale {
+            return Ok(snapshot);
+        }
+        let mut failures = failures.into_iter();
+        let Some((_, error)) = failures.next() else { return Err(fault!(Bug, "{} has no place", self.name)) };
+        Err(failures.fold(error, |error, (mirror, why)| {
+            error.hint(format!("its mirror {mirror} did not answer either: {}", why.message()))
+        }))
+    }
+
+    /// Reads the registry as it is now at its own place, where it is moved on.
     ///
     /// # Errors
     /// Those of [`Snapshot::open`].
-    pub fn snapshot<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
+    pub fn snapshot_at_home<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
+        self.open_at(&self.url, package)
+    }
+
+    fn open_at<'s>(&'s self, url: &'s Url, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
         let snapshot = Snapshot::open(Reading {
-            url: &self.url,
+            url,
             expected: Some((&self.name, self.id)),
             memory: self.memory.as_ref(),
             cache: Some(&self.cache),
@@ -125,7 +180,7 @@ impl<'c> Client<'c> {
             offline: self.context.flags.offline,
             evidence: &*self.evidence,
         })?;
-        if let Some((note, hint)) = whole_map(&snapshot, &self.url)
+        if let Some((note, hint)) = whole_map(&snapshot, url)
             && !self.context.flags.quiet
             && !self.told.swap(true, Ordering::Relaxed)
         {
@@ -134,6 +189,19 @@ impl<'c> Client<'c> {
             let _ = writeln!(err, "note: {note}\nhint: {hint}");
         }
         Ok(snapshot)
+    }
+
+    /// Says who did not answer, and who did instead.
+    fn tell(&self, failures: &[(&Url, Error)], answered: &Url) {
+        if self.context.flags.quiet || self.context.flags.json || failures.is_empty() {
+            return;
+        }
+        let mut err = anstream::stderr();
+        for (url, error) in failures {
+            // Where nobody listens nothing is said.
+            let _ = writeln!(err, "warning: {url} could not answer for {}: {error}", self.name);
+        }
+        let _ = writeln!(err, "note: {answered} answers for {} instead, verified alike", self.name);
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
@@ -180,6 +248,11 @@ impl<'c> Client<'c> {
 pub fn whole_map(snapshot: &Snapshot<'_>, url: &Url) -> Option<(String, &'static str)> {
     let note = || format!("{url} knows no filters, so the whole map of the registry was fetched; from now on what changes in it");
     snapshot.is_found_without_filters().then(|| (note(), "its host can change that: git config uploadpack.allowFilter true"))
+}
+
+/// Says whether an error tells of the place that was asked rather than of the registry, so that another place may answer.
+fn is_of_one_place(code: ErrorCode) -> bool {
+    !matches!(code, ErrorCode::Fork | ErrorCode::StateLost | ErrorCode::Io | ErrorCode::Bug | ErrorCode::Usage)
 }
 
 fn lost(context: &Context, name: &RegistryName, id: RegistryId, url: &str) -> Error {

@@ -137,16 +137,18 @@ impl Folder<'_> {
         }
         let read = Project::load(&found.place)?;
         let (package, version) = (self.package.package(), &found.version);
-        if read.package.name != *package || read.package.version != *version {
+        // One that only says what else is needed contradicts nothing.
+        let Some(said) = &read.package else { return Ok(Some(read)) };
+        if said.name != *package || said.version != *version {
             return Err(fault!(
                 BadManifest,
                 "{} says {}@{}, its place says {package}@{version}",
                 project::FILE,
-                read.package.name,
-                read.package.version
+                said.name,
+                said.version
             ));
         }
-        match &read.package.registry {
+        match &said.registry {
             Some(other) if other != self.source.registry => {
                 Err(fault!(BadManifest, "{} says the registry {other}, expected {}", project::FILE, self.source.registry))
             }
@@ -180,7 +182,7 @@ impl Offer for Folder<'_> {
             Some(project) => project.dependencies(self.source.registry, |name| trust.get(name).map(|trusted| trusted.id))?,
             None => Vec::new(),
         };
-        let said = manifest.map(|project| project.package);
+        let said = manifest.and_then(|project| project.package);
         Ok(Release {
             version: version.clone(),
             content: collected.contents.digest(),

@@ -38,16 +38,17 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let folder = context.path(&args.dir);
     let project = Project::load(&folder);
     let signing = context.key().and_then(|key| context.signing(&key));
-    let own = project.as_ref().ok().and_then(|project| project.package.registry.as_ref());
+    let project = project.and_then(|project| project.package().cloned().map(|package| (project, package)));
+    let own = project.as_ref().ok().and_then(|(_, package)| package.registry.as_ref());
     let client = client::which(context, None, own).and_then(|name| {
         let mut client = Client::open(context, name)?;
         args.way.tell(&mut client)?;
         Ok(client)
     });
-    let (project, signing, client) = all_or_everything_missing(project, signing, client)?;
+    let ((project, manifest), signing, client) = all_or_everything_missing(project, signing, client)?;
     let author = signing.author(args.name.as_ref())?;
-    let package = &project.package.name;
-    let version = &project.package.version;
+    let package = &manifest.name;
+    let version = &manifest.version;
     let trust = TrustFile::load(&context.home)?;
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
@@ -72,10 +73,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             tree: collected.tree,
             size: collected.contents.size(),
             files: collected.contents.len() as u64,
-            description: project.package.description.clone(),
-            license: project.package.license.clone(),
-            links: project.package.links.clone(),
-            build: project.package.build.clone(),
+            description: manifest.description.clone(),
+            license: manifest.license.clone(),
+            links: manifest.links.clone(),
+            build: manifest.build.clone(),
             dependencies: dependencies.clone(),
         };
         check_policy(operators.now(), &release).map_err(Error::asked)?;

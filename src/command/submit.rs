@@ -186,7 +186,7 @@ impl Submission<'_, '_> {
         }
         // A fork is pushed to, wherever it is.
         let local = if client.fork.is_some() { None } else { client.push.is_local() };
-        let mut snapshot = client.snapshot(Some(package))?;
+        let mut snapshot = client.snapshot_at_home(Some(package))?;
         // Where proposals go, if that is on this machine: mostly what was just opened.
         let elsewhere = match local {
             Some(path) if client.push != client.url => Some(Store::open(path)?),

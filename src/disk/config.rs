@@ -32,6 +32,9 @@ pub struct Place {
     pub push: Option<String>,
     /// The user's own fork of its repository, for proposals by pull request.
     pub fork: Option<String>,
+    /// Where else it can be fetched, in the order in which they are tried where `url` cannot answer.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
 }
 
 impl Config {

@@ -5,10 +5,11 @@ use super::folder::Patterns;
 use super::replace::{self, Access};
 use crate::model::digest::{RecordDigest, RegistryId};
 use crate::model::entry::Dependency;
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{FullName, PackageName, RegistryName, Version};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The name of the file.
@@ -17,17 +18,38 @@ pub const FILE: &str = "quipu.toml";
 const FILE_MAX: u64 = 1024 * 1024;
 
 /// What `quipu.toml` says.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
-    /// The package itself.
-    pub package: Package,
+    /// The package itself; a folder that only needs others has none.
+    pub package: Option<Package>,
     /// Registries that dependencies name, by name.
-    #[serde(default)]
     pub registries: BTreeMap<RegistryName, KnownRegistry>,
-    /// Dependencies by name: `namespace:name`, or `registry/namespace:name`.
+    /// Dependencies, in the order of their names.
+    pub dependencies: Vec<Needed>,
+}
+
+/// One dependency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// The registry, where it is named.
+    pub registry: Option<RegistryName>,
+    /// The package.
+    pub package: PackageName,
+    /// Which versions will do.
+    pub requirement: semver::VersionReq,
+    /// A record that the package's log must hold.
+    pub anchor: Option<RecordDigest>,
+}
+
+/// The file as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    package: Option<Package>,
     #[serde(default)]
-    pub dependencies: BTreeMap<String, Wanted>,
+    registries: BTreeMap<RegistryName, KnownRegistry>,
+    #[serde(default)]
+    dependencies: BTreeMap<toml::Spanned<String>, toml::Spanned<Wanted>>,
 }
 
 /// The table `[package]`.
@@ -68,23 +90,38 @@ pub struct KnownRegistry {
 }
 
 /// An entry of `[dependencies]`: a requirement, or a table with one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Wanted {
-    /// `"^1.2"`
-    Requirement(String),
-    /// `{ version = "^1.2", anchor = "sha256:…" }`
-    Table(WantedTable),
+struct Wanted {
+    version: String,
+    anchor: Option<String>,
 }
 
-/// A dependency written as a table.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WantedTable {
-    /// The requirement.
-    pub version: String,
-    /// A record that the package's log must hold.
-    pub anchor: Option<RecordDigest>,
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Wanted;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a requirement like \"1.2\", or a table like { version = \"1.2\", anchor = \"sha256:…\" }")
+            }
+
+            fn visit_str<E>(self, text: &str) -> std::result::Result<Wanted, E> {
+                Ok(Wanted { version: text.to_owned(), anchor: None })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> std::result::Result<Wanted, A::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Table {
+                    version: String,
+                    anchor: Option<String>,
+                }
+                let table = Table::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Wanted { version: table.version, anchor: table.anchor })
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
 }
 
 impl Project {
@@ -120,49 +157,108 @@ impl Project {
     /// # Errors
     /// `bad-manifest` with the place.
     pub fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|why| fault!(BadManifest, "{}", first_line(&why)))
+        let written: Written = toml::from_str(text).map_err(|why| fault!(BadManifest, "{}", first_line(&why)))?;
+        let mut dependencies = Vec::with_capacity(written.dependencies.len());
+        for (name, wanted) in &written.dependencies {
+            let wrong = |at: std::ops::Range<usize>, why: &str| {
+                fault!(BadManifest, "{}: dependency {:?}: {why}", place(text, at.start), name.get_ref())
+            };
+            let no_name = |error: Error| wrong(name.span(), error.message());
+            let (registry, package) = match name.get_ref().contains('/') {
+                true => name.get_ref().parse().map(|full: FullName| (Some(full.registry), full.package)).map_err(no_name)?,
+                false => (None, name.get_ref().parse().map_err(no_name)?),
+            };
+            let Wanted { version, anchor } = wanted.get_ref();
+            let requirement = semver::VersionReq::parse(version)
+                .map_err(|why| wrong(wanted.span(), &format!("{version:?} is not a SemVer requirement: {why}")))?;
+            let anchor = anchor.as_deref().map(str::parse).transpose();
+            let anchor = anchor.map_err(|error: Error| wrong(wanted.span(), error.message()))?;
+            dependencies.push(Needed { registry, package, requirement, anchor });
+        }
+        Ok(Project { package: written.package, registries: written.registries, dependencies })
+    }
+
+    /// Returns the package, which a folder must have that is to be published.
+    ///
+    /// # Errors
+    /// `bad-manifest` where it has none.
+    pub fn package(&self) -> Result<&Package> {
+        self.package.as_ref().ok_or_else(|| {
+            fault!(BadManifest, "{FILE} has no [package]").hint("give it a name and a version: [package], name = …, version = …")
+        })
     }
 
     /// Returns the patterns of the package's files.
     pub fn patterns(&self) -> Patterns {
-        Patterns { include: self.package.include.clone(), exclude: self.package.exclude.clone() }
+        let of = |patterns: fn(&Package) -> &Vec<String>| self.package.as_ref().map(patterns).cloned().unwrap_or_default();
+        Patterns { include: of(|package| &package.include), exclude: of(|package| &package.exclude) }
     }
 
     /// Returns the dependencies as a record names them, where `id` knows the ids of other registries.
     ///
     /// # Errors
-    /// `bad-manifest` for a name or requirement that is none, `not-trusted` where a registry's id is not known.
+    /// `not-trusted` where a registry's id is not known.
     pub fn dependencies(&self, own: &RegistryName, id: impl Fn(&RegistryName) -> Option<RegistryId>) -> Result<Vec<Dependency>> {
         let mut found = Vec::new();
-        for (name, wanted) in &self.dependencies {
-            let wrong = |why: &str| fault!(BadManifest, "{FILE}: dependency {name:?}: {why}");
-            let (registry, package) = if name.contains('/') {
-                let full: FullName = name.parse().map_err(|error: crate::model::error::Error| wrong(error.message()))?;
-                (Some(full.registry), full.package)
-            } else {
-                (None, name.parse().map_err(|error: crate::model::error::Error| wrong(error.message()))?)
-            };
-            let registry = match registry.filter(|registry| registry != own) {
+        for needed in &self.dependencies {
+            let Needed { package, requirement, anchor, .. } = needed.clone();
+            let registry = match needed.registry.clone().filter(|registry| registry != own) {
                 None => None,
                 Some(registry) => {
                     let id = self.registries.get(&registry).and_then(|known| known.id).or_else(|| id(&registry));
                     let Some(id) = id else {
-                        return Err(fault!(NotTrusted, "the id of the registry {registry} of dependency {name} is not known")
-                            .hint(format!("trust it: quipu trust add {registry} URL")));
+                        return Err(fault!(
+                            NotTrusted,
+                            "the id of the registry {registry} of dependency {registry}/{package} is not known"
+                        )
+                        .hint(format!("trust it: quipu trust add {registry} URL")));
                     };
                     Some((registry, id))
                 }
             };
-            let (requirement, anchor) = match wanted {
-                Wanted::Requirement(text) => (text, None),
-                Wanted::Table(table) => (&table.version, table.anchor),
-            };
-            let requirement = semver::VersionReq::parse(requirement)
-                .map_err(|why| wrong(&format!("{requirement:?} is not a SemVer requirement: {why}")))?;
             found.push(Dependency { registry, package, requirement, anchor });
         }
         found.sort_by_key(|dependency| (dependency.name(), dependency.requirement.to_string()));
         Ok(found)
+    }
+
+    /// Sets a dependency in the `quipu.toml` of a folder, whose comments and order stay. The file is made where it is missing.
+    ///
+    /// # Errors
+    /// `bad-manifest`, `io`.
+    pub fn add(folder: &Path, name: &str, requirement: &str, anchor: Option<&RecordDigest>) -> Result<()> {
+        edit(folder, |document| {
+            let table = document.entry("dependencies").or_insert_with(toml_edit::table);
+            let Some(table) = table.as_table_like_mut() else { return };
+            let mut entry = toml_edit::InlineTable::new();
+            if let Some(anchor) = anchor {
+                entry.insert("version", requirement.into());
+                entry.insert("anchor", anchor.to_string().into());
+            }
+            let new: toml_edit::Value = if anchor.is_some() { entry.into() } else { requirement.into() };
+            match table.get_mut(name).and_then(toml_edit::Item::as_value_mut) {
+                Some(value) => {
+                    // What stands behind it in the line stays.
+                    let decor = value.decor().clone();
+                    *value = new;
+                    *value.decor_mut() = decor;
+                }
+                None => drop(table.insert(name, toml_edit::value(new))),
+            }
+        })
+    }
+
+    /// Takes dependencies out of the `quipu.toml` of a folder, whose comments and order stay, and says which of the names it had.
+    ///
+    /// # Errors
+    /// `bad-manifest`, `io`.
+    pub fn remove(folder: &Path, names: &[String]) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        edit(folder, |document| {
+            let Some(table) = document.get_mut("dependencies").and_then(toml_edit::Item::as_table_like_mut) else { return };
+            removed.extend(names.iter().filter(|name| table.remove(name).is_some()).cloned());
+        })?;
+        Ok(removed)
     }
 
     /// Writes a first `quipu.toml` into a folder, which is made where it is missing.
@@ -182,6 +278,31 @@ impl Project {
         })?;
         Ok(path)
     }
+}
+
+/// Changes the `quipu.toml` of a folder.
+fn edit(folder: &Path, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<()> {
+    let path = folder.join(FILE);
+    let text = match replace::read(&path)? {
+        Some(bytes) => String::from_utf8(bytes).map_err(|_| fault!(BadManifest, "{} is not UTF-8", path.display()))?,
+        None => String::new(),
+    };
+    // What is wrong in it is said before it is touched.
+    Project::parse(&text).map_err(|error| error.at(path.display()))?;
+    let mut document: toml_edit::DocumentMut =
+        text.parse().map_err(|why| fault!(BadManifest, "{}: {}", path.display(), first_line(&why)))?;
+    change(&mut document);
+    let changed = document.to_string();
+    Project::parse(&changed).map_err(|error| fault!(Bug, "{} would become wrong: {error}", path.display()))?;
+    if changed == text { Ok(()) } else { replace::replace(&path, changed.as_bytes(), Access::Shared) }
+}
+
+/// Says in which line and column a byte stands, as the TOML parser says it.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}")
 }
 
 /// Finds the nearest folder above that has a `quipu.toml`.
@@ -213,14 +334,42 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_order_stay_where_dependencies_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        Project::add(folder.path(), "a:b", "^1", None).unwrap();
+        assert_eq!(read(), "[dependencies]\n\"a:b\" = \"^1\"\n");
+        let text = "# ours\n[dependencies] # all\n# the first\n\"z:z\" = \"1\" # pinned, see the wiki\n\"a:b\" = \"2\"\n\n[package]\nname = \"x:y\" \nversion = \"1.0.0\"\n";
+        replace::replace(&folder.path().join(FILE), text.as_bytes(), Access::Shared).unwrap();
+        let anchor: RecordDigest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+        Project::add(folder.path(), "z:z", "3", None).unwrap();
+        assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
+        Project::add(folder.path(), "o.example/n:m", "^1", Some(&anchor)).unwrap();
+        let project = Project::parse(&read()).unwrap();
+        assert_eq!(project.dependencies.iter().map(|needed| needed.anchor).collect::<Vec<_>>(), [None, Some(anchor), None]);
+        let removed = Project::remove(folder.path(), &["o.example/n:m".to_owned(), "no:no".to_owned()]).unwrap();
+        assert_eq!(removed, ["o.example/n:m"]);
+        assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
+        replace::replace(&folder.path().join(FILE), b"[dependencies\n", Access::Shared).unwrap();
+        assert_eq!(Project::add(folder.path(), "a:b", "1", None).unwrap_err().code(), ErrorCode::BadManifest);
+        assert_eq!(read(), "[dependencies\n");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, word) in [
-            ("", "package"),
             ("[package]\nname = \"b\"\nversion = \"1.0.0\"\n", "colon"),
             ("[package]\nname = \"a:b\"\nversion = \"1.0\"\n", "version"),
             ("[package]\nname = \"a:b\"\nversion = \"1.0.0+x\"\n", "build"),
             ("[package]\nname = \"a:b\"\nversion = \"1.0.0\"\nlicence = \"MIT\"\n", "licence"),
             ("[package\n", "line 1"),
+            ("[dependencies]\n# é\n\"a:b\" = \"1.x.y\"\n", "line 3, column 9"),
+            ("[dependencies]\n\"a:b\" = \"1\"\n\"b\" = \"1\"\n", "line 3, column 1"),
+            ("[dependencies]\n\"a:b\" = 1\n", "line 2, column 9"),
+            ("[dependencies]\n\"a:b\" = 1\n", "a requirement like"),
+            ("[dependencies]\n\"a:b\" = { version = \"1\", anchor = \"sha256:x\" }\n", "line 2, column 9"),
+            ("[dependencies]\n\"a:b\" = { version = \"1\", anchr = \"\" }\n", "anchr"),
+            ("[dependencies.\"a:b\"]\nanchor = \"\"\n", "version"),
         ] {
             let error = Project::parse(text).expect_err(text);
             assert_eq!(error.code(), ErrorCode::BadManifest);

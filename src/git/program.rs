@@ -230,6 +230,7 @@ pub fn in_one_line(text: &str) -> String {
 #[allow(clippy::disallowed_methods)]
 pub fn in_background(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
     let program = std::env::current_exe().map_err(|why| fault!(Io, "this program is not found: {why}"))?;
+    super::effort::program();
     let mut command = Command::new(&program);
     command.args(args).env_clear().envs(Environment::of_process().variables(|_| false));
     // Whoever waits for the end of an output that it inherited would wait for it.
@@ -415,6 +416,7 @@ impl<'a> Program<'a> {
 
     #[allow(clippy::disallowed_methods)]
     fn start(&self) -> Result<Child> {
+        super::effort::program();
         let mut command = Command::new(self.name);
         command.env_clear();
         command.envs(self.environment.variables(|name| KEPT_OF_GIT.contains(&name)));

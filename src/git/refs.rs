@@ -5,8 +5,10 @@
 //! them whole: whoever needs more has one reference that is changed last. Reading asks the loose file first and `packed-refs`
 //! after it, never the other way round, so that a `git pack-refs` at the same time hides nothing.
 
+use super::effort;
 use super::layout::RefName;
 use super::pack::io_error;
+use super::packed::{self, Opened, PackedFile};
 use super::program::in_one_line;
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{ErrorCode, Result, fault};
@@ -81,7 +83,48 @@ pub struct OpenedReferences<'a> {
     references: &'a References,
     /// Which are loose; where that was not looked up, each that is asked for may be.
     loose: Option<HashSet<RefName>>,
-    packed: Option<gix::refs::packed::Buffer>,
+    packed: Packed,
+}
+
+/// `packed-refs` as it was when it was opened.
+enum Packed {
+    /// There is none.
+    Absent,
+    /// Searched where it lies, for few questions.
+    OnDisk(PackedFile),
+    /// Mapped, for many.
+    Mapped(gix::refs::packed::Buffer),
+}
+
+impl Packed {
+    /// Returns what a reference names there.
+    fn find(&self, references: &References, name: &str) -> Result<Option<GitId>> {
+        effort::references(1);
+        match self {
+            Packed::Absent => Ok(None),
+            Packed::OnDisk(packed) => packed.find(name),
+            Packed::Mapped(packed) => {
+                let found = packed.try_find(name).map_err(|why| references.packed_broken(&why))?;
+                found.map(|reference| super::store::from_gix(&reference.target())).transpose()
+            }
+        }
+    }
+
+    /// Returns a name there that begins so, where there is one.
+    fn any_below(&self, references: &References, prefix: &str) -> Result<Option<String>> {
+        let found = match self {
+            Packed::Absent => None,
+            Packed::OnDisk(packed) => {
+                packed.first_from(prefix.as_bytes())?.map(|line| line.name).filter(|name| name.starts_with(prefix.as_bytes()))
+            }
+            Packed::Mapped(packed) => {
+                let mut below = packed.iter_prefixed(prefix.into()).map_err(|why| references.packed_broken(&why))?;
+                let first = below.next().transpose().map_err(|why| references.packed_broken(&why))?;
+                first.map(|reference| reference.name.as_bstr().to_vec())
+            }
+        };
+        Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
+    }
 }
 
 impl OpenedReferences<'_> {
@@ -101,9 +144,9 @@ impl OpenedReferences<'_> {
     pub fn find(&self, name: &RefName) -> Result<Option<GitId>> {
         let may_be_loose = self.loose.as_ref().is_none_or(|loose| loose.contains(name));
         let loose = if may_be_loose { self.references.loose(name)? } else { None };
-        match (loose, &self.packed) {
-            (None, Some(packed)) => self.references.find_packed(packed, name.as_str()),
-            (loose, _) => Ok(loose),
+        match loose {
+            Some(id) => Ok(Some(id)),
+            None => self.packed.find(self.references, name.as_str()),
         }
     }
 }
@@ -126,17 +169,15 @@ impl References {
     pub(crate) fn get(&self, name: &RefName) -> Result<Option<GitId>> {
         match self.loose(name)? {
             Some(id) => Ok(Some(id)),
-            None => match self.packed()? {
-                Some(packed) => self.find_packed(&packed, name.as_str()),
-                None => Ok(None),
-            },
+            None => self.packed()?.find(self, name.as_str()),
         }
     }
 
     /// Opens the references whose names begin with `prefix`, for many questions.
     pub(crate) fn opened(&self, prefix: &str) -> Result<OpenedReferences<'_>> {
         let loose = Some(self.loose_names(prefix)?.into_iter().collect());
-        Ok(OpenedReferences { references: self, loose, packed: self.packed()? })
+        let packed = self.mapped()?.map_or(Packed::Absent, Packed::Mapped);
+        Ok(OpenedReferences { references: self, loose, packed })
     }
 
     /// Opens all references, for some questions: whether one is loose is looked up when it is asked for.
@@ -145,6 +186,7 @@ impl References {
     }
 
     fn loose(&self, name: &RefName) -> Result<Option<GitId>> {
+        effort::references(1);
         let path = self.path(name);
         let mut bytes = Vec::new();
         let mut options = OpenOptions::new();
@@ -178,8 +220,17 @@ impl References {
         }
     }
 
-    /// Opens `packed-refs` as it is now. It is not kept open: a cache that goes by the time of the file can miss a change.
-    fn packed(&self) -> Result<Option<gix::refs::packed::Buffer>> {
+    /// Opens `packed-refs` as it is now, for few questions. It is not kept open: a cache that goes by the time of the file can miss a change.
+    fn packed(&self) -> Result<Packed> {
+        Ok(match PackedFile::open(&self.packed_path(), self.format)? {
+            Opened::Absent => Packed::Absent,
+            Opened::Sorted(packed) => Packed::OnDisk(packed),
+            Opened::Unsorted => self.mapped()?.map_or(Packed::Absent, Packed::Mapped),
+        })
+    }
+
+    /// Does the same for many questions.
+    fn mapped(&self) -> Result<Option<gix::refs::packed::Buffer>> {
         let path = self.packed_path();
         if !path.try_exists().map_err(|why| io_error(&path, &why))? {
             return Ok(None);
@@ -189,13 +240,7 @@ impl References {
     }
 
     fn packed_broken(&self, why: &dyn std::fmt::Display) -> crate::model::error::Error {
-        fault!(BadRepository, "{} is broken: {}", self.packed_path().display(), in_one_line(&why.to_string()))
-            .hint("git fsck says more")
-    }
-
-    fn find_packed(&self, packed: &gix::refs::packed::Buffer, name: &str) -> Result<Option<GitId>> {
-        let found = packed.try_find(name).map_err(|why| self.packed_broken(&why))?;
-        found.map(|reference| super::store::from_gix(&reference.target())).transpose()
+        packed::broken(&self.packed_path(), why)
     }
 
     /// Gives every reference whose name begins with `prefix`, in the order of their names, until `each` fails.
@@ -206,9 +251,10 @@ impl References {
             // Deleted since the walk.
             None => Ok(()),
         };
-        if let Some(packed) = self.packed()? {
+        if let Some(packed) = self.mapped()? {
             let packed = packed.iter_prefixed(prefix.into()).map_err(|why| self.packed_broken(&why))?;
             for reference in packed {
+                effort::references(1);
                 let reference = reference.map_err(|why| self.packed_broken(&why))?;
                 // A name that is not ASCII is none of ours.
                 let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else {
@@ -252,6 +298,7 @@ impl References {
             Err(why) => return Err(io_error(&path, &why)),
         };
         for entry in entries {
+            effort::references(1);
             let entry = entry.map_err(|why| io_error(&path, &why))?;
             let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else {
                 continue;
@@ -300,14 +347,12 @@ impl References {
         }
         let packed = self.packed()?;
         for (_, edit, _) in &locked {
-            self.compare(edit, packed.as_ref())?;
+            self.compare(edit, &packed)?;
         }
         sync_open(&mut open)?;
         let mut removed: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); steps.len()];
         for (step, edit, _) in locked.iter().filter(|(_, edit, _)| edit.new.is_none()) {
-            if let Some(packed) = &packed
-                && self.find_packed(packed, edit.name.as_str())?.is_some()
-            {
+            if packed.find(self, edit.name.as_str())?.is_some() {
                 removed[*step].insert(edit.name.as_str());
             }
         }
@@ -383,11 +428,11 @@ impl References {
     }
 
     /// Compares a reference, whose lock is held, with what is expected of it.
-    fn compare(&self, edit: &RefEdit, packed: Option<&gix::refs::packed::Buffer>) -> Result<()> {
+    fn compare(&self, edit: &RefEdit, packed: &Packed) -> Result<()> {
         let name = &edit.name;
-        let found = match (self.loose(name)?, packed) {
-            (None, Some(packed)) => self.find_packed(packed, name.as_str())?,
-            (loose, _) => loose,
+        let found = match self.loose(name)? {
+            Some(id) => Some(id),
+            None => packed.find(self, name.as_str())?,
         };
         expect(name, edit.expected, found)?;
         match found {
@@ -398,18 +443,15 @@ impl References {
 
     /// Refuses a new reference that is a folder of another one, or lies in another one. For loose ones the file system
     /// refuses it.
-    fn compare_neighbours(&self, name: &RefName, packed: Option<&gix::refs::packed::Buffer>) -> Result<()> {
-        let Some(packed) = packed else { return Ok(()) };
+    fn compare_neighbours(&self, name: &RefName, packed: &Packed) -> Result<()> {
         let text = name.as_str();
         for (slash, _) in text.match_indices('/').skip(1) {
-            if self.find_packed(packed, &text[..slash])?.is_some() {
+            if packed.find(self, &text[..slash])?.is_some() {
                 return Err(fault!(Conflict, "{name} cannot exist beside a reference {}", &text[..slash]));
             }
         }
-        let mut below = packed.iter_prefixed(format!("{text}/").into()).map_err(|why| self.packed_broken(&why))?;
-        match below.next() {
-            Some(Ok(other)) => Err(fault!(Conflict, "{name} cannot exist beside a reference {}", other.name.as_bstr())),
-            Some(Err(why)) => Err(self.packed_broken(&why)),
+        match packed.any_below(self, &format!("{text}/"))? {
+            Some(other) => Err(fault!(Conflict, "{name} cannot exist beside a reference {other}")),
             None => Ok(()),
         }
     }
@@ -494,6 +536,7 @@ impl References {
         let mut line = Vec::new();
         let (mut first, mut kept) = (true, true);
         while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            effort::references(1);
             match line.first() {
                 Some(b'#') if first && line.split(|byte| byte.is_ascii_whitespace()).any(|word| word == b"sorted") => {
                     out.write_all(&line).map_err(at)?;
@@ -545,6 +588,7 @@ impl References {
         let mut line = Vec::new();
         let mut dropped = false;
         while input.read_until(b'\n', &mut line).map_err(at)? > 0 {
+            effort::references(1);
             // A line that begins with `^` belongs to the one before it.
             if !line.starts_with(b"^") {
                 let name = line.iter().position(|b| *b == b' ').map(|space| line[space + 1..].trim_ascii_end());

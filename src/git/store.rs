@@ -3,8 +3,10 @@
 //! Nothing that a repository says about itself changes what is read: objects are taken by id, checked against it, and
 //! replacements, grafts and shallow boundaries are not looked at. What is written is on disk before it is visible.
 
+use super::effort;
 use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
+use super::packs::{Decoder, Found, Packs};
 use super::program::in_one_line;
 use super::quarantine::{self, Quarantine};
 use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders, sync_folders_that_are_there};
@@ -14,12 +16,13 @@ use crate::model::error::{Error, Result, fault};
 use crate::model::object::ReadObjects;
 use gix::hash::ObjectId;
 use gix::objs::{Find as _, FindHeader as _};
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -31,6 +34,8 @@ const CONFIG_MAX: u64 = 1024 * 1024;
 const OBJECT_MEMORY_MAX: usize = 1024 * 1024 * 1024;
 /// The memory of a reader for what deltas stand on.
 const DELTA_BASES_MAX: usize = 16 * 1024 * 1024;
+/// So many objects a reader looks for without mapping the indexes of packs; whoever reads more than that is quicker with them.
+const READS_UNMAPPED: u64 = 8192;
 /// Room for packs that appear while a repository is open; a read sees more of them only after [`Store::refresh`].
 const NEW_PACKS_MAX: usize = 256;
 /// Extensions of a repository that do not matter to its objects and loose references.
@@ -52,11 +57,20 @@ pub struct Store {
     root: PathBuf,
     format: ObjectFormat,
     references: References,
-    objects: RwLock<Arc<gix::odb::Store>>,
+    objects: RwLock<Objects>,
     /// How often objects had been dropped when the objects were opened.
     drops: AtomicU64,
     /// The folder that the objects are read through, where it is not the repository's own.
     through: Option<TempDir>,
+}
+
+/// The objects of a repository, as they were when they were opened.
+#[derive(Clone)]
+struct Objects {
+    all: Arc<gix::odb::Store>,
+    /// The packs of its own; opened when the first object is read.
+    packs: Arc<OnceLock<Packs>>,
+    folder: Arc<Path>,
 }
 
 impl Store {
@@ -176,15 +190,23 @@ impl Store {
     /// Returns a reader for one thread.
     pub fn reader(&self) -> Reader {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let mut objects = objects.to_cache_arc();
-        objects.set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX)));
-        Reader { objects, format: self.format }
+        let mut all = objects.all.to_cache_arc();
+        all.set_pack_cache(|| delta_bases());
+        Reader {
+            objects: all,
+            format: self.format,
+            few: objects.clone(),
+            decoder: Decoder::default(),
+            reads: Cell::new(0),
+            is_of_now: false,
+        }
     }
 
     /// Returns a reader that does not look for packs that came since the objects were opened: what it does not find costs nothing.
     pub(crate) fn reader_of_now(&self) -> Reader {
         let mut reader = self.reader();
         reader.objects.refresh_never();
+        reader.is_of_now = !objects_have_alternates(&reader.few.folder);
         reader
     }
 
@@ -558,12 +580,39 @@ impl Drop for RepositoryLock {
 pub struct Reader {
     objects: gix::odb::HandleArc,
     format: ObjectFormat,
+    /// The same objects, for the first reads.
+    few: Objects,
+    decoder: Decoder,
+    /// How many objects were looked for.
+    reads: Cell<u64>,
+    /// Whether what is in none of the packs, and has no file, is not there.
+    is_of_now: bool,
 }
 
 impl Reader {
     /// Says whether an object is there and its header can be read.
     pub fn contains(&self, id: GitId) -> bool {
-        id.format() == self.format && matches!(self.objects.try_header(&to_gix(id)), Ok(Some(_)))
+        if id.format() != self.format {
+            return false;
+        }
+        if self.find(id).is_some() {
+            return true;
+        }
+        if self.is_of_now && !loose_path(&self.few.folder, id).exists() {
+            return false;
+        }
+        matches!(self.objects.try_header(&to_gix(id)), Ok(Some(_)))
+    }
+
+    /// Finds an object in a pack, unless so many were read that mapping the indexes costs less.
+    fn find(&self, id: GitId) -> Option<Found<'_>> {
+        let reads = self.reads.get() + 1;
+        self.reads.set(reads);
+        if reads > READS_UNMAPPED {
+            return None;
+        }
+        let few = &self.few;
+        few.packs.get_or_init(|| Packs::open(&few.folder, self.format, OBJECT_MEMORY_MAX)).find(id, &self.decoder)
     }
 
     /// Returns kind and size in bytes of an object; `None` where there is none. Neither was checked against the id.
@@ -574,8 +623,17 @@ impl Reader {
         if id.format() != self.format {
             return Ok(None);
         }
+        if let Some(found) = self.find(id) {
+            return Ok(Some((kind_from_gix(found.kind), found.size)));
+        }
         let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?;
         Ok(header.map(|header| (kind_from_gix(header.kind), header.size)))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        effort::objects(self.reads.get());
     }
 }
 
@@ -588,13 +646,29 @@ impl ReadObjects for Reader {
         let missing = || fault!(NotFound, "there is no object {id}");
         let is_not =
             |found: ObjectKind| fault!(CorruptObject, "object {id} is a {}, expected a {}", found.as_str(), kind.as_str());
-        let (found, size) = self.header(id)?.ok_or_else(missing)?;
-        if found != kind {
-            return Err(is_not(found));
+        let check = |found: ObjectKind, size: u64| {
+            if found != kind {
+                return Err(is_not(found));
+            }
+            if size > limit {
+                return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
+            }
+            Ok(())
+        };
+        if id.format() != self.format {
+            return Err(missing());
         }
-        if size > limit {
-            return Err(fault!(Limit, "object {id} has {size} bytes, at most {limit} are read"));
+        if let Some(found) = self.find(id) {
+            check(kind_from_gix(found.kind), found.size)?;
+            // Bytes that are not those of the id may be right in another pack, or else the error is for gix to say.
+            if let Some(bytes) = found.read(&self.decoder)
+                && GitId::of(self.format, kind, &bytes) == id
+            {
+                return Ok(bytes);
+            }
         }
+        let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?.ok_or_else(missing)?;
+        check(kind_from_gix(header.kind), header.size)?;
         let mut bytes = Vec::new();
         let data = self.objects.try_find(&to_gix(id), &mut bytes).map_err(|why| unreadable(id, &why))?;
         let found = kind_from_gix(data.ok_or_else(missing)?.kind);
@@ -777,16 +851,33 @@ pub(crate) fn alternate_line(folder: &Path) -> Result<&[u8]> {
     Ok(bytes)
 }
 
-fn open_objects(path: &Path, format: ObjectFormat) -> Result<Arc<gix::odb::Store>> {
+fn open_objects(path: &Path, format: ObjectFormat) -> Result<Objects> {
     let options = gix::odb::store::init::Options {
         slots: gix::odb::store::init::Slots::AsNeededByDiskState { multiplier: 1.25, minimum: NEW_PACKS_MAX },
         alloc_limit_bytes: Some(OBJECT_MEMORY_MAX),
         ..Default::default()
     };
     // The second argument but one would be what replaces what: nothing does.
-    gix::odb::Store::at_opts(path.to_owned(), gix_kind(format), &mut std::iter::empty(), options)
-        .map(Arc::new)
-        .map_err(|why| io_error(path, &why))
+    let all = gix::odb::Store::at_opts(path.to_owned(), gix_kind(format), &mut std::iter::empty(), options)
+        .map_err(|why| io_error(path, &why))?;
+    Ok(Objects { all: Arc::new(all), packs: Arc::default(), folder: path.into() })
+}
+
+/// Makes room for what deltas stand on.
+pub(crate) fn delta_bases() -> Box<dyn gix::odb::pack::cache::DecodeEntry + Send> {
+    Box::new(gix::odb::pack::cache::lru::StaticLinkedList::<64>::new(DELTA_BASES_MAX))
+}
+
+/// Says whether objects are read from other folders as well.
+fn objects_have_alternates(objects: &Path) -> bool {
+    objects.join("info/alternates").exists()
+}
+
+/// Where an object is that has a file of its own.
+fn loose_path(objects: &Path, id: GitId) -> PathBuf {
+    let hex = id.to_string();
+    let (first, rest) = hex.split_at(2);
+    objects.join(first).join(rest)
 }
 
 /// Writes the files of an empty bare repository into an empty folder, without bringing them to disk. `fsync` is what git is
@@ -832,8 +923,7 @@ mod tests {
     }
 
     fn loose_path(store: &Store, id: GitId) -> PathBuf {
-        let hex = id.to_string();
-        store.objects_path().join(&hex[..2]).join(&hex[2..])
+        super::loose_path(&store.objects_path(), id)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::layout::{INCOMING, REFUSED};
 use super::pack::io_error;
 use super::program::Program;
 use super::refs::sync_folders;
-use super::store::{RepositoryLock, Store, is_old};
+use super::store::{RepositoryLock, Store, is_old, remove_if_old};
 use crate::model::error::{ErrorCode, Result, fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -20,6 +20,10 @@ use std::time::Duration;
 const LOOSE_MAX: usize = 6_700;
 /// From so many packs on it is time; git's `gc.autoPackLimit` is the same.
 const PACKS_MAX: usize = 50;
+/// From so many packs on that came since all were indexed together it is done anew,
+const NEW_PACKS_MAX: u64 = 8;
+/// and where they have this part of all objects.
+const NEW_PART: u64 = 8;
 /// There are so many folders of loose objects, each with as many of them as any other.
 const FAN_OUT: usize = 256;
 /// The one that is counted to know how many there are in all, as git does.
@@ -134,7 +138,8 @@ impl<'a> Upkeep<'a> {
         self.pack_references(&lock)?;
         drop(lock);
         self.adopt_packs()?;
-        self.git("packing objects", &["repack", "-d", "-n", "-q", "--geometric=2"])
+        self.git("packing objects", &["repack", "-d", "-n", "-q", "--geometric=2"])?;
+        index_packs(self.store)
     }
 
     /// Makes one pack of all that references lead to, with a bitmap, and an index of all commits. What they do not lead to is dropped once it
@@ -153,6 +158,7 @@ impl<'a> Upkeep<'a> {
         let expiry = if days == 0 { "now".to_owned() } else { format!("{days}.days.ago") };
         let expiry = format!("--cruft-expiration={expiry}");
         self.git("packing objects", &["repack", "-a", "-d", "-b", "-n", "-q", "--cruft", &expiry])?;
+        index_packs(self.store)?;
         self.git("indexing commits", &["commit-graph", "write", "--reachable", "--split", "--no-progress"])
     }
 
@@ -215,13 +221,50 @@ impl<'a> Upkeep<'a> {
     }
 
     fn git(&self, what: &str, args: &[&str]) -> Result<()> {
-        let path = self.store.path();
-        let output = Program::git().env("GIT_DIR", path).config("core.fsync", "all").args(args).run()?;
-        if output.success {
-            return Ok(());
-        }
-        Err(fault!(Git, "{}: {what} failed, and nothing is lost: {}", path.display(), output.words()))
+        git(self.store, what, args)
     }
+}
+
+fn git(store: &Store, what: &str, args: &[&str]) -> Result<()> {
+    let path = store.path();
+    let output = Program::git().env("GIT_DIR", path).config("core.fsync", "all").args(args).run()?;
+    if output.success {
+        return Ok(());
+    }
+    Err(fault!(Git, "{}: {what} failed, and nothing is lost: {}", path.display(), output.words()))
+}
+
+/// Makes one index of all packs, so that an object is looked for once and not in one pack after another. The packs' own ones stay.
+fn index_packs(store: &Store) -> Result<()> {
+    let entries = read_dir(&store.objects_path().join("pack"))?;
+    if !entries.iter().any(|entry| entry.path().extension().is_some_and(|end| end == "idx")) {
+        return Ok(());
+    }
+    for entry in entries.iter().filter(|entry| entry.file_name() == "multi-pack-index.lock") {
+        // A killed process left it; or another one is at it right now, and then git says so.
+        remove_if_old(entry)?;
+    }
+    git(store, "indexing packs", &["multi-pack-index", "write", "--no-progress"])
+}
+
+/// Does the same where enough has come since it was done last: it takes as long as reading all indexes, a second or two for a million
+/// packages.
+///
+/// # Errors
+/// `git` where git cannot, `io`.
+pub(crate) fn index_new_packs(store: &Store) -> Result<()> {
+    let (mut new, mut bytes, mut all) = (0, 0, 0);
+    let folder = store.objects_path().join("pack");
+    let last = fs::metadata(folder.join("multi-pack-index")).and_then(|found| found.modified()).ok();
+    for entry in read_dir(&folder)?.iter().filter(|entry| entry.path().extension().is_some_and(|end| end == "idx")) {
+        let length = length(entry);
+        all += length;
+        if last.is_none_or(|last| entry.metadata().and_then(|found| found.modified()).is_ok_and(|made| made >= last)) {
+            new += 1;
+            bytes += length;
+        }
+    }
+    if new > NEW_PACKS_MAX || bytes * NEW_PART > all { index_packs(store) } else { Ok(()) }
 }
 
 impl Store {

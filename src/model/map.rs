@@ -533,11 +533,12 @@ const HASH_LEN: usize = 64;
 
 fn hash(name: &str) -> Hash {
     let mut halves = [0; HASH_LEN];
-    for (pair, byte) in halves.chunks_exact_mut(2).zip(Sha256::digest(name.as_bytes())) {
-        pair[0] = byte >> 4;
-        pair[1] = byte & 15;
-    }
+    halves_of(&Sha256::digest(name.as_bytes())).zip(&mut halves).for_each(|(half, place)| *place = half);
     halves
+}
+
+fn halves_of(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15])
 }
 
 /// Returns the name of the folder for the names whose next half-byte is this one.
@@ -617,9 +618,9 @@ impl Place {
             }
             count += 1;
             if !self.prefix.is_empty() {
-                let hash = hash(name);
-                if !hash.starts_with(&self.prefix) {
-                    let place = Place { folder: self.folder.clone(), prefix: hash[..self.depth()].to_vec() };
+                let hash = Sha256::digest(name.as_bytes());
+                if !halves_of(&hash).zip(&self.prefix).all(|(half, expected)| half == *expected) {
+                    let place = Place { folder: self.folder.clone(), prefix: halves_of(&hash).take(self.depth()).collect() };
                     return Err(fault!(BadMap, "{name:?} stands here, expected in {place}"));
                 }
             }

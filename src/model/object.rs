@@ -2,6 +2,7 @@
 
 use super::digest::{GitId, ObjectFormat, ObjectKind};
 use super::error::{Result, fault};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// The largest commit or tree that is read. The fullest folder of a map has 256 entries and a release at most 10,000 files; what is
@@ -28,6 +29,48 @@ pub trait WriteObjects: ReadObjects {
     /// # Errors
     /// `io` where it could not be written.
     fn write(&mut self, kind: ObjectKind, bytes: &[u8]) -> Result<GitId>;
+}
+
+/// Reads objects through another reader, and keeps trees: whoever looks up many names reads the upper trees again and again.
+#[derive(Debug)]
+pub struct Keeping<R> {
+    objects: R,
+    room: usize,
+    kept: RefCell<(HashMap<GitId, Vec<u8>>, usize)>,
+}
+
+impl<R: ReadObjects> Keeping<R> {
+    /// Keeps so many bytes at most; once they are used up all are dropped.
+    pub fn new(objects: R, room: usize) -> Self {
+        Keeping { objects, room, kept: RefCell::default() }
+    }
+}
+
+impl<R: ReadObjects> ReadObjects for Keeping<R> {
+    fn format(&self) -> ObjectFormat {
+        self.objects.format()
+    }
+
+    fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+        if kind != ObjectKind::Tree {
+            return self.objects.read(kind, id, limit);
+        }
+        if let Some(bytes) = self.kept.borrow().0.get(&id)
+            && bytes.len() as u64 <= limit
+        {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.objects.read(kind, id, limit)?;
+        let (kept, held) = &mut *self.kept.borrow_mut();
+        if *held + bytes.len() > self.room {
+            kept.clear();
+            *held = 0;
+        }
+        if bytes.len() <= self.room && kept.insert(id, bytes.clone()).is_none() {
+            *held += bytes.len();
+        }
+        Ok(bytes)
+    }
 }
 
 /// Objects in memory: what is being built, before any of it is stored.

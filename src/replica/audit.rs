@@ -19,7 +19,7 @@ use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map, SubMap};
 use crate::model::name::{FullName, PackageName, RegistryName};
-use crate::model::object::ReadObjects;
+use crate::model::object::{Keeping, ReadObjects};
 use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
 use crate::model::skip::{Hop, descent, skip};
 use crate::model::slot::Slot;
@@ -48,6 +48,10 @@ const PLACES_MAX: usize = 1 << 21;
 const LONG_LOG: u64 = 512;
 /// So many records of a long log are held at a time.
 const RECORDS_AT_ONCE: usize = 1024;
+/// So many changes since a checkpoint are held, at some two hundred bytes each, rather than looked for twice.
+const CHANGES_HELD: usize = 1 << 14;
+/// So many bytes of trees are kept while maps are compared, whose upper trees are the same for many names.
+const TREES_KEPT: usize = 16 * 1024 * 1024;
 /// So many entries that are no packages may change in one checkpoint.
 const CHANGES_MAX: u64 = 4_000_000;
 /// So many faults are reported; the rest is counted.
@@ -232,14 +236,22 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
     let count = newest.checkpoint().packages;
     let limits = limits(&operators.now().policy);
     let judge = Judge { audit, hands: &hands, operators: &operators, limits: &limits, totals: &totals };
+    let objects = Keeping::new(store.reader(), TREES_KEPT);
+    let mut differences = None;
     match &since {
         None => judge.all(map, count)?,
-        Some(since) => judge.changed(Map::at(since.map()), map)?,
+        Some(since) => {
+            judge.changed(&objects, differences.insert(Differences::between(&objects, Map::at(since.map()), map)?))?;
+        }
     }
     hands.places.settle();
     let is_whole = since.is_none();
     let (changed, referenced) = rayon::join(
-        || changes(&hands, &operators, &ids, since.as_ref()),
+        || {
+            // One core has them all to itself.
+            let objects = objects;
+            changes(&hands, &objects, &operators, &ids, since.as_ref(), differences.as_ref())
+        },
         || if is_whole { references(store, map, count, &totals) } else { Ok(()) },
     );
     changed.and(referenced)?;
@@ -369,18 +381,29 @@ fn skipped_to(hands: &Hands<'_>, from: &Record, count: u64) -> Result<BTreeMap<u
     Ok(proven)
 }
 
-/// Checks what each checkpoint says that it changed; of the first one only where there is none before it.
-fn changes(hands: &Hands<'_>, operators: &OperatorLog, ids: &[GitId], since: Option<&CheckedCheckpoint>) -> Result<()> {
-    let reader = hands.store.reader();
+/// Checks what each checkpoint says that it changed; of the first one only where there is none before it. `differences` are those of all of
+/// them together, and of the only one where there is one.
+fn changes(
+    hands: &Hands<'_>,
+    reader: &impl ReadObjects,
+    operators: &OperatorLog,
+    ids: &[GitId],
+    since: Option<&CheckedCheckpoint>,
+    differences: Option<&Differences>,
+) -> Result<()> {
     let mut map = since.map_or(Map::empty(reader.format()), |since| Map::at(since.map()));
     let mut packages = since.map_or(0, |since| since.checkpoint().packages);
     let mut dropped = BTreeMap::new();
     for id in &ids[usize::from(since.is_some())..] {
-        let next = chains::record(&reader, *id)?;
+        let next = chains::record(reader, *id)?;
         let Entry::Checkpoint(checkpoint) = next.entry() else { continue };
         let to = Map::at(next.draft().tree);
         let at = |error: Error| error.at(format!("checkpoint {}", next.seq()));
-        let found = check_changes(hands, &reader, checkpoint, map, to, &mut packages, &mut dropped).map_err(at)?;
+        let differences = match differences {
+            Some(known) if (known.from, known.to) == (map, to) => known,
+            _ => &Differences { from: map, to, held: None, packages: 0 },
+        };
+        let found = check_changes(hands, reader, checkpoint, differences, &mut packages, &mut dropped).map_err(at)?;
         found
             .moved
             .par_iter()
@@ -479,15 +502,14 @@ struct Moved {
 /// changed. `dropped` are the heads of names that an earlier checkpoint took out of the map.
 fn check_changes(
     hands: &Hands<'_>,
-    reader: &Reader,
+    reader: &impl ReadObjects,
     checkpoint: &Checkpoint,
-    from: Map,
-    to: Map,
+    differences: &Differences,
     packages: &mut u64,
     dropped: &mut BTreeMap<Slot, GitId>,
 ) -> Result<Changed> {
     let mut changed = Changed::default();
-    Map::diff(reader, from, to, &mut |Change { slot, old, new }| {
+    differences.each(reader, &mut |Change { slot, old, new }| {
         let (at, len) = changed.name(&slot);
         if let Slot::Package(_) = slot {
             // Only where a map repeats itself are there fewer than none.
@@ -613,6 +635,74 @@ struct Logs {
     known: Option<GitId>,
 }
 
+/// Where two maps differ. A few differences are held, so that the trees are read and checked once; many are looked for anew.
+struct Differences {
+    from: Map,
+    to: Map,
+    held: Option<Vec<Change>>,
+    /// How many packages are in the second map that are not so in the first; known from the trees that differ alone.
+    packages: u64,
+}
+
+impl Differences {
+    fn between(objects: &impl ReadObjects, from: Map, to: Map) -> Result<Self> {
+        let mut packages = 0;
+        let mut held = Some(Vec::new());
+        Map::diff(objects, from, to, &mut |change| {
+            packages += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
+            match &mut held {
+                Some(changes) if changes.len() < CHANGES_HELD => changes.push(change),
+                _ => held = None,
+            }
+            Ok(())
+        })?;
+        Ok(Differences { from, to, held, packages })
+    }
+
+    /// Gives all of them.
+    fn each(&self, objects: &impl ReadObjects, each: &mut dyn FnMut(Change) -> Result<()>) -> Result<()> {
+        match &self.held {
+            Some(changes) => changes.iter().cloned().try_for_each(each),
+            None => Map::diff(objects, self.from, self.to, each),
+        }
+    }
+}
+
+/// Says what is to be judged because of a change between two maps; `None` where that is judged with another one, or is nothing. It is one more
+/// package where only its decisions changed.
+fn logs_of(objects: &impl ReadObjects, from: Map, to: Map, change: Change, packages: &mut u64) -> Result<Option<Logs>> {
+    let Change { slot, old, new } = change;
+    Ok(match (slot, new) {
+        (Slot::Package(package), Some(head)) => {
+            let beside = Slot::Decisions(package.clone());
+            let decisions = to.get(objects, &beside)?;
+            // What was decided may bring files back that had been taken down.
+            let known = if decisions == from.get(objects, &beside)? { old } else { None };
+            Some(Logs { slot: Slot::Package(package), head, decisions, known })
+        }
+        (Slot::Decisions(package), decisions) => {
+            let slot = Slot::Package(package);
+            match to.get(objects, &slot)? {
+                Some(head) if from.get(objects, &slot)? == Some(head) => {
+                    *packages += 1;
+                    Some(Logs { slot, head, decisions, known: None })
+                }
+                // It changed as well, or is gone.
+                _ => None,
+            }
+        }
+        (slot, Some(head)) => Some(Logs { slot, head, decisions: None, known: None }),
+        (_, None) => None,
+    })
+}
+
+/// The references that are asked for, opened once.
+struct Heads<'a> {
+    logs: OpenedReferences<'a>,
+    /// Where they are others.
+    contents: Option<OpenedReferences<'a>>,
+}
+
 /// A package log that was judged.
 struct Judged {
     log: PackageLog,
@@ -638,7 +728,10 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Verifies every log that the map names.
     fn all(&self, map: Map, count: u64) -> Result<()> {
-        let references = self.audit.store.opened_references("refs/packages/")?;
+        let references = Heads {
+            logs: self.audit.store.opened_references(layout::PACKAGES)?,
+            contents: if self.audit.contents { Some(self.audit.store.opened_references(layout::CONTENTS)?) } else { None },
+        };
         let found = AtomicU64::new(0);
         // Walking takes time as well, so that the cores share it: first some parts of the map, then what they name.
         let parts =
@@ -659,14 +752,7 @@ impl Judge<'_> {
     }
 
     /// Returns what a part of the map names.
-    fn part(
-        &self,
-        reader: &Reader,
-        part: &SubMap,
-        references: &OpenedReferences<'_>,
-        found: &AtomicU64,
-        count: u64,
-    ) -> Result<Vec<Logs>> {
+    fn part(&self, reader: &Reader, part: &SubMap, references: &Heads<'_>, found: &AtomicU64, count: u64) -> Result<Vec<Logs>> {
         let mut pending: Vec<Logs> = Vec::new();
         // The walk proves the shape of every folder. A hostile map of few trees could unfold into more entries than anyone could read.
         part.for_each(reader, &mut |slot, head| {
@@ -693,43 +779,18 @@ impl Judge<'_> {
     }
 
     /// Verifies every log in which two maps differ.
-    fn changed(&self, from: Map, to: Map) -> Result<()> {
-        let reader = self.audit.store.reader();
-        let mut count = 0;
-        // How many there are is known from the trees that differ alone.
-        Map::diff(&reader, from, to, &mut |change| {
-            count += u64::from(matches!(change.slot, Slot::Package(_)) && change.new.is_some());
-            Ok(())
-        })?;
-        let references = self.audit.store.opened_references_for_some()?;
+    fn changed(&self, objects: &impl ReadObjects, differences: &Differences) -> Result<()> {
+        let (from, to) = (differences.from, differences.to);
+        let mut count = differences.packages;
+        let references = Heads { logs: self.audit.store.opened_references_for_some()?, contents: None };
         let mut pending: Vec<Logs> = Vec::new();
-        Map::diff(&reader, from, to, &mut |Change { slot, old, new }| {
-            let logs = match (slot, new) {
-                (Slot::Package(package), Some(head)) => {
-                    let beside = Slot::Decisions(package.clone());
-                    let decisions = to.get(&reader, &beside)?;
-                    // What was decided may bring files back that had been taken down.
-                    let known = if decisions == from.get(&reader, &beside)? { old } else { None };
-                    Logs { slot: Slot::Package(package), head, decisions, known }
+        differences.each(objects, &mut |change| {
+            if let Some(logs) = logs_of(objects, from, to, change, &mut count)? {
+                if pending.len() >= PACKAGES_AT_ONCE {
+                    self.some(&mut pending, &references, count);
                 }
-                (Slot::Decisions(package), decisions) => {
-                    let slot = Slot::Package(package);
-                    match to.get(&reader, &slot)? {
-                        Some(head) if from.get(&reader, &slot)? == Some(head) => {
-                            count += 1;
-                            Logs { slot, head, decisions, known: None }
-                        }
-                        // It changed as well, or is gone.
-                        _ => return Ok(()),
-                    }
-                }
-                (slot, Some(head)) => Logs { slot, head, decisions: None, known: None },
-                (_, None) => return Ok(()),
-            };
-            if pending.len() >= PACKAGES_AT_ONCE {
-                self.some(&mut pending, &references, count);
+                pending.push(logs);
             }
-            pending.push(logs);
             Ok(())
         })?;
         self.some(&mut pending, &references, count);
@@ -737,12 +798,12 @@ impl Judge<'_> {
     }
 
     /// Judges what is pending, on all cores.
-    fn some(&self, pending: &mut Vec<Logs>, references: &OpenedReferences<'_>, count: u64) {
+    fn some(&self, pending: &mut Vec<Logs>, references: &Heads<'_>, count: u64) {
         pending.par_iter().for_each(|logs| self.one(references, logs, count));
         pending.clear();
     }
 
-    fn one(&self, references: &OpenedReferences<'_>, logs: &Logs, count: u64) {
+    fn one(&self, references: &Heads<'_>, logs: &Logs, count: u64) {
         if let Err(error) = self.hands.with(|reader, keys| self.logs(reader, keys, references, logs)) {
             self.totals.fault(error.at(&logs.slot));
         }
@@ -757,7 +818,7 @@ impl Judge<'_> {
         self.totals.records.fetch_add(log.seq() + 1, Ordering::Relaxed);
     }
 
-    fn logs(&self, reader: &Reader, keys: &mut KeyCache, references: &OpenedReferences<'_>, logs: &Logs) -> Result<()> {
+    fn logs(&self, reader: &Reader, keys: &mut KeyCache, references: &Heads<'_>, logs: &Logs) -> Result<()> {
         match &logs.slot {
             Slot::Package(package) => {
                 let judged = self.package(reader, keys, logs.head)?;
@@ -765,7 +826,7 @@ impl Judge<'_> {
                 self.seen(logs.head, log.chain());
                 let registry = self.operators.registry().clone();
                 log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
-                check_reference(self.audit.store, references, reader, package, &judged.commits, self.totals)?;
+                check_reference(self.audit.store, &references.logs, reader, package, &judged.commits, self.totals)?;
                 let decisions = match logs.decisions {
                     None => None,
                     Some(head) => {
@@ -777,7 +838,11 @@ impl Judge<'_> {
                 };
                 let known = logs.known.and_then(|known| judged.commits.iter().position(|commit| *commit == known));
                 let first_new = known.map_or(0, |known| known as u64 + 1);
-                if self.audit.contents { self.contents(reader, package, log, decisions.as_ref(), first_new) } else { Ok(()) }
+                if self.audit.contents {
+                    self.contents(reader, references, package, log, decisions.as_ref(), first_new)
+                } else {
+                    Ok(())
+                }
             }
             Slot::Attestation(..) => {
                 let attestations = chains::attestations(reader, logs.head, self.operators.id(), keys)?;
@@ -837,6 +902,7 @@ impl Judge<'_> {
     fn contents(
         &self,
         reader: &Reader,
+        references: &Heads<'_>,
         package: &PackageName,
         log: &PackageLog,
         decisions: Option<&DecisionLog>,
@@ -846,15 +912,22 @@ impl Judge<'_> {
             return Ok(());
         }
         let name = layout::contents(package);
-        let tree = match self.audit.store.reference(&name)? {
-            Some(id) => {
-                let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
-                let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(&name))?;
-                Tree::read(reader, tree)?
-            }
-            None => Tree::default(),
-        };
         let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
+        let read = |id: Option<GitId>| {
+            let Some(id) = id else { return Ok(Tree::default()) };
+            let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
+            let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(&name))?;
+            Tree::read(reader, tree)
+        };
+        let then = references.contents.as_ref().unwrap_or(&references.logs).find(&name)?;
+        let mut tree = read(then)?;
+        // Releases and files are one for one, but for what was taken down; else it is looked at once more, as it is now.
+        if tree.entries().len() != log.releases().count() || tree.entries().iter().any(|entry| unknown(log, &entry.name)) {
+            let now = self.audit.store.reference(&name)?;
+            if now != then {
+                tree = read(now)?;
+            }
+        }
         if let Some(extra) = tree.entries().iter().find(|entry| unknown(log, &entry.name)) {
             // An acceptor moves contents first, and then the log; or it was killed in between, and its journal says so.
             let is_coming = self.audit.store.has_journal()

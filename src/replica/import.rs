@@ -13,6 +13,7 @@ use crate::git::pack::{LEVEL_FAST, PackWriter};
 use crate::git::refs::{OpenedReferences, RefEdit};
 use crate::git::staging::Staging;
 use crate::git::store::{Reader, RepositoryLock, Store};
+use crate::git::upkeep;
 use crate::log::operator::OperatorLog;
 use crate::model::changes::ChangeLine;
 use crate::model::commit;
@@ -187,6 +188,10 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
         (import.progress)(&report.tally);
         store.refresh()?;
         standing = Standing::read(store, &mut KeyCache::default())?;
+    }
+    if report.checkpoint.is_some() {
+        // Without it all is as good, and reading a little slower: git may be too old for it.
+        let _ = upkeep::index_new_packs(store);
     }
     Ok(report)
 }

@@ -17,7 +17,7 @@ use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::Map;
-use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::name::{FullName, Label, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
 use crate::model::refusal::{REFUSAL_MAX, Refusal};
@@ -26,6 +26,7 @@ use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Mode, Tree};
 use crate::trust::memory::{Contradiction, Memory};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -317,7 +318,7 @@ impl<'a> Snapshot<'a> {
         // Of a large map only what is here is looked at; without it nothing is suggested.
         let _ = self.source.need_small_map(self.map(), self.checkpoint.checkpoint().packages);
         let error = fault!(NotFound, "{} has no package {}", full.registry, full.package);
-        let near = near_names(&self.source.reader(), self.map(), &full.package).unwrap_or_default();
+        let near = near_names(&self.source.reader(), self.map(), &full.package);
         match near.as_slice() {
             [] => error,
             names => error.hint(format!("did you mean {}?", names.join(" or "))),
@@ -508,9 +509,31 @@ fn walk_back(source: &Source, newest: &CheckedCheckpoint, seen: u64) -> Result<V
     }
 }
 
-/// Finds names that a person may have meant.
-fn near_names(objects: &impl ReadObjects, map: Map, wanted: &PackageName) -> Result<Vec<String>> {
+/// So many trees are read at most to find names that a person may have meant: whoever begins a package is told that there is none, too.
+const NEAR_TREES: u32 = 40;
+
+/// Reads so many objects, and no more.
+struct Few<'a, R> {
+    objects: &'a R,
+    left: Cell<u32>,
+}
+
+impl<R: ReadObjects> ReadObjects for Few<'_, R> {
+    fn format(&self) -> ObjectFormat {
+        self.objects.format()
+    }
+
+    fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| fault!(Limit, "enough was read"))?;
+        self.left.set(left);
+        self.objects.read(kind, id, limit)
+    }
+}
+
+/// Finds names that a person may have meant, where they are found quickly.
+fn near_names(objects: &impl ReadObjects, map: Map, wanted: &PackageName) -> Vec<String> {
     const NEAR: usize = 3;
+    let objects = &Few { objects, left: Cell::new(NEAR_TREES) };
     let mut near: Vec<(usize, String)> = Vec::new();
     let mut consider = |name: &PackageName| {
         let distance = strsim::damerau_levenshtein(&name.to_string(), &wanted.to_string());
@@ -519,19 +542,26 @@ fn near_names(objects: &impl ReadObjects, map: Map, wanted: &PackageName) -> Res
             near.push((distance, name.to_string()));
         }
     };
-    let mut namespaces = map.namespaces(objects)?;
-    namespaces.retain(|namespace| strsim::damerau_levenshtein(namespace.as_str(), wanted.namespace().as_str()) <= 2);
-    namespaces.truncate(NEAR);
-    for namespace in namespaces {
-        if let Some(packages) = map.packages_of(objects, &namespace)? {
-            packages.for_each(objects, &mut |slot, _| {
-                if let Slot::Package(name) = &slot {
-                    consider(name);
-                }
-                Ok(())
-            })?;
+    let mut look = || -> Result<()> {
+        let mut namespaces = map.namespaces(objects)?;
+        let distance = |namespace: &Label| strsim::damerau_levenshtein(namespace.as_str(), wanted.namespace().as_str());
+        namespaces.retain(|namespace| distance(namespace) <= 2);
+        namespaces.sort_by_key(distance);
+        namespaces.truncate(NEAR);
+        for namespace in namespaces {
+            if let Some(packages) = map.packages_of(objects, &namespace)? {
+                packages.for_each(objects, &mut |slot, _| {
+                    if let Slot::Package(name) = &slot {
+                        consider(name);
+                    }
+                    Ok(())
+                })?;
+            }
         }
-    }
+        Ok(())
+    };
+    // What was found by then will do.
+    let _ = look();
     near.sort();
-    Ok(near.into_iter().take(NEAR).map(|(_, name)| name).collect())
+    near.into_iter().take(NEAR).map(|(_, name)| name).collect()
 }
