@@ -357,13 +357,18 @@ fn away(filters: &str, count: u64, bytes_max: u64) {
 
 #[test]
 fn who_was_away_for_50_checkpoints_comes_back() {
-    away("true", 50, 64 * 1024);
+    away("true", 50, 32 * 1024);
     away("false", 50, 256 * 1024);
 }
 
 #[test]
+fn who_was_away_for_499_checkpoints_comes_back() {
+    away("true", 499, 32 * 1024);
+}
+
+#[test]
 fn who_was_away_for_1200_checkpoints_comes_back_by_skip_links() {
-    away("true", 1200, 64 * 1024);
+    away("true", 1200, 32 * 1024);
 }
 
 #[test]
