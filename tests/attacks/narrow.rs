@@ -296,6 +296,32 @@ fn a_number_of_packages_that_lies_costs_little_and_changes_nothing() {
     host.reader(&scene, "erin", &registry).gets("demo:hello", "twin");
 }
 
+/// 33,001 packages: 30,000 more than [`crowded`] has, in 100 namespaces of 300.
+fn more_crowded() -> (Scene, Registry, Log, Host) {
+    let (scene, registry, log, host) = crowded();
+    registry.crowd((0..30_000).map(|number| package(&format!("m{:02}:p{number:05}", number % 100))));
+    (scene, registry, log, host)
+}
+
+#[test]
+fn a_large_namespace_among_small_ones_costs_no_more() {
+    let (scene, registry, _, host) = more_crowded();
+    // Where names are 30 in a namespace on average, this one has 2,001.
+    host.reader(&scene, "carol", &registry).gets("demo:hello", "got");
+    host.cost("cold", 32 * 1024);
+}
+
+#[test]
+fn a_small_number_of_packages_makes_nobody_fetch_a_large_map() {
+    let (scene, registry, _, host) = more_crowded();
+    registry.checkpoint("olga", &[], |_, checkpoint| checkpoint.packages = 3);
+    let carol = host.reader(&scene, "carol", &registry);
+    carol.gets("demo:hello", "got");
+    host.cost("3 packages, it says", BYTES);
+    carol.refused(&registry, &["info", "demo:absent"], "not-found", 3);
+    host.cost("3 packages, it says, absent", BYTES);
+}
+
 #[test]
 fn what_went_back_or_aside_is_found_in_a_large_map_too() {
     let (scene, registry, log, host) = crowded();
