@@ -172,6 +172,20 @@ impl<'a> Snapshot<'a> {
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
         let Some(head) = found else {
+            if let Some(seen) = self.reading.memory.and_then(|memory| memory.packages.get(package))
+                && self.lookup(&Slot::Decisions(package.clone()))?.is_none()
+            {
+                // A name stays in the map for ever.
+                let error = fault!(
+                    Rollback,
+                    "checkpoint {} of {} holds no {package}, of which seq {} was seen before",
+                    self.checkpoint.seq(),
+                    full.registry,
+                    seen.seq
+                );
+                let (seen, found) = (seen.record.clone().into_bytes(), self.checkpoint.record().bytes().to_vec());
+                return Err((self.reading.evidence)(Contradiction { error, seen, found }));
+            }
             return Err(match named {
                 Some(_) => fault!(NotPublished, "{full} is proposed, and no checkpoint of {} holds it yet", full.registry)
                     .hint("it is published when an operator accepts it: quipu registry accept PATH"),

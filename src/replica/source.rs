@@ -25,10 +25,10 @@ use std::sync::{Mutex, PoisonError};
 /// How many levels of the map come with a checkpoint: its root and the folder of namespaces, which may have 128 names. One more could have
 /// all of those namespaces with 128 packages each.
 const UPPER_TREES: u32 = 2;
-/// Trees of a part of the map come all at once where they have no more bytes than these: what one more folder on the way may have.
-const AT_ONCE_MAX: u64 = 4 * 1024;
-/// The same where each question takes a connection of its own.
-const AT_ONCE_WITH_CONNECTIONS: u64 = 14 * 1024;
+/// Trees of a part of the map come all at once where they have no more bytes than these.
+const AT_ONCE_MAX: u64 = 14 * 1024;
+/// What a part of a map may have in bytes that is fetched as a whole, with the log that may come along with it.
+const PART_MAX: u64 = 24 * 1024;
 /// What a name in the map takes in a fetch, in bytes: mostly its id, which nothing makes smaller.
 const NAME_BYTES: u64 = 28;
 /// Deeper than any map.
@@ -60,6 +60,8 @@ pub(crate) struct Remote {
     whole_maps: AtomicBool,
     /// Whether that was known before.
     was_whole: bool,
+    /// Whether a part of the map turned out to be larger than the checkpoint's number of packages allows.
+    is_larger: AtomicBool,
 }
 
 /// The connection over which all is asked.
@@ -246,7 +248,7 @@ impl Source {
             }
             for (depth, ids) in missing {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-                remote.bring(&wants, &[], trees(depth))?;
+                remote.bring_parts(&wants, &[], depth)?;
                 asked.extend(ids);
             }
         }
@@ -277,8 +279,8 @@ impl Source {
     /// Brings the folders of all packages here, where they are few.
     pub(crate) fn need_small_map(&self, map: Map, packages: u64) -> Result<()> {
         match self {
-            Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_WITH_CONNECTIONS => {
-                remote.bring(&[Want::id(map.root())], &[], trees(ALL_TREES))
+            Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX => {
+                remote.bring_parts(&[Want::id(map.root())], &[], ALL_TREES)
             }
             _ => Ok(()),
         }
@@ -345,17 +347,17 @@ fn trees(depth: u32) -> FetchOptions {
     FetchOptions { filter: Some(Filter::Trees(depth)), ..FetchOptions::default() }
 }
 
-/// Says how deep a missing part of a map is fetched: as a whole where it is small, and else just the next tree, or, where each question takes
-/// a connection, with more levels than that, so that few of them come to its end and none brings much.
+/// Says how deep a missing part of a map is fetched. Over one connection just the next tree comes; where each question takes a connection of
+/// its own, so much that few of them come to its end and none of them brings much.
 fn depth_for(size: Size, has_connection: bool) -> u32 {
-    let fits = |names: u64, most: u64| names.saturating_mul(NAME_BYTES) <= most;
     if has_connection {
-        return if fits(size.most, AT_ONCE_MAX) { ALL_TREES } else { 0 };
+        return 0;
     }
-    if fits(size.most, AT_ONCE_WITH_CONNECTIONS) {
+    if size.most.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX {
         return ALL_TREES;
     }
-    let is_narrow = if size.is_of_names { !WIDE.contains(&size.likely) } else { fits(size.likely, AT_ONCE_WITH_CONNECTIONS) };
+    let is_narrow =
+        if size.is_of_names { !WIDE.contains(&size.likely) } else { size.likely.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX };
     u32::from(is_narrow)
 }
 
@@ -384,7 +386,16 @@ impl Remote {
         let quarantine = Quarantine::new(format, &alternates)?;
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
         let line = Mutex::new(session.map_or(Line::None, Line::Open));
-        let remote = Remote { url: url.clone(), line, quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
+        let remote = Remote {
+            url: url.clone(),
+            line,
+            quarantine,
+            cache,
+            terminal,
+            whole_maps: was_whole.into(),
+            was_whole,
+            is_larger: false.into(),
+        };
         let seen = memory.map(|memory| memory.checkpoint.commit);
         let mut names = vec![layout::registry_log(), layout::operators()];
         names.extend(package.map(layout::package));
@@ -470,7 +481,7 @@ impl Remote {
             });
             // A log goes on from what was seen of it, where all of that is here.
             let seen: Vec<GitId> = seen.filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
-            self.bring(&wants, &seen, trees(depth))?;
+            self.bring_parts(&wants, &seen, depth)?;
         }
         Ok(())
     }
@@ -513,6 +524,24 @@ impl Remote {
             }
         }
         self.apart(wants, until, options)?.keep(self.quarantine.store())
+    }
+
+    /// Brings parts of a map, so many levels of each. Whole ones were said to be small: where that is not so, only their first level comes.
+    fn bring_parts(&self, wants: &[Want], until: &[GitId], depth: u32) -> Result<()> {
+        if depth < ALL_TREES || self.is_whole() {
+            return self.bring(wants, until, trees(depth));
+        }
+        if self.is_larger.load(Ordering::Relaxed) {
+            return self.bring(wants, until, trees(0));
+        }
+        let max_bytes = PART_MAX.saturating_mul(wants.len() as u64);
+        match self.bring(wants, until, FetchOptions { max_bytes, ..trees(depth) }) {
+            Err(error) if error.code() == ErrorCode::Limit => {
+                self.is_larger.store(true, Ordering::Relaxed);
+                self.bring(wants, until, trees(0))
+            }
+            brought => brought,
+        }
     }
 
     /// Asks over the connection, where there is one that holds. One that broke is given up, and git tries with its own.
