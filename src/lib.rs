@@ -43,10 +43,12 @@ pub mod log {
     mod suspicion;
 }
 
-/// Judgement: what was seen before, anchors, and which release is meant. Imports `log` and `model`.
+/// Judgement: what was seen before, anchors, which release is meant, and which releases go together. Imports `log` and `model`.
 pub mod trust {
     pub mod choose;
+    mod conflict;
     pub mod memory;
+    pub mod resolve;
 }
 
 /// Hands on files. Imports `model`.

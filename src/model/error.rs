@@ -60,6 +60,8 @@ codes! {
     BadManifest = "bad-manifest", 2, 2;
     /// A file of the user's own configuration is wrong.
     BadConfig = "bad-config", 2, 2;
+    /// A lock file cannot be read.
+    BadLock = "bad-lock", 2, 2;
     /// No key to sign with was found.
     NoKey = "no-key", 2, 2;
     /// No registry was named, and there is no default.
@@ -144,6 +146,8 @@ codes! {
 
     /// A limit of size, number or depth was passed.
     Limit = "limit", 4, 8;
+    /// No choice of versions fits everything that is needed.
+    NoSolution = "no-solution", 8, 8;
     /// Somebody else was first.
     Conflict = "conflict", 8, 8;
     /// A registry's policy says no.

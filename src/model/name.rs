@@ -216,6 +216,11 @@ impl Version {
     pub fn is_prerelease(&self) -> bool {
         !self.0.pre.is_empty()
     }
+
+    /// Returns the version as the crate `semver` has it, which decides what a requirement matches.
+    pub fn as_semver(&self) -> &semver::Version {
+        &self.0
+    }
 }
 
 impl FromStr for Version {
