@@ -122,9 +122,9 @@ pub mod command {
     pub mod gc;
     pub mod get;
     pub mod hook;
+    pub mod hooks;
     pub mod import;
     pub mod info;
-    pub mod install;
     pub mod key;
     pub mod keyarg;
     pub mod log;

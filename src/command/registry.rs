@@ -4,8 +4,8 @@ use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
 use super::gc;
+use super::hooks;
 use super::import;
-use super::install;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
@@ -179,7 +179,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         Args::Init { path, name, object_format, operator, hooks } => {
             let mut answer = init(context, path, name, *object_format, operator.as_ref())?;
             if *hooks && !context.flags.dry_run {
-                install::hooks(context, &store(context, path)?)?;
+                hooks::hooks(context, &store(context, path)?)?;
                 answer.line("its hooks judge and publish what is pushed");
             }
             answer.field("hooks", *hooks);
@@ -187,7 +187,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
         Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
-        Args::Hooks { path } => install::run(context, path, &store(context, path)?),
+        Args::Hooks { path } => hooks::run(context, path, &store(context, path)?),
         Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),
         Args::Check { path, files } => check(context, path, files),
         Args::Operator(OperatorArgs::List { path, allowed_signers }) => operators(context, path, *allowed_signers),

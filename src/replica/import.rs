@@ -22,11 +22,12 @@ use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::entry::{OperatorPrivilege, PackageEntry, Release};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
-use crate::model::name::{FullName, PackageName, Version};
+use crate::model::name::{FullName, Label, PackageName, Version};
 use crate::model::object::WriteObjects as _;
 use crate::model::record::SignedRecord;
 use crate::model::slot::Slot;
-use crate::model::sshsig::InBulk;
+use crate::model::sshsig::{InBulk, Signer};
+use crate::model::time::Timestamp;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +79,9 @@ pub struct Import<'a> {
     pub lock: Option<&'a RepositoryLock>,
     /// Who signs: the first owner of each package, who may make checkpoints too.
     pub author: &'a Author<'a>,
+    /// Tells the time, of which each record has its own: a walk over all logs, as git makes one for each clone, takes its time by their square
+    /// where millions of commits have the same second.
+    pub clock: &'a (dyn Fn() -> Result<Timestamp> + Sync),
     /// A batch has at least so many packages; see [`BATCH`].
     pub batch: u64,
     /// Hears after each step what came of it so far.
@@ -135,11 +139,7 @@ pub struct Report {
 pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Result<O>>) -> Result<Report> {
     let store = import.store;
     let in_bulk = import.author.signer.secret().map(InBulk);
-    let author = Author {
-        signer: in_bulk.as_ref().map_or(import.author.signer, |signer| signer),
-        name: import.author.name.clone(),
-        now: import.author.now,
-    };
+    let signer: &dyn Signer = in_bulk.as_ref().map_or(import.author.signer, |signer| signer);
     if let Some(lock) = import.lock {
         accept(lock, store, import.author, Asked::Left)?;
     }
@@ -161,7 +161,9 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
                 standing: &standing,
                 references: store.opened_references("refs/")?,
                 store,
-                author: &author,
+                signer,
+                name: &import.author.name,
+                clock: import.clock,
                 limits: limits(&standing.operators.log.now().policy),
                 pack: pack.as_ref(),
                 has_lost,
@@ -182,7 +184,9 @@ pub fn import<O: Offer>(import: &Import<'_>, offers: impl IntoIterator<Item = Re
         step.known = Some(known);
         let mut objects = Staging::bulk(store, pack.into_inner().unwrap_or_else(PoisonError::into_inner));
         objects.write(ObjectKind::Tree, b"")?;
-        let checkpoint = advance(lock, store, &standing, &standing.operators.log, objects, import.author, step)?;
+        let now = (import.clock)()?;
+        let author = Author { signer: import.author.signer, name: import.author.name.clone(), now };
+        let checkpoint = advance(lock, store, &standing, &standing.operators.log, objects, &author, step)?;
         report.tally.checkpoints += 1;
         report.checkpoint = Some(checkpoint);
         (import.progress)(&report.tally);
@@ -308,7 +312,9 @@ struct Works<'a> {
     standing: &'a Standing,
     references: OpenedReferences<'a>,
     store: &'a Store,
-    author: &'a Author<'a>,
+    signer: &'a dyn Signer,
+    name: &'a Label,
+    clock: &'a (dyn Fn() -> Result<Timestamp> + Sync),
     limits: Limits,
     pack: Option<&'a Mutex<PackWriter>>,
     /// Whether packages of the map have no references.
@@ -363,6 +369,7 @@ impl<'a> Works<'a> {
 
     fn moved(&self, hand: &mut Hand<'a>, offer: &impl Offer, done: &mut Done) -> Result<Option<Moved>> {
         let package = offer.package();
+        let author = Author { signer: self.signer, name: self.name.clone(), now: (self.clock)()? };
         let operators = &self.standing.operators.log;
         let reference = layout::package(package);
         let was = self.references.find(&reference)?;
@@ -403,12 +410,12 @@ impl<'a> Works<'a> {
                 None => {
                     check_policy(operators.now(), &release)?;
                     if work.is_none() {
-                        work = Some(self.begin(package)?);
+                        work = Some(self.begin(&author, package)?);
                     }
                     let size = release.size;
                     let folder = TreeEntry { name: version.to_string(), mode: Mode::Tree, id: release.tree };
                     let Some(work) = &mut work else { return Ok(()) };
-                    work.add(self.author, PackageEntry::Release(release.into()))?;
+                    work.add(&author, PackageEntry::Release(release.into()))?;
                     folders.push(folder);
                     bytes += size;
                     Ok(())
@@ -423,7 +430,7 @@ impl<'a> Works<'a> {
             }
         }
         if work.is_none() && offer.versions().is_empty() && offer.begins_empty() {
-            work = Some(self.begin(package)?);
+            work = Some(self.begin(&author, package)?);
         }
         let Some(work) = work.filter(|work| !work.added().is_empty()) else { return Ok(None) };
         let Some(head) = work.added().last() else { return Ok(None) };
@@ -461,10 +468,10 @@ impl<'a> Works<'a> {
     }
 
     /// Begins a log, where the policy lets the author register the name.
-    fn begin(&self, package: &PackageName) -> Result<Work> {
+    fn begin(&self, author: &Author<'_>, package: &PackageName) -> Result<Work> {
         let operators = &self.standing.operators.log;
         let name = FullName { registry: operators.registry().clone(), package: package.clone() };
-        let work = Work::begin(self.author, self.format(), &name, operators.id())?;
+        let work = Work::begin(author, self.format(), &name, operators.id())?;
         for first in work.added() {
             operators.now().may_register(first, package.namespace())?;
         }
