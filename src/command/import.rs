@@ -73,7 +73,8 @@ pub fn run(context: &Context, store: &Store, args: &Args) -> Result<Answer> {
     let progress = Progress::new(context, "packages");
     let all = layout.as_ref().map_or(args.synthetic.unwrap_or_default(), Layout::at_most);
     let told = |tally: &Tally| progress.at(tally.offered, all.max(tally.offered));
-    let job = Import { store, lock: lock.as_ref(), author: &author, clock: &context::now, batch: args.batch, progress: &told };
+    let job =
+        Import { store, lock: lock.as_ref(), author: &author, clock: &super::context::now, batch: args.batch, progress: &told };
     let (report, notes) = match &layout {
         None => {
             let synthetic = Synthetic { packages: all, seed: args.seed, shape: args.shape, files: args.files };
