@@ -79,10 +79,12 @@ pub mod git {
     pub mod pack;
     mod packed;
     mod packs;
+    mod pktline;
     pub mod program;
     pub mod quarantine;
     pub mod receive;
     pub mod refs;
+    pub mod session;
     pub mod signer;
     pub mod staging;
     pub mod store;

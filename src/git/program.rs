@@ -1,4 +1,4 @@
-//! The one place where other programs are started: `git`, `ssh-keygen` and `curl`, and quipu itself for what need not be waited for.
+//! The one place where other programs are started: `git`, `ssh`, `ssh-keygen` and `curl`, and quipu itself for what need not be waited for.
 //!
 //! A program sees its user's environment without git's own variables, and none of the user's git configuration but what the
 //! network needs: credential helpers, the ssh command, proxies and certificates. Aliases, hooks, `url.*.insteadOf`,
@@ -9,7 +9,7 @@ use crate::model::error::{Error, Result, fault};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -169,6 +169,7 @@ pub struct Program<'a> {
     args: Vec<OsString>,
     folder: Option<PathBuf>,
     input: Vec<u8>,
+    talks: bool,
     terminal: bool,
     shut: bool,
     transport_config: bool,
@@ -251,6 +252,14 @@ impl<'a> Program<'a> {
         Program::new("ssh-keygen")
     }
 
+    /// Prepares a run of `ssh`, or of a user's command in its place, which a shell reads as git has it read.
+    pub fn ssh(command: Option<&str>) -> Self {
+        match command {
+            None => Program::new("ssh"),
+            Some(command) => Program::new("sh").args(["-c", &format!("{command} \"$@\""), command]),
+        }
+    }
+
     /// Prepares a run of `curl`, without its user's configuration.
     pub fn curl() -> Self {
         // It is heeded as the first argument only.
@@ -266,6 +275,7 @@ impl<'a> Program<'a> {
             args: Vec::new(),
             folder: None,
             input: Vec::new(),
+            talks: false,
             terminal: false,
             shut: name == "git",
             transport_config: false,
@@ -392,6 +402,18 @@ impl<'a> Program<'a> {
         })
     }
 
+    /// Starts the program to talk with it. Deadline, guard and a bound of what it prints are not for this.
+    ///
+    /// # Errors
+    /// `git` where it is missing or cannot be started, `io` where its folder is missing.
+    pub fn talk(mut self) -> Result<Talk> {
+        self.talks = true;
+        let mut child = self.start()?;
+        let (closed, events) = mpsc::channel();
+        let stderr = Capture::start(child.stderr.take(), COMPLAINT_MAX, Keep::End, closed);
+        Ok(Talk { stdin: child.stdin.take(), stdout: child.stdout.take(), child, stderr, events, leads_group: !self.terminal })
+    }
+
     #[allow(clippy::disallowed_methods)]
     fn start(&self) -> Result<Child> {
         super::effort::program();
@@ -413,7 +435,7 @@ impl<'a> Program<'a> {
             }
             command.current_dir(folder);
         }
-        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdin(if self.input.is_empty() && !self.talks { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own can be ended as a whole; but only the terminal's own group may ask the person at it.
         #[cfg(unix)]
@@ -482,6 +504,57 @@ impl<'a> Program<'a> {
             if let Some(guard) = &mut self.guard {
                 guard()?;
             }
+        }
+    }
+}
+
+/// A program that is talked with. It is ended when this is dropped.
+pub struct Talk {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Capture,
+    events: mpsc::Receiver<()>,
+    leads_group: bool,
+}
+
+impl Talk {
+    /// Hands out, once, where it reads.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.stdin.take()
+    }
+
+    /// Hands out, once, where it prints.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.stdout.take()
+    }
+
+    /// Waits until it ends, as it does when nobody talks to it any more. What it still prints is not kept.
+    ///
+    /// # Errors
+    /// `git` where it cannot be waited for.
+    pub fn finish(mut self) -> Result<Output> {
+        drop(self.stdin.take());
+        if let Some(mut stdout) = self.stdout.take() {
+            // A pipe that nobody reads would end it with a signal.
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        }
+        let status = self.child.wait().map_err(|why| fault!(Git, "waiting for a program: {why}"))?;
+        self.stderr.wait(COMPLAINT_LINGERS, &self.events);
+        Ok(Output {
+            success: status.success(),
+            code: status.code(),
+            stdout: Vec::new(),
+            stderr: String::from_utf8_lossy(&self.stderr.take()).into_owned(),
+        })
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        // One that was waited for has given up its number, and must not be looked for any more.
+        if let Ok(None) = self.child.try_wait() {
+            end(&mut self.child, self.leads_group);
         }
     }
 }

@@ -4,14 +4,13 @@
 //! quarantine, and answers with its exit status for all of them. `proc-receive` runs when the objects are in, takes the place of git's own
 //! update of the references that `receive.procReceiveRefs` names, and answers for each of them.
 
+use super::pktline::{self, PACKET_MAX, Packet};
 use crate::model::digest::GitId;
 use crate::model::error::{Error, Result, fault};
 use std::io::{BufRead, Read, Write};
 
 /// The longest line that is read.
 const LINE_MAX: usize = 4096;
-/// The longest pkt-line, its length included.
-const PACKET_MAX: usize = 65520;
 
 /// What a push wants of one reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +119,12 @@ impl<W: Write> Conversation<W> {
     }
 
     fn send(&mut self, line: &str) -> Result<()> {
-        let length = line.len() + 4;
-        if length > PACKET_MAX {
-            return Err(fault!(Bug, "an answer to git has {length} bytes"));
+        if line.len() + 4 > PACKET_MAX {
+            return Err(fault!(Bug, "an answer to git has {} bytes", line.len() + 4));
         }
-        write!(self.output, "{length:04x}{line}").map_err(|why| gone(&why))
+        let mut packet = Vec::new();
+        pktline::write(&mut packet, line);
+        self.output.write_all(&packet).map_err(|why| gone(&why))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -138,18 +138,14 @@ fn gone(why: &std::io::Error) -> Error {
 
 /// Reads one pkt-line; `None` where a group of them ends.
 fn packet(input: &mut impl Read) -> Result<Option<Vec<u8>>> {
-    let broken = |why: &std::io::Error| fault!(Git, "git ended in the middle of what it says to proc-receive: {why}");
-    let mut head = [0; 4];
-    input.read_exact(&mut head).map_err(|why| broken(&why))?;
-    let length = std::str::from_utf8(&head).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
-    match length {
-        Some(0) => Ok(None),
-        Some(length @ 4..=PACKET_MAX) => {
-            let mut line = vec![0; length - 4];
-            input.read_exact(&mut line).map_err(|why| broken(&why))?;
-            Ok(Some(line))
+    match pktline::read(input) {
+        Ok(Packet::Line(line)) => Ok(Some(line)),
+        Ok(Packet::Flush) => Ok(None),
+        Ok(_) => Err(fault!(Git, "git says to proc-receive what is no pkt-line of text")),
+        Err(why) if why.kind() == std::io::ErrorKind::InvalidData => {
+            Err(fault!(Git, "git says to proc-receive what is no pkt-line"))
         }
-        _ => Err(fault!(Git, "git says to proc-receive what is no pkt-line")),
+        Err(why) => Err(fault!(Git, "git ended in the middle of what it says to proc-receive: {why}")),
     }
 }
 

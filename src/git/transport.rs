@@ -26,7 +26,7 @@ const TIPS_MAX: usize = 1_000;
 /// What one fetch may bring where nothing else is said, in bytes on disk.
 const FETCH_MAX: u64 = 4 << 30;
 /// The largest single piece of memory that git may take while it fetches, so that no object can exhaust it.
-const GIT_MEMORY_MAX: &str = "1g";
+pub(super) const GIT_MEMORY_MAX: &str = "1g";
 /// The same while it only asks what references there are: their list is held in memory.
 const LIST_MEMORY_MAX: &str = "256m";
 /// How long ssh waits for a connection, in seconds.
@@ -73,6 +73,14 @@ impl Want {
     /// Asks for all references in a folder.
     pub fn below(folder: RefName) -> Self {
         Want { source: Source::Below(folder), to: None }
+    }
+
+    /// Returns the id that is asked for, where it gets no name.
+    pub(crate) fn plain_id(&self) -> Option<GitId> {
+        match (&self.source, &self.to) {
+            (Source::Id(id), None) => Some(*id),
+            _ => None,
+        }
     }
 
     /// Names it in the quarantine.
@@ -281,7 +289,7 @@ pub fn has_reference(url: &Url, name: &RefName, deadline: Duration, environment:
 }
 
 /// Prepares what all that reaches another repository has in common.
-fn prepare<'a>(
+pub(super) fn prepare<'a>(
     at: &Path,
     url: &Url,
     environment: &Environment,
@@ -310,12 +318,20 @@ fn prepare<'a>(
             program = program.config("http.lowSpeedLimit", "1000").config("http.lowSpeedTime", "30");
         }
         if url.is_ssh() && !environment.has("GIT_SSH") && !environment.has("GIT_SSH_COMMAND") && !has("core.sshcommand") {
-            // Without a terminal nobody can answer a question.
-            let batch = if terminal { "" } else { " -o BatchMode=yes" };
-            program = program.env("GIT_SSH_COMMAND", format!("ssh -o ConnectTimeout={SSH_CONNECT_SECONDS}{batch}"));
+            program = program.env("GIT_SSH_COMMAND", format!("ssh {}", ssh_options(terminal).join(" ")));
         }
     }
     Ok(program)
+}
+
+/// Returns what ssh is told where the user has no command of their own.
+pub(super) fn ssh_options(terminal: bool) -> Vec<String> {
+    let mut options = vec!["-o".to_owned(), format!("ConnectTimeout={SSH_CONNECT_SECONDS}")];
+    if !terminal {
+        // Nobody can answer a question.
+        options.extend(["-o".to_owned(), "BatchMode=yes".to_owned()]);
+    }
+    options
 }
 
 /// Begins to read what every fetch and push over a network needs, so that it is there when the first one starts.
@@ -360,7 +376,7 @@ fn run<'a>(at: &Quarantine, url: &Url, environment: &Environment, program: impl 
 }
 
 /// Says why git failed. Its words are those of the C locale; those of the other side begin with `remote: ` and are not looked at.
-fn failure(url: &Url, output: &Output) -> Error {
+pub(super) fn failure(url: &Url, output: &Output) -> Error {
     let stderr = url.scrub(&output.stderr);
     let own: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("remote: ")).collect();
     let after = |start: &str| own.iter().find_map(|line| line.split_once(start).map(|(_, rest)| in_one_line(rest)));
@@ -449,6 +465,7 @@ fn failure(url: &Url, output: &Output) -> Error {
         "index-pack failed",
         "bad object",
         "pack has bad",
+        "pack signature mismatch",
         "missing necessary objects",
         "did not send all necessary objects",
     ]) {

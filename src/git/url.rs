@@ -106,6 +106,39 @@ impl Url {
         self.is_ssh
     }
 
+    /// Returns what a connection needs; `None` for a path, and for what only its own program understands.
+    pub(crate) fn address(&self) -> Option<Address> {
+        if self.local.is_some() {
+            return None;
+        }
+        let Some((scheme, rest)) = self.text.split_once("://") else {
+            let (user, rest) = self.text.split_once('@')?;
+            let (host, path) = split_host(rest)?;
+            let path = path.strip_prefix(':')?;
+            return Some(Address::Ssh { host: format!("{user}@{}", bare(host)), port: None, path: path.to_owned() });
+        };
+        if matches!(scheme, "https" | "http") {
+            return Some(Address::Http);
+        }
+        let decoded = percent_decoded(rest)?;
+        let (authority, path) = decoded.split_at(decoded.find('/')?);
+        let (user, address) = authority.rsplit_once('@').map_or((None, authority), |(user, address)| (Some(user), address));
+        let (host, port) = split_host(address)?;
+        let port = port.strip_prefix(':').map(str::parse::<u16>).transpose().ok()?;
+        match scheme {
+            "git" if user.is_none() => {
+                Some(Address::Git { named: address.to_owned(), host: bare(host).to_owned(), port, path: path.to_owned() })
+            }
+            "ssh" => {
+                let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+                // A path below somebody's home begins with a tilde.
+                let path = if path.starts_with("/~") { &path[1..] } else { path };
+                Some(Address::Ssh { host: format!("{user}{}", bare(host)), port, path: path.to_owned() })
+            }
+            _ => None,
+        }
+    }
+
     /// Takes what must not be seen out of what git said.
     pub(crate) fn scrub(&self, text: &str) -> String {
         let mut text = text.replace(&self.text, &self.shown);
@@ -121,6 +154,23 @@ impl Url {
         }
         text
     }
+}
+
+/// What a connection needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A connection by TCP.
+    Git {
+        /// Host and port as they are written.
+        named: String,
+        host: String,
+        port: Option<u16>,
+        path: String,
+    },
+    /// A program on another host, through ssh; the host with its user, where there is one.
+    Ssh { host: String, port: Option<u16>, path: String },
+    /// A web server; what it needs is for git's own helper to know.
+    Http,
 }
 
 impl FromStr for Url {
@@ -192,6 +242,11 @@ fn check_ssh(user: &str, host: &str, path: &str) -> Result<(), &'static str> {
 fn split_host(text: &str) -> Option<(&str, &str)> {
     let end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
     Some(text.split_at(end))
+}
+
+/// Takes the brackets from an address.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 fn check_user(user: &str) -> Result<(), &'static str> {
@@ -266,6 +321,31 @@ mod tests {
             (".".to_owned(), real.clone()),
         ] {
             assert_eq!(Url::parse(&text, &real)?.is_local(), Some(path.as_path()), "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_connection_is_told_where_to_go() -> Result<()> {
+        let git = |named: &str, host: &str, port, path: &str| Address::Git {
+            named: named.to_owned(),
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+        };
+        let ssh = |host: &str, port, path: &str| Address::Ssh { host: host.to_owned(), port, path: path.to_owned() };
+        for (url, address) in [
+            ("git://acme.example/a%20b", Some(git("acme.example", "acme.example", None, "/a b"))),
+            ("git://[::1]:9/r", Some(git("[::1]:9", "::1", Some(9), "/r"))),
+            ("git://alice@acme.example/r", None),
+            ("ssh://git@acme.example:2222/~alice/r.git", Some(ssh("git@acme.example", Some(2222), "~alice/r.git"))),
+            ("ssh://acme.example/srv/r.git", Some(ssh("acme.example", None, "/srv/r.git"))),
+            ("git@[::1]:r.git", Some(ssh("git@::1", None, "r.git"))),
+            ("git@acme.example:org/r.git", Some(ssh("git@acme.example", None, "org/r.git"))),
+            ("https://acme.example/r", Some(Address::Http)),
+            ("/srv/r.git", None),
+        ] {
+            assert_eq!(url.parse::<Url>()?.address(), address, "{url}");
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ use crate::model::time::Timestamp;
 use crate::model::tree::{Mode, Tree};
 use crate::trust::memory::{Contradiction, Memory};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Takes a contradiction and returns the error to end with.
@@ -58,8 +59,8 @@ pub struct Snapshot<'a> {
     source: Source,
     operators: Replayed<OperatorLog>,
     checkpoint: CheckedCheckpoint,
-    /// The package that was asked for with the registry itself: what its reference names.
-    asked: Option<(PackageName, Option<GitId>)>,
+    /// The packages that were asked for with the registry itself or together: what their references name, as far as that was asked.
+    asked: BTreeMap<PackageName, Option<GitId>>,
     keys: KeyCache,
 }
 
@@ -119,7 +120,7 @@ impl<'a> Snapshot<'a> {
                 .check_checkpoint(&operators.log, &checkpoint, &between)
                 .map_err(|contradiction| (reading.evidence)(*contradiction))?;
         }
-        let asked = reading.package.map(|package| (package.clone(), heads.package));
+        let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
         Ok(Snapshot { reading, source, operators, checkpoint, asked, keys })
     }
 
@@ -163,11 +164,11 @@ impl<'a> Snapshot<'a> {
         let found = self.lookup(&Slot::Package(package.clone()))?;
         let reader = self.source.reader();
         let name = layout::package(package);
-        let named = match &self.asked {
+        let named = match self.asked.get(package) {
             // What was kept has no references; the map vouches for the head.
             _ if matches!(self.source, Source::Kept(_)) => found,
-            Some((asked, named)) if asked == package => *named,
-            _ => self.source.reference(&name)?,
+            Some(named) => *named,
+            None => self.source.reference(&name)?,
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
         let Some(head) = found else {
@@ -216,6 +217,52 @@ impl<'a> Snapshot<'a> {
                 .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
         }
         Ok(view)
+    }
+
+    /// Brings all here that is needed to read these packages, in a few fetches for all of them. The map vouches for their heads; references
+    /// are not asked for. What is not there, or not right, is for [`Snapshot::package`] to say.
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub fn gather(&mut self, packages: &[PackageName]) -> Result<()> {
+        let slots: Vec<Slot> =
+            packages.iter().flat_map(|package| [Slot::Package(package.clone()), Slot::Decisions(package.clone())]).collect();
+        self.source.need_slots(self.map(), self.checkpoint.checkpoint().packages, &slots)?;
+        let reader = self.source.reader();
+        let mut heads = Vec::new();
+        for slot in &slots {
+            let head = self.map().get(&reader, slot)?;
+            heads.extend(head);
+            if let Slot::Package(package) = slot {
+                self.asked.entry(package.clone()).or_insert(head);
+            }
+        }
+        let seen: Vec<GitId> = self.reading.memory.map_or_else(Vec::new, |memory| {
+            let seen = |package| memory.packages.get(package).into_iter().chain(memory.decisions.get(package));
+            packages.iter().flat_map(seen).map(|seen| seen.commit).collect()
+        });
+        self.source.need_logs(&heads, &seen)
+    }
+
+    /// Brings the contents of releases here, all of them at once, as far as the registry hands them out under the ids that their records
+    /// name. What is missing is for [`Snapshot::contents`] to say.
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub fn gather_contents<'r>(&self, releases: impl IntoIterator<Item = &'r Release>) -> Result<()> {
+        let missing: Vec<GitId> =
+            releases.into_iter().map(|release| release.tree).filter(|tree| !self.has_contents(*tree)).collect();
+        match self.source.need_trees(&missing) {
+            Err(error) if error.code() == ErrorCode::RefMissing => Ok(()),
+            brought => brought,
+        }
+    }
+
+    /// Says whether a tree of contents is here with all files.
+    fn has_contents(&self, tree: GitId) -> bool {
+        let limits = limits(&self.operators.log.now().policy);
+        let reader = self.source.reader();
+        contents::list_tree(&reader, tree, &limits).is_ok_and(|files| files.iter().all(|file| reader.contains(file.blob)))
     }
 
     /// Judges a reference that does not name the head in the map: ahead of it is what is not published yet, behind it is a rollback,
@@ -297,12 +344,7 @@ impl<'a> Snapshot<'a> {
 
     /// Finds a tree with the files of a release, here or there. Whether they are the right ones is for the digest to say.
     fn contents_tree(&self, package: &PackageName, release: &Release) -> Result<GitId> {
-        let limits = limits(&self.operators.log.now().policy);
-        let whole = |tree: GitId| {
-            let reader = self.source.reader();
-            contents::list_tree(&reader, tree, &limits).is_ok_and(|files| files.iter().all(|file| reader.contains(file.blob)))
-        };
-        if whole(release.tree) {
+        if self.has_contents(release.tree) {
             return Ok(release.tree);
         }
         match self.source.need(&[release.tree]) {
@@ -392,8 +434,10 @@ fn check_identity(operators: &OperatorLog, name: &RegistryName, id: RegistryId, 
     Ok(())
 }
 
-/// So many checkpoints come in one fetch, one after the other; of more, only those along skip links.
-const SHORT: u64 = 500;
+/// So many checkpoints come in one fetch, one after the other; of more, only those along skip links. They are more bytes than those, and fewer
+/// questions: what is best depends on whether each question takes a connection of its own.
+const SHORT: u64 = 16;
+const SHORT_WITH_CONNECTIONS: u64 = 500;
 
 /// Reads checkpoints from the newest down to the one that was seen, both included, each of which names the next as the one before it or as
 /// its skip.
@@ -405,7 +449,7 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
     if source.is_without_filters() {
         return walk_back(source, newest, seen.seq);
     }
-    let distance = newest.seq() - seen.seq;
+    let is_short = newest.seq() - seen.seq <= if source.has_connection() { SHORT } else { SHORT_WITH_CONNECTIONS };
     let mut records: Vec<Record> = vec![(**newest.record()).clone()];
     let mut hops = descent(newest.seq(), seen.seq);
     while let (Some(hop), Some(last)) = (hops.next(), records.last()) {
@@ -416,7 +460,7 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
         // Who names none does not stand on what was seen.
         let Some(next) = next else { break };
         if !is_here(&source.reader(), next)? {
-            let count = if distance <= SHORT {
+            let count = if is_short {
                 hop.seq() - seen.seq + 1
             } else {
                 // Those that follow one by one come along.

@@ -3,20 +3,24 @@
 use super::snapshot::Reading;
 use crate::git::cache::Cache;
 use crate::git::layout::{self, RefName};
+use crate::git::program::Environment;
 use crate::git::quarantine::Quarantine;
+use crate::git::session::Session;
 use crate::git::store::{Reader, Store};
 use crate::git::transport::{self, FetchOptions, Filter, Negotiate, Url, Want};
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::entry::Entry;
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::map::{Lookup, Map, Size};
 use crate::model::name::PackageName;
 use crate::model::record::Record;
 use crate::model::slot::Slot;
 use crate::replica::chains;
 use crate::trust::memory::Memory;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How many levels of the map come with a checkpoint: its root and the folder of namespaces, which may have 128 names. One more could have
 /// all of those namespaces with 128 packages each.
@@ -46,6 +50,7 @@ pub(crate) enum Source {
 /// A registry on another machine.
 pub(crate) struct Remote {
     url: Url,
+    line: Mutex<Line>,
     quarantine: Quarantine,
     cache: Option<Cache>,
     terminal: bool,
@@ -53,6 +58,15 @@ pub(crate) struct Remote {
     whole_maps: AtomicBool,
     /// Whether that was known before.
     was_whole: bool,
+}
+
+/// The connection over which all is asked.
+enum Line {
+    Open(Session),
+    /// It ended with an answer that was no, and another one is made when there is more to ask.
+    Cut,
+    /// There is none: each fetch has its own.
+    None,
 }
 
 /// The heads that a source has.
@@ -63,11 +77,9 @@ pub(crate) struct Heads {
     pub(crate) package: Option<GitId>,
 }
 
-/// Asks for what lies above commits that are here.
-fn after(tips: Vec<GitId>) -> FetchOptions {
-    FetchOptions {
-        negotiate: if tips.is_empty() { Negotiate::Nothing } else { Negotiate::Commits(tips) },
-        ..FetchOptions::default()
+impl Heads {
+    fn all(&self) -> impl Iterator<Item = GitId> {
+        [self.log, self.operators].into_iter().chain(self.package)
     }
 }
 
@@ -95,13 +107,17 @@ impl Source {
                 }
             };
         }
-        let format =
-            cache.as_ref().map(|cache| cache.store().format()).or(memory.map(|memory| memory.checkpoint.commit.format()));
-        let open = |format, cache| Remote::open(url, format, cache, memory, package, reading.terminal);
-        let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache) {
+        let session = Session::open(url, reading.terminal, &Environment::of_process())?;
+        let format = cache
+            .as_ref()
+            .map(|cache| cache.store().format())
+            .or(memory.map(|memory| memory.checkpoint.commit.format()))
+            .or(session.as_ref().map(Session::format));
+        let open = |format, cache, session| Remote::open(reading, format, cache, session);
+        let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache, session) {
             // Nothing says beforehand which format a registry has.
             Err(error) if format.is_none() && error.message().contains("mismatched algorithms") => {
-                open(ObjectFormat::Sha256, None)?
+                open(ObjectFormat::Sha256, None, None)?
             }
             opened => opened?,
         };
@@ -134,11 +150,14 @@ impl Source {
             Source::Disk(store) => store.reference(name),
             Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
+                if let Some(found) = remote.list(std::slice::from_ref(name))? {
+                    return Ok(found[0]);
+                }
                 let again = here("again")?;
                 let wants = [Want::reference(name.clone()).to(again.clone())];
                 // What it names is not asked for along with it.
                 let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
-                match remote.fetch(&wants, &[], options) {
+                match remote.apart(&wants, &[], options) {
                     Ok(scratch) => scratch.store().reference(&again),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
@@ -155,7 +174,7 @@ impl Source {
                 .hint("once without --offline brings it here")),
             Source::Remote(remote) => {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-                remote.bring(&wants, &[], FetchOptions::default()).map(drop)
+                remote.bring(&wants, &[], FetchOptions::default())
             }
         }
     }
@@ -166,9 +185,12 @@ impl Source {
             Source::Disk(store) => store.reference(name),
             Source::Kept(_) => Ok(None),
             Source::Remote(remote) => {
+                if let Some(found) = remote.list(std::slice::from_ref(name))? {
+                    return found[0].map(|id| self.need(&[id]).map(|()| id)).transpose();
+                }
                 let to = here("named")?;
-                match remote.bring(&[Want::reference(name.clone()).to(to.clone())], &[], FetchOptions::default()) {
-                    Ok(scratch) => scratch.store().reference(&to),
+                match remote.apart(&[Want::reference(name.clone()).to(to.clone())], &[], FetchOptions::default()) {
+                    Ok(scratch) => scratch.keep(remote.quarantine.store()).and_then(|()| scratch.store().reference(&to)),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -192,18 +214,67 @@ impl Source {
                     ));
                 }
                 Lookup::Missing(tree) => match self {
-                    Source::Remote(remote) => drop(remote.bring(&[Want::id(tree)], &[], trees(depth_for(size)))?),
+                    Source::Remote(remote) => remote.bring(&[Want::id(tree)], &[], trees(depth_for(size)))?,
                     _ => self.need(&[tree])?,
                 },
             }
         }
     }
 
+    /// Brings the parts of a map here on which these places lie, level by level, so that each of them can be looked up without another fetch.
+    pub(crate) fn need_slots(&self, map: Map, packages: u64, slots: &[Slot]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let mut asked = BTreeSet::new();
+        loop {
+            let reader = self.reader();
+            let mut missing: BTreeMap<u32, BTreeSet<GitId>> = BTreeMap::new();
+            for slot in slots {
+                let mut size = Size::of(packages);
+                if let Lookup::Missing(tree) = map.lookup_sized(&reader, slot, &mut size)?
+                    && !asked.contains(&tree)
+                {
+                    missing.entry(depth_for(size)).or_default().insert(tree);
+                }
+            }
+            // What was asked for and did not come is for who looks it up to say.
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for (depth, ids) in missing {
+                let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+                remote.bring(&wants, &[], trees(depth))?;
+                asked.extend(ids);
+            }
+        }
+    }
+
+    /// Brings logs here by their heads, all of them at once, as far as they are not here; `seen` are heads that were seen of them before.
+    pub(crate) fn need_logs(&self, heads: &[GitId], seen: &[GitId]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let reader = self.reader();
+        let mut missing = Vec::new();
+        for head in heads {
+            missing.extend(gap(&reader, *head)?.map(Want::id));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let whole: Vec<GitId> = seen.iter().copied().filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
+        remote.bring(&missing, &whole, FetchOptions::default())
+    }
+
+    /// Brings trees here with all that is in them, all of them at once, as far as they are not here.
+    pub(crate) fn need_trees(&self, ids: &[GitId]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+        if wants.is_empty() { Ok(()) } else { remote.bring(&wants, &[], FetchOptions::default()) }
+    }
+
     /// Brings the folders of all packages here, where they are few.
     pub(crate) fn need_small_map(&self, map: Map, packages: u64) -> Result<()> {
         match self {
             Source::Remote(remote) if packages.saturating_mul(NAME_BYTES) <= AT_ONCE_MAX => {
-                remote.bring(&[Want::id(map.root())], &[], trees(ALL_TREES)).map(drop)
+                remote.bring(&[Want::id(map.root())], &[], trees(ALL_TREES))
             }
             _ => Ok(()),
         }
@@ -213,7 +284,7 @@ impl Source {
     pub(crate) fn need_checkpoints(&self, newest: GitId, count: u32) -> Result<()> {
         let Source::Remote(remote) = self else { return self.need(&[newest]) };
         let options = FetchOptions { depth: Some(count), filter: Some(Filter::Trees(1)), ..FetchOptions::default() };
-        remote.bring(&[Want::id(newest)], &[], options).map(drop)
+        remote.bring(&[Want::id(newest)], &[], options)
     }
 
     /// Says whether the server knows no filters and that was not known before.
@@ -224,6 +295,12 @@ impl Source {
     /// Says whether the server knows no filters.
     pub(crate) fn is_without_filters(&self) -> bool {
         matches!(self, Source::Remote(remote) if remote.is_whole())
+    }
+
+    /// Says whether one connection is there for many questions.
+    pub(crate) fn has_connection(&self) -> bool {
+        let Source::Remote(remote) = self else { return false };
+        !matches!(*remote.line.lock().unwrap_or_else(PoisonError::into_inner), Line::None)
     }
 
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
@@ -256,7 +333,7 @@ impl Source {
     pub(crate) fn history(&self) -> Result<Quarantine> {
         let Source::Remote(remote) = self else { return Err(fault!(Bug, "a repository on disk has its history")) };
         let options = FetchOptions { filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
-        remote.fetch(&[Want::reference(layout::registry_log()).to(here("log")?)], &[], options)
+        remote.apart(&[Want::reference(layout::registry_log()).to(here("log")?)], &[], options)
     }
 }
 
@@ -290,27 +367,49 @@ fn gap(reader: &Reader, head: GitId) -> Result<Option<GitId>> {
 
 impl Remote {
     fn open(
-        url: &Url,
+        reading: &Reading<'_>,
         format: ObjectFormat,
         cache: Option<Cache>,
-        memory: Option<&Memory>,
-        package: Option<&PackageName>,
-        terminal: bool,
+        session: Option<Session>,
     ) -> Result<(Self, Heads)> {
+        let Reading { url, memory, package, terminal, .. } = *reading;
         let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
         let quarantine = Quarantine::new(format, &alternates)?;
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
-        let remote = Remote { url: url.clone(), quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
+        let line = Mutex::new(session.map_or(Line::None, Line::Open));
+        let remote = Remote { url: url.clone(), line, quarantine, cache, terminal, whole_maps: was_whole.into(), was_whole };
         let seen = memory.map(|memory| memory.checkpoint.commit);
-        let heads = match seen.filter(|id| was_whole && remote.quarantine.store().contains(*id)) {
-            Some(_) => remote.open_whole(format, memory, package)?,
-            None => remote.open_narrow(memory, package)?,
+        let mut names = vec![layout::registry_log(), layout::operators()];
+        names.extend(package.map(layout::package));
+        let heads = match remote.list(&names)? {
+            Some(found) => Some(Heads {
+                log: found[0].ok_or_else(|| remote.no_registry())?,
+                operators: found[1].ok_or_else(|| remote.gone(&names[1]))?,
+                package: found.get(2).copied().flatten(),
+            }),
+            None => None,
         };
+        let reader = remote.quarantine.store().reader();
+        let heads = match heads {
+            Some(heads) => {
+                let absent: Vec<Want> = heads.all().filter(|id| !reader.contains(*id)).map(Want::id).collect();
+                let seen = seen.filter(|id| was_whole && reader.contains(*id));
+                match seen {
+                    _ if absent.is_empty() => {}
+                    // All of its map is here, so that only what is new comes.
+                    Some(seen) => remote.bring(&absent, &[seen], FetchOptions::default())?,
+                    None => remote.bring(&absent, &[], FetchOptions { depth: Some(1), ..trees(UPPER_TREES) })?,
+                }
+                heads
+            }
+            None => remote.open_narrow(package)?,
+        };
+        remote.complete(&heads, memory, package)?;
         Ok((remote, heads))
     }
 
-    /// Finds the heads, the newest checkpoint with the upper trees of its map, and the first trees on the way to a package.
-    fn open_narrow(&self, memory: Option<&Memory>, package: Option<&PackageName>) -> Result<Heads> {
+    /// Finds the heads, and the newest checkpoint with the upper trees of its map, by one fetch.
+    fn open_narrow(&self, package: Option<&PackageName>) -> Result<Heads> {
         let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
         let mut wants = vec![
             Want::reference(layout::registry_log()).to(log.clone()),
@@ -318,26 +417,28 @@ impl Remote {
         ];
         wants.extend(package.map(|package| Want::reference(layout::package(package)).to(named.clone())));
         let options = || FetchOptions { depth: Some(1), ..trees(UPPER_TREES) };
-        let scratch = match self.bring(&wants, &[], options()) {
+        let scratch = match self.apart(&wants, &[], options()) {
             // Perhaps only the package is missing; whether that is right is for the map to say.
-            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => self.bring(&wants[..2], &[], options()),
+            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => self.apart(&wants[..2], &[], options()),
             fetched => fetched,
         };
         let scratch = scratch.map_err(|error| match error.code() {
-            ErrorCode::RefMissing if error.message().ends_with(layout::registry_log().as_str()) => {
-                fault!(BadRepository, "{} is a git repository and no registry: it has no {}", self.url, layout::registry_log())
-            }
+            ErrorCode::RefMissing if error.message().ends_with(layout::registry_log().as_str()) => self.no_registry(),
             _ => error,
         })?;
         let at = |name: &RefName| scratch.store().reference(name);
-        let gone = |name: RefName| fault!(RefMissing, "{}: {name} is gone", self.url);
         let heads = Heads {
-            log: at(&log)?.ok_or_else(|| gone(layout::registry_log()))?,
-            operators: at(&operators)?.ok_or_else(|| gone(layout::operators()))?,
+            log: at(&log)?.ok_or_else(|| self.gone(&layout::registry_log()))?,
+            operators: at(&operators)?.ok_or_else(|| self.gone(&layout::operators()))?,
             package: at(&named)?,
         };
+        scratch.keep(self.quarantine.store())?;
+        Ok(heads)
+    }
 
-        // What is still missing of the logs comes together with the first missing tree. All of it is verified later.
+    /// Brings what is still missing of the logs below the heads, together with the first missing tree on the way to a package. All of it is
+    /// verified later.
+    fn complete(&self, heads: &Heads, memory: Option<&Memory>, package: Option<&PackageName>) -> Result<()> {
         let reader = self.quarantine.store().reader();
         let mut missing = Vec::new();
         for head in std::iter::once(heads.operators).chain(heads.package) {
@@ -364,98 +465,20 @@ impl Remote {
             let seen: Vec<GitId> = seen.filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
             self.bring(&wants, &seen, trees(depth))?;
         }
-        Ok(heads)
+        Ok(())
     }
 
-    /// Finds the heads, and all that came since the checkpoint that was seen: of a server without filters.
-    fn open_whole(&self, format: ObjectFormat, memory: Option<&Memory>, package: Option<&PackageName>) -> Result<Heads> {
-        let remote = self;
-        let url = &self.url;
-        let alternates: Vec<_> = self.cache.iter().map(|cache| cache.store().objects_path()).collect();
-        let reader = remote.quarantine.store().reader();
-        let known = |id: GitId| id.format() == format && reader.contains(id);
-
-        // The registry log from the checkpoint that was seen last, or else its newest checkpoint alone: the log may be long.
-        let seen = memory.map(|memory| memory.checkpoint.commit).filter(|id| known(*id));
-        if let Some(seen) = seen {
-            remote.quarantine.set_shallow(&[seen])?;
-        }
-        // The other logs are short and come whole, from what was seen of them last.
-        let of_package = memory.zip(package).and_then(|(memory, package)| memory.packages.get(package)).map(|seen| seen.commit);
-        let mut tips: Vec<GitId> = memory.map(|memory| memory.operators.commit).into_iter().chain(of_package).collect();
-        tips.retain(|id| known(*id));
-
-        let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
-        let of_log = Want::reference(layout::registry_log()).to(log.clone());
-        let of_operators = Want::reference(layout::operators()).to(operators.clone());
-        let of_named = package.map(|package| Want::reference(layout::package(package)).to(named.clone()));
-        let rest: Vec<Want> = std::iter::once(of_operators.clone()).chain(of_named).collect();
-        // What was all seen before comes over one connection; where some of it is gone, what is left is asked for apart.
-        let is_all_seen = package.is_none() || of_package.is_some();
-        let together = match seen.filter(|_| is_all_seen) {
-            Some(seen) => {
-                let all: Vec<Want> = std::iter::once(&of_log).chain(&rest).cloned().collect();
-                let tips = std::iter::once(seen).chain(tips.iter().copied()).collect();
-                match remote.fetch_into(&remote.quarantine, &all, after(tips)) {
-                    Err(error) if error.code() == ErrorCode::RefMissing => false,
-                    fetched => fetched.map(|()| true)?,
-                }
-            }
-            None => false,
-        };
-        if !together {
-            let (first, second) = std::thread::scope(|scope| {
-                let rest = scope.spawn(|| remote.fetch_into(&remote.quarantine, &rest, after(tips.clone())));
-                let first = match seen {
-                    Some(seen) => {
-                        remote.fetch_into(&remote.quarantine, std::slice::from_ref(&of_log), after(vec![seen])).map(|()| None)
-                    }
-                    None => remote.newest(&of_log, &alternates).map(Some),
-                };
-                (first, rest.join().unwrap_or_else(|_| Err(fault!(Bug, "a fetch panicked"))))
-            });
-            let newest = first.map_err(|error| match error.code() {
-                ErrorCode::RefMissing => {
-                    fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
-                }
-                _ => error,
-            })?;
-            match second {
-                // Only the package is missing; whether that is right is for the map to say.
-                Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => {
-                    remote.fetch_into(&remote.quarantine, &[of_operators], after(tips))?;
-                }
-                fetched => fetched?,
-            }
-            if let Some(newest) = newest
-                && let Some(head) = newest.store().reference(&log)?
-            {
-                newest.keep(remote.quarantine.store())?;
-                remote.quarantine.set_shallow(&[head])?;
-                remote.quarantine.set_ref(&log, head)?;
-            }
-        }
-        let at = |name: &RefName| remote.quarantine.store().reference(name);
-        let gone = |name: RefName| fault!(RefMissing, "{url}: {name} is gone");
-        let heads = Heads {
-            log: at(&log)?.ok_or_else(|| gone(layout::registry_log()))?,
-            operators: at(&operators)?.ok_or_else(|| gone(layout::operators()))?,
-            package: at(&named)?,
-        };
-        Ok(heads)
+    fn no_registry(&self) -> Error {
+        fault!(BadRepository, "{} is a git repository and no registry: it has no {}", self.url, layout::registry_log())
     }
 
-    /// Brings the newest checkpoint alone, to a place of its own: a fetch that cuts history off is in the way of another one beside it.
-    fn newest(&self, log: &Want, alternates: &[PathBuf]) -> Result<Quarantine> {
-        let apart = Quarantine::new(self.quarantine.store().format(), alternates)?;
-        let options = FetchOptions { depth: Some(1), ..FetchOptions::default() };
-        self.fetch_into(&apart, std::slice::from_ref(log), options)?;
-        Ok(apart)
+    fn gone(&self, name: &RefName) -> Error {
+        fault!(RefMissing, "{}: {name} is gone", self.url)
     }
 
     /// Fetches into a place of its own, which sees nothing that is here: git takes for whole what it has of a history, and what is here
     /// lacks trees. Histories end at the commits `until`.
-    fn fetch(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
+    fn apart(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
         let scratch = Quarantine::new(self.quarantine.store().format(), &[])?;
         if !until.is_empty() {
             scratch.set_shallow(until)?;
@@ -464,11 +487,46 @@ impl Remote {
         Ok(scratch)
     }
 
-    /// Fetches so, and puts the objects where the others are.
-    fn bring(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
-        let scratch = self.fetch(wants, until, options)?;
-        scratch.keep(self.quarantine.store())?;
-        Ok(scratch)
+    /// Asks what references name, where there is a connection for it.
+    fn list(&self, names: &[RefName]) -> Result<Option<Vec<Option<GitId>>>> {
+        self.over_session(|session| session.references(names))
+    }
+
+    /// Fetches what stands on nothing that is here but these commits, and puts it where the others are.
+    fn bring(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<()> {
+        let ids: Vec<GitId> = wants.iter().filter_map(Want::plain_id).collect();
+        if ids.len() == wants.len() {
+            let options = FetchOptions { negotiate: Negotiate::Commits(until.to_vec()), ..options.clone() };
+            let fetched = self.over_session(|session| session.fetch(&self.quarantine, &ids, &options))?;
+            if let Some(fetched) = fetched {
+                if fetched.filter_ignored {
+                    self.whole_maps.store(true, Ordering::Relaxed);
+                }
+                return Ok(());
+            }
+        }
+        self.apart(wants, until, options)?.keep(self.quarantine.store())
+    }
+
+    /// Asks over the connection, where there is one that holds. One that broke is given up, and git tries with its own.
+    fn over_session<T>(&self, ask: impl FnOnce(&mut Session) -> Result<T>) -> Result<Option<T>> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*line, Line::Cut) {
+            *line = Session::open(&self.url, self.terminal, &Environment::of_process())?.map_or(Line::None, Line::Open);
+        }
+        let Line::Open(session) = &mut *line else { return Ok(None) };
+        match ask(session) {
+            Err(error) if matches!(error.code(), ErrorCode::Network | ErrorCode::Git) => {
+                *line = Line::None;
+                Ok(None)
+            }
+            Err(error) => {
+                // What is left of an answer is nothing to go on with.
+                *line = Line::Cut;
+                Err(error)
+            }
+            asked => asked.map(Some),
+        }
     }
 
     fn is_whole(&self) -> bool {
