@@ -198,8 +198,16 @@ impl Store {
             few: objects.clone(),
             decoder: Decoder::default(),
             reads: Cell::new(0),
+            unmapped: READS_UNMAPPED,
             is_of_now: false,
         }
+    }
+
+    /// Returns a reader for one thread that is to read most of what is there.
+    pub(crate) fn reader_for_many(&self) -> Reader {
+        let mut reader = self.reader();
+        reader.unmapped = 0;
+        reader
     }
 
     /// Returns a reader that does not look for packs that came since the objects were opened: what it does not find costs nothing.
@@ -585,6 +593,8 @@ pub struct Reader {
     decoder: Decoder,
     /// How many objects were looked for.
     reads: Cell<u64>,
+    /// So many of them are looked for without mapping the indexes of packs.
+    unmapped: u64,
     /// Whether what is in none of the packs, and has no file, is not there.
     is_of_now: bool,
 }
@@ -608,7 +618,7 @@ impl Reader {
     fn find(&self, id: GitId) -> Option<Found<'_>> {
         let reads = self.reads.get() + 1;
         self.reads.set(reads);
-        if reads > READS_UNMAPPED {
+        if reads > self.unmapped {
             return None;
         }
         let few = &self.few;
