@@ -57,6 +57,23 @@ struct Index {
     /// Where those begin that are too large for that table; an index of several packs need have none.
     large: Option<u64>,
     of: Of,
+    path: PathBuf,
+    /// The same, mapped and checked, once so much is looked for that it is worth that; `None` where it cannot be.
+    mapped: OnceLock<Option<Mapped>>,
+}
+
+enum Mapped {
+    One(pack::index::File),
+    Several(pack::multi_index::File),
+}
+
+/// How an id is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// By small reads, where few are looked for.
+    Few,
+    /// In mapped indexes.
+    Many,
 }
 
 enum Of {
@@ -114,12 +131,16 @@ impl Packs {
     }
 
     /// Finds an object, and what the pack says of its kind and size; `None` where it is not found.
-    pub(crate) fn find(&self, id: GitId, decoder: &Decoder) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, id: GitId, look: Look, decoder: &Decoder) -> Option<Found<'_>> {
         let recent = self.recent.load(Ordering::Relaxed);
         let order = (0..self.indexes.len()).map(|at| if at == 0 { recent } else { at - usize::from(at <= recent) });
         for at in order {
             let index = self.indexes.get(at)?;
-            if let Some((pack, offset)) = index.find(id, self.format) {
+            let found = match look {
+                Look::Few => index.find(id, self.format),
+                Look::Many => index.find_mapped(id, self.format),
+            };
+            if let Some((pack, offset)) = found {
                 self.recent.store(at, Ordering::Relaxed);
                 return self.found(index, pack, offset, decoder);
             }
@@ -183,7 +204,8 @@ impl Index {
         let offsets = ids + count * (format.id_len() as u64 + 4);
         let large = offsets + 4 * count;
         let is_whole = file.metadata().ok()?.len() >= large + 2 * format.id_len() as u64;
-        is_whole.then_some(Index { file, fan_out, ids, offsets, large: Some(large), of: Of::One(pack) })
+        let (path, mapped) = (path.to_owned(), OnceLock::new());
+        is_whole.then_some(Index { file, fan_out, ids, offsets, large: Some(large), of: Of::One(pack), path, mapped })
     }
 
     /// Opens the index of several packs, and returns the names of their own indexes; `None` where there is none, or it is not sound.
@@ -220,7 +242,8 @@ impl Index {
         let names: Option<Vec<String>> = names.split(|byte| *byte == 0).take(packs).map(file_name).collect();
         let names = names.filter(|names| names.len() == packs)?;
         let large = part(b"LOFF").map(|(from, _)| from);
-        Some((Index { file, fan_out, ids, offsets, large, of: Of::Several((0..packs).collect()) }, names))
+        let (path, mapped) = (path.to_owned(), OnceLock::new());
+        Some((Index { file, fan_out, ids, offsets, large, of: Of::Several((0..packs).collect()), path, mapped }, names))
     }
 
     fn count(&self) -> u64 {
@@ -247,35 +270,48 @@ impl Index {
         Some((pack, offset))
     }
 
+    /// Does the same in the mapped index, which is that file only where it is as long.
+    fn find_mapped(&self, id: GitId, format: ObjectFormat) -> Option<(usize, u64)> {
+        let kind = gix_kind(format);
+        let open = || match self.of {
+            Of::One(_) => pack::index::File::at(&self.path, kind).ok().map(Mapped::One),
+            Of::Several(_) => pack::multi_index::File::at(&self.path, None).ok().map(Mapped::Several),
+        };
+        let wanted = id.as_bytes();
+        let range = Range::of(wanted, &self.fan_out)?;
+        match (self.mapped.get_or_init(open).as_ref()?, &self.of) {
+            (Mapped::One(index), Of::One(pack)) if u64::from(index.num_objects()) == self.count() => {
+                let at = range.search(wanted, |at| index.oid_at_index(at).as_bytes())?;
+                Some((*pack, index.pack_offset_at_index(at)))
+            }
+            (Mapped::Several(index), Of::Several(packs))
+                if u64::from(index.num_objects()) == self.count() && index.object_hash() == kind =>
+            {
+                let at = range.search(wanted, |at| index.oid_at_index(at).as_bytes())?;
+                let (pack, offset) = index.pack_id_and_pack_offset_at_index(at).ok()?;
+                Some((*packs.get(pack as usize)?, offset))
+            }
+            _ => None,
+        }
+    }
+
     /// Finds which one of the ids it is.
     fn search(&self, id: GitId, format: ObjectFormat) -> Option<u64> {
         let wanted = id.as_bytes();
-        let first = usize::from(*wanted.first()?);
-        let mut low = if first == 0 { 0 } else { u64::from(self.fan_out[first - 1]) };
-        let mut high = u64::from(self.fan_out[first]);
-        // All of them begin with the same byte; the next ones say how far on it is.
-        let (mut from, mut to) = (0, 1 << 32);
+        let mut range = Range::of(wanted, &self.fan_out)?;
         let length = format.id_len();
         // Hashes stray from their place by the root of their number.
-        let most = ((high - low).isqrt() * 2).clamp(*WINDOW.start(), *WINDOW.end());
+        let most = ((range.high - range.low).isqrt() * 2).clamp(*WINDOW.start(), *WINDOW.end());
         for attempt in 0..TRIES {
-            if low >= high {
-                return None;
-            }
-            let guess = if attempt < TRIES_EVEN {
-                let share = next_bytes(wanted).clamp(from, to) - from;
-                low + (u128::from(high - low) * u128::from(share) / u128::from((to - from).max(1))) as u64
-            } else {
-                low + (high - low) / 2
-            };
-            let start = guess.saturating_sub(most / 2).clamp(low, high - 1);
-            let count = most.min(high - start);
+            let guess = range.guess(wanted, attempt)?;
+            let start = guess.saturating_sub(most / 2).max(range.low);
+            let count = most.min(range.high - start);
             let ids = read(&self.file, self.ids + start * length as u64, count * length as u64)?;
             let (head, tail) = (&ids[..length], &ids[ids.len() - length..]);
             if wanted < head {
-                (high, to) = (start, next_bytes(head).max(from));
+                range.below(start, next_bytes(head));
             } else if wanted > tail {
-                (low, from) = (start + count, next_bytes(tail).min(to));
+                range.above(start + count, next_bytes(tail));
             } else {
                 let (mut one, mut other) = (0, count as usize);
                 while one < other {
@@ -290,6 +326,57 @@ impl Index {
             }
         }
         None
+    }
+}
+
+/// Where an id may be among those that begin with the same byte, and between which next bytes.
+struct Range {
+    low: u64,
+    high: u64,
+    from: u64,
+    to: u64,
+}
+
+impl Range {
+    fn of(wanted: &[u8], fan_out: &[u32; FAN_OUT]) -> Option<Self> {
+        let first = usize::from(*wanted.first()?);
+        let low = first.checked_sub(1).map_or(0, |before| u64::from(fan_out[before]));
+        Some(Range { low, high: u64::from(fan_out[first]), from: 0, to: 1 << 32 })
+    }
+
+    /// Returns where to look next; `None` where nothing is left.
+    fn guess(&self, wanted: &[u8], attempt: usize) -> Option<u64> {
+        let count = self.high.checked_sub(self.low).filter(|count| *count > 0)?;
+        let at = if attempt < TRIES_EVEN {
+            let share = next_bytes(wanted).clamp(self.from, self.to) - self.from;
+            u128::from(count) * u128::from(share) / u128::from((self.to - self.from).max(1))
+        } else {
+            u128::from(count / 2)
+        };
+        Some(self.low + (at as u64).min(count - 1))
+    }
+
+    /// Looks at one id after another.
+    fn search<'a>(mut self, wanted: &[u8], id_at: impl Fn(u32) -> &'a [u8]) -> Option<u32> {
+        for attempt in 0..TRIES {
+            let at = self.guess(wanted, attempt)?;
+            let row = u32::try_from(at).ok()?;
+            let found = id_at(row);
+            match found.cmp(wanted) {
+                std::cmp::Ordering::Equal => return Some(row),
+                std::cmp::Ordering::Less => self.above(at + 1, next_bytes(found)),
+                std::cmp::Ordering::Greater => self.below(at, next_bytes(found)),
+            }
+        }
+        None
+    }
+
+    fn below(&mut self, high: u64, to: u64) {
+        (self.high, self.to) = (high, to.max(self.from));
+    }
+
+    fn above(&mut self, low: u64, from: u64) {
+        (self.low, self.from) = (low, from.min(self.to));
     }
 }
 
@@ -351,12 +438,14 @@ mod tests {
                 let packs = Packs::open(&store.objects_path(), format, MEMORY);
                 assert_eq!((packs.indexes.len(), packs.packs.len()), count);
                 let decoder = Decoder::default();
-                for (id, _, bytes) in &all {
-                    let found = packs.find(*id, &decoder).unwrap();
-                    assert_eq!(found.size, bytes.len() as u64);
-                    assert_eq!(&found.read(&decoder).unwrap(), bytes);
-                    let other = GitId::of(format, ObjectKind::Blob, id.as_bytes());
-                    assert!(packs.find(other, &decoder).is_none());
+                for look in [Look::Few, Look::Many] {
+                    for (id, _, bytes) in &all {
+                        let found = packs.find(*id, look, &decoder).unwrap();
+                        assert_eq!(found.size, bytes.len() as u64);
+                        assert_eq!(&found.read(&decoder).unwrap(), bytes);
+                        let other = GitId::of(format, ObjectKind::Blob, id.as_bytes());
+                        assert!(packs.find(other, look, &decoder).is_none());
+                    }
                 }
             };
             look((3, 3));
@@ -399,6 +488,7 @@ mod tests {
         let index_file = Index::of_one(&path, 5, format).unwrap();
         for number in 0..3000 {
             assert_eq!(index_file.find(id(number), format), Some((5, u64::from(number) + 12)));
+            assert_eq!(index_file.find_mapped(id(number), format), Some((5, u64::from(number) + 12)));
         }
         assert_eq!(index_file.find(id(3000), format), None);
         // One that is shorter than it says is none.
@@ -430,15 +520,17 @@ mod tests {
             super::super::fixture::put(&index, &bytes);
             let packs = Packs::open(&store.objects_path(), format, MEMORY);
             for (id, _, bytes) in objects.iter() {
-                let read = packs.find(id, &decoder).and_then(|found| found.read(&decoder));
-                assert!(read.is_none_or(|read| read != bytes), "{offset}");
+                for look in [Look::Few, Look::Many] {
+                    let read = packs.find(id, look, &decoder).and_then(|found| found.read(&decoder));
+                    assert!(read.is_none_or(|read| read != bytes), "{offset}");
+                }
             }
         }
         fs::remove_file(index.with_extension("pack")).unwrap();
         fs::remove_file(&index).unwrap();
         super::super::fixture::put(&index, &whole);
         let packs = Packs::open(&store.objects_path(), format, MEMORY);
-        assert!(objects.iter().all(|(id, ..)| packs.find(id, &decoder).is_none()));
+        assert!(objects.iter().all(|(id, ..)| packs.find(id, Look::Few, &decoder).is_none()));
         Ok(())
     }
 }

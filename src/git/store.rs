@@ -6,7 +6,7 @@
 use super::effort;
 use super::layout::{RefName, front_page};
 use super::pack::{Deflate, LEVEL_DEFAULT, LEVEL_FAST, PackWriter, io_error, new_file};
-use super::packs::{Decoder, Found, Packs};
+use super::packs::{Decoder, Found, Look, Packs};
 use super::program::in_one_line;
 use super::quarantine::{self, Quarantine};
 use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_folders, sync_folders_that_are_there};
@@ -198,8 +198,16 @@ impl Store {
             few: objects.clone(),
             decoder: Decoder::default(),
             reads: Cell::new(0),
+            unmapped: READS_UNMAPPED,
             is_of_now: false,
         }
+    }
+
+    /// Returns a reader for one thread that is to read most of what is there.
+    pub(crate) fn reader_for_many(&self) -> Reader {
+        let mut reader = self.reader();
+        reader.unmapped = 0;
+        reader
     }
 
     /// Returns a reader that does not look for packs that came since the objects were opened: what it does not find costs nothing.
@@ -585,6 +593,8 @@ pub struct Reader {
     decoder: Decoder,
     /// How many objects were looked for.
     reads: Cell<u64>,
+    /// So many of them are looked for without mapping the indexes of packs.
+    unmapped: u64,
     /// Whether what is in none of the packs, and has no file, is not there.
     is_of_now: bool,
 }
@@ -604,15 +614,13 @@ impl Reader {
         matches!(self.objects.try_header(&to_gix(id)), Ok(Some(_)))
     }
 
-    /// Finds an object in a pack, unless so many were read that mapping the indexes costs less.
+    /// Finds an object in a pack: by small reads, until so many were read that mapping the indexes costs less.
     fn find(&self, id: GitId) -> Option<Found<'_>> {
         let reads = self.reads.get() + 1;
         self.reads.set(reads);
-        if reads > READS_UNMAPPED {
-            return None;
-        }
+        let look = if reads > self.unmapped { Look::Many } else { Look::Few };
         let few = &self.few;
-        few.packs.get_or_init(|| Packs::open(&few.folder, self.format, OBJECT_MEMORY_MAX)).find(id, &self.decoder)
+        few.packs.get_or_init(|| Packs::open(&few.folder, self.format, OBJECT_MEMORY_MAX)).find(id, look, &self.decoder)
     }
 
     /// Returns kind and size in bytes of an object; `None` where there is none. Neither was checked against the id.
@@ -658,14 +666,13 @@ impl ReadObjects for Reader {
         if id.format() != self.format {
             return Err(missing());
         }
-        if let Some(found) = self.find(id) {
-            check(kind_from_gix(found.kind), found.size)?;
-            // Bytes that are not those of the id may be right in another pack, or else the error is for gix to say.
-            if let Some(bytes) = found.read(&self.decoder)
-                && GitId::of(self.format, kind, &bytes) == id
-            {
-                return Ok(bytes);
-            }
+        // What is not as it should be may be right in another pack, or else it is for gix to say.
+        if let Some(found) = self.find(id)
+            && check(kind_from_gix(found.kind), found.size).is_ok()
+            && let Some(bytes) = found.read(&self.decoder)
+            && GitId::of(self.format, kind, &bytes) == id
+        {
+            return Ok(bytes);
         }
         let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?.ok_or_else(missing)?;
         check(kind_from_gix(header.kind), header.size)?;

@@ -134,6 +134,8 @@ impl Totals {
 /// with, the next one goes on with.
 struct Hands<'a> {
     store: &'a Store,
+    /// Whether most of the registry is read.
+    many: bool,
     idle: Mutex<Vec<(Reader, KeyCache)>>,
     places: Places,
 }
@@ -170,8 +172,8 @@ impl Places {
 }
 
 impl<'a> Hands<'a> {
-    fn of(store: &'a Store) -> Self {
-        Hands { store, idle: Mutex::new(Vec::new()), places: Places::default() }
+    fn of(store: &'a Store, many: bool) -> Self {
+        Hands { store, many, idle: Mutex::new(Vec::new()), places: Places::default() }
     }
 
     /// Returns where a record stands; it is read where it was not kept.
@@ -192,7 +194,10 @@ impl<'a> Hands<'a> {
 
     fn with<T>(&self, work: impl FnOnce(&Reader, &mut KeyCache) -> T) -> T {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
-        let (reader, mut keys) = idle.unwrap_or_else(|| (self.store.reader(), KeyCache::default()));
+        let (reader, mut keys) = idle.unwrap_or_else(|| {
+            let reader = if self.many { self.store.reader_for_many() } else { self.store.reader() };
+            (reader, KeyCache::default())
+        });
         let done = work(&reader, &mut keys);
         if let Ok(mut idle) = self.idle.lock() {
             idle.push((reader, keys));
@@ -229,7 +234,7 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         fault_count: AtomicU64::new(0),
         unpublished: Mutex::new(Vec::new()),
     };
-    let mut hands = Hands::of(store);
+    let mut hands = Hands::of(store, audit.since.is_none());
     let ids = checkpoint_ids(&hands, log_head, audit.since)?;
     let Chain { newest, since } = checkpoints(&hands, &operators, &ids, audit.since.is_some(), &totals)?;
     let map = Map::at(newest.map());
