@@ -5,60 +5,11 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use support::daemon::Daemon;
+use support::relay::Relay;
 use support::{World, git};
 
 const DOMAIN: &str = "acme.example";
-
-/// Stands between a client and a server, and counts.
-struct Relay {
-    port: u16,
-    connections: Arc<AtomicU64>,
-    bytes: Arc<AtomicU64>,
-}
-
-impl Relay {
-    fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let relay = Relay { port: listener.local_addr().unwrap().port(), connections: Arc::default(), bytes: Arc::default() };
-        let (connections, bytes) = (relay.connections.clone(), relay.bytes.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                connections.fetch_add(1, Ordering::SeqCst);
-                let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                for (mut from, mut to) in
-                    [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server.try_clone().unwrap(), client)]
-                {
-                    let bytes = bytes.clone();
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 16 * 1024];
-                        while let Ok(count @ 1..) = from.read(&mut buffer) {
-                            bytes.fetch_add(count as u64, Ordering::SeqCst);
-                            if to.write_all(&buffer[..count]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Write);
-                    });
-                }
-            }
-        });
-        relay
-    }
-
-    fn url(&self, repository: &str) -> String {
-        format!("git://127.0.0.1:{}/{repository}", self.port)
-    }
-
-    /// Returns connections and bytes since it was asked last.
-    fn spent(&self) -> (u64, u64) {
-        (self.connections.swap(0, Ordering::SeqCst), self.bytes.swap(0, Ordering::SeqCst))
-    }
-}
 
 #[test]
 fn a_package_costs_few_connections_and_few_bytes_with_filters_and_without() {

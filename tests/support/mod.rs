@@ -7,6 +7,7 @@ pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod folders;
 pub(crate) mod hosts;
+pub(crate) mod relay;
 pub(crate) mod servers;
 pub(crate) mod web;
 
