@@ -73,12 +73,13 @@ fn main() -> Result<()> {
     println!("{}\n", table::machine());
     table::print_head();
     let mut table = Table::default();
-    for shape in &options.shapes {
-        let bed = Bed::with_key(&options.dir);
-        let find = |size: &u64| Kept::find_or_build(&bed, &options.dir, shape, *size, is_set("--fresh") || !is_whole());
+    // What one shape leaves is deleted after the last: see `Scene::fresh`.
+    let beds: Vec<Bed> = options.shapes.iter().map(|_| Bed::with_key(&options.dir)).collect();
+    for (shape, bed) in options.shapes.iter().zip(&beds) {
+        let find = |size: &u64| Kept::find_or_build(bed, &options.dir, shape, *size, is_set("--fresh") || !is_whole());
         let kept: Vec<Kept> = options.sizes.iter().map(find).collect();
         let servers = Servers::start(&bed.path(""));
-        let scenes: Vec<Scene<'_>> = kept.iter().map(|kept| Scene::copy(&bed, kept, &servers)).collect();
+        let scenes: Vec<Scene<'_>> = kept.iter().map(|kept| Scene::copy(bed, kept, &servers)).collect();
         let mut bench = Bench { scenes: &scenes, rounds: options.rounds, table: &mut table };
         bench.import();
         bench.verify()?;
