@@ -7,10 +7,7 @@
 mod pairs;
 
 use pairs::bed::Bed;
-use pairs::{Pairs, flag, is_whole, print_head, time};
-use quipu::model::openssh::SecretKey;
-use quipu::model::sshsig::Signer as _;
-use rayon::prelude::*;
+use pairs::{Pairs, flag, is_whole, print_head, signed, time};
 
 fn main() {
     let packages = flag("--packages").unwrap_or(if is_whole() { 100_000 } else { 100 });
@@ -41,16 +38,9 @@ fn measure(what: &str, files: &str, packages: usize, rounds: usize) {
     let to = fresh();
     let records = import(&to);
     std::fs::remove_dir_all(to).unwrap();
-    let key = SecretKey::from_seed(zeroize::Zeroizing::new([1; 32]));
     Pairs::run(
         rounds,
-        || {
-            time(|| {
-                (0..records).into_par_iter().for_each(|number| {
-                    std::hint::black_box(key.sign(&number.to_le_bytes()).unwrap());
-                });
-            })
-        },
+        || signed::sign(records),
         || {
             let to = fresh();
             let took = time(|| assert_eq!(import(&to), records));

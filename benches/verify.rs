@@ -6,7 +6,7 @@
 
 mod pairs;
 
-use ed25519_dalek::{Signature, VerifyingKey};
+use pairs::signed::{Signed, all_signed, check, taken_apart};
 use pairs::{Pairs, flag, is_whole, time};
 use quipu::git::layout;
 use quipu::git::staging::Staging;
@@ -17,31 +17,19 @@ use quipu::model::changes::ChangeLine;
 use quipu::model::digest::{ContentDigest, GitId, ObjectFormat, ObjectKind};
 use quipu::model::entry::{Entry, PackageEntry, Release};
 use quipu::model::error::Result;
-use quipu::model::key::KeyCache;
-use quipu::model::map::Map;
 use quipu::model::name::{FullName, PackageName, RegistryName};
 use quipu::model::object::WriteObjects as _;
 use quipu::model::openssh::SecretKey;
-use quipu::model::record::SignedRecord;
 use quipu::model::slot::Slot;
-use quipu::model::sshsig::{SIGNED_LEN, SshSig, signed_bytes};
 use quipu::model::time::Timestamp;
 use quipu::replica::audit::{Audit, audit};
 use quipu::replica::author::{Author, Work};
-use quipu::replica::chains;
-use quipu::replica::standing::{Founding, Step, advance, found, heads};
+use quipu::replica::standing::{Founding, Step, advance, found};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
-
-/// What ed25519 checks of one record.
-struct Signed {
-    key: VerifyingKey,
-    bytes: [u8; SIGNED_LEN],
-    signature: Signature,
-}
 
 fn main() -> Result<()> {
     let packages = flag("--packages").unwrap_or(if is_whole() { 3_000 } else { 20 });
@@ -69,12 +57,6 @@ fn main() -> Result<()> {
 
 fn measure(path: &Path, signed: &[Signed], packages: usize, rounds: usize) -> Result<()> {
     let count = signed.len() as f64;
-    let floor = || {
-        time(|| {
-            let good = signed.par_iter().filter(|one| one.key.verify_strict(&one.bytes, &one.signature).is_ok()).count();
-            assert_eq!(good, signed.len());
-        })
-    };
     let subject = || {
         time(|| {
             let store = Store::open(path).unwrap();
@@ -89,7 +71,7 @@ fn measure(path: &Path, signed: &[Signed], packages: usize, rounds: usize) -> Re
         println!("{start:?}");
         return Ok(());
     }
-    let pairs = Pairs::run(rounds, floor, subject);
+    let pairs = Pairs::run(rounds, || check(signed), subject);
     let (low, high) = pairs.spread();
     println!(
         "| {packages} packages, {} | {count} | {:.0} | {:.0} | **{:.2}** | {:.2} to {:.2} |",
@@ -178,49 +160,4 @@ fn release(format: ObjectFormat, package: usize, minor: usize) -> Result<Release
         build: None,
         dependencies: Vec::new(),
     })
-}
-
-/// Reads all that is signed in a registry.
-fn all_signed(store: &Store) -> Result<(Vec<Signed>, usize)> {
-    let (log, operators) = heads(store)?;
-    let reader = store.reader();
-    let newest = chains::record(&reader, log)?;
-    let mut logs = vec![log, operators];
-    let mut packages = 0;
-    Map::at(newest.draft().tree).for_each(&reader, &mut |slot, head| {
-        packages += usize::from(matches!(slot, Slot::Package(_)));
-        if slot != Slot::Skip {
-            logs.push(head);
-        }
-        Ok(())
-    })?;
-    let signed: Result<Vec<Vec<Signed>>> = logs
-        .par_chunks(512)
-        .map(|heads| {
-            let (reader, mut keys) = (store.reader(), KeyCache::default());
-            let mut signed = Vec::new();
-            for head in heads {
-                for record in chains::verify(chains::walk(&reader, *head)?, &mut keys)? {
-                    signed.push(taken_apart(&record));
-                }
-            }
-            Ok(signed)
-        })
-        .collect();
-    Ok((signed?.into_iter().flatten().collect(), packages))
-}
-
-fn taken_apart(record: &SignedRecord) -> Signed {
-    let text = std::str::from_utf8(record.bytes()).unwrap();
-    let (_, header) = text.split_once("\ngpgsig").unwrap();
-    let (_, header) = header.split_once(' ').unwrap();
-    let end = "-----END SSH SIGNATURE-----";
-    let header = &header[..header.find(end).unwrap() + end.len()];
-    let signature = SshSig::parse_header(header.as_bytes()).unwrap();
-    let payload = record.draft().payload(&record.key().fingerprint());
-    Signed {
-        key: VerifyingKey::from_bytes(record.key().as_bytes()).unwrap(),
-        bytes: signed_bytes(payload.as_bytes()),
-        signature: Signature::from_bytes(&signature.signature),
-    }
 }

@@ -1,8 +1,8 @@
 //! What a measurement of whole processes stands on: a folder on the disk of the build, the built program, the installed git.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A folder with one user in it: `home` is QUIPU_HOME, `registry.git` the registry, `alice` the key.
@@ -13,9 +13,15 @@ pub(crate) struct Bed {
 impl Bed {
     /// Makes the user, the key and an empty registry.
     pub(crate) fn new() -> Self {
-        let bed = Bed { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
-        bed.quipu(&bed.home(), &["key", "new", "alice"]);
+        let bed = Bed::with_key(Path::new(env!("CARGO_TARGET_TMPDIR")));
         bed.quipu(&bed.home(), &["registry", "init", "registry.git", "--name", "acme.example"]);
+        bed
+    }
+
+    /// Makes the user and the key alone, in a folder inside this one.
+    pub(crate) fn with_key(inside: &Path) -> Self {
+        let bed = Bed { folder: tempfile::tempdir_in(inside).unwrap() };
+        bed.quipu(&bed.home(), &["key", "new", "alice"]);
         bed
     }
 
@@ -29,14 +35,29 @@ impl Bed {
 
     /// Runs the built program in the folder and returns what it printed.
     pub(crate) fn quipu(&self, home: &Path, args: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
-        command.env("QUIPU_HOME", home).env_remove("QUIPU_REGISTRY").env_remove("QUIPU_KEY");
+        self.finish(Command::new(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home), self.folder.path(), args)
+    }
+
+    /// Runs the built program by way of another that ends by running what its last arguments say, as `time` does.
+    pub(crate) fn quipu_by(&self, by: &[&str], home: &Path, args: &[&str]) -> String {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home);
         self.finish(&mut command, self.folder.path(), args)
     }
 
     /// Runs git in a folder, without anybody's configuration, and returns what it printed.
     pub(crate) fn git(&self, at: &Path, args: &[&str]) -> String {
+        self.git_reading(Stdio::null(), at, args)
+    }
+
+    /// Does the same with a file for it to read.
+    pub(crate) fn git_from(&self, input: &Path, at: &Path, args: &[&str]) -> String {
+        self.git_reading(File::open(input).unwrap().into(), at, args)
+    }
+
+    fn git_reading(&self, input: Stdio, at: &Path, args: &[&str]) -> String {
         let mut command = Command::new("git");
+        command.stdin(input);
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").args([
             "-c",
             "user.name=Alice",
@@ -51,7 +72,8 @@ impl Bed {
     }
 
     fn finish(&self, command: &mut Command, at: &Path, args: &[&str]) -> String {
-        let output = command.env("HOME", self.folder.path()).current_dir(at).args(args).output().unwrap();
+        command.env_remove("QUIPU_REGISTRY").env_remove("QUIPU_KEY").env("HOME", self.folder.path());
+        let output = command.current_dir(at).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -65,13 +87,18 @@ impl Bed {
 
     /// Makes another home that trusts the registry at a URL and has the same keys, if it is to sign.
     pub(crate) fn another_home(&self, name: &str, url: &str, keys: bool) -> PathBuf {
-        let home = self.path(name);
-        if keys {
-            copy(&self.home().join("keys"), &home.join("keys"));
-        }
         let shown = self.quipu(&self.home(), &["trust", "list", "--json"]);
         let id = shown.find("sha256:").map(|at| &shown[at..at + 71]).unwrap();
-        self.quipu(&home, &["trust", "add", "acme.example", url, "--id", id, "--yes"]);
+        self.home_that_trusts(name, ("acme.example", id), url, keys.then(|| self.home().join("keys")).as_deref())
+    }
+
+    /// Makes a home that trusts a registry, by its name and id, at a URL, with a copy of these keys.
+    pub(crate) fn home_that_trusts(&self, name: &str, registry: (&str, &str), url: &str, keys: Option<&Path>) -> PathBuf {
+        let home = self.path(name);
+        if let Some(keys) = keys {
+            copy(keys, &home.join("keys"));
+        }
+        self.quipu(&home, &["trust", "add", registry.0, url, "--id", registry.1, "--yes"]);
         home
     }
 }

@@ -1164,7 +1164,7 @@ mod tests {
             }
             // Equal sets are equal, however they came about.
             prop_assert_eq!(a.union(&b).intersection(&c), a.intersection(&c).union(&b.intersection(&c)));
-            prop_assert_eq!(a.complement().complement(), a.clone());
+            prop_assert_eq!(a.complement().complement(), a);
             prop_assert_eq!(a.union(&a.complement()), Numbers::full());
             prop_assert_eq!(a.intersection(&a.complement()), Numbers::empty());
         }
