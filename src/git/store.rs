@@ -668,14 +668,13 @@ impl ReadObjects for Reader {
         if id.format() != self.format {
             return Err(missing());
         }
-        if let Some(found) = self.find(id) {
-            check(kind_from_gix(found.kind), found.size)?;
-            // Bytes that are not those of the id may be right in another pack, or else the error is for gix to say.
-            if let Some(bytes) = found.read(&self.decoder)
-                && GitId::of(self.format, kind, &bytes) == id
-            {
-                return Ok(bytes);
-            }
+        // What is not as it should be may be right in another pack, or else it is for gix to say.
+        if let Some(found) = self.find(id)
+            && check(kind_from_gix(found.kind), found.size).is_ok()
+            && let Some(bytes) = found.read(&self.decoder)
+            && GitId::of(self.format, kind, &bytes) == id
+        {
+            return Ok(bytes);
         }
         let header = self.objects.try_header(&to_gix(id)).map_err(|why| unreadable(id, &why))?.ok_or_else(missing)?;
         check(kind_from_gix(header.kind), header.size)?;
