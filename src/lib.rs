@@ -15,6 +15,7 @@ pub mod model {
     pub mod error;
     pub mod gitfiles;
     pub mod key;
+    pub mod lockfile;
     pub mod map;
     pub mod name;
     pub mod object;

@@ -8,7 +8,7 @@
 //!    insists on it as well.
 //! 5. Nothing is fetched here. A package that is not known yet is taken to have what is asked of it; [`Outcome::NeedMore`] names all of
 //!    those that a solution would need, so that they are fetched together.
-//! 6. The same input has the same answer.
+//! 6. The same input has the same answer, and a lock of what was chosen has that answer again.
 
 use super::conflict;
 use crate::model::digest::RegistryId;
@@ -146,6 +146,24 @@ pub fn resolve(universe: &Universe, request: &Request) -> Result<Outcome> {
 }
 
 fn resolve_within(decisions: u64, universe: &Universe, request: &Request) -> Result<Outcome> {
+    let mut outcome = resolve_once(decisions, universe, request)?;
+    // Where a package has several versions, one that was chosen for one need may serve another better than what was chosen for that: a
+    // lock with both would have another answer than the one it was written for.
+    while let Outcome::Solved(solution) = &outcome
+        && solution.picks.keys().zip(solution.picks.keys().skip(1)).any(|((one, _), (next, _))| one == next)
+    {
+        let chosen = solution.picks.keys().cloned().collect();
+        let again =
+            resolve_once(decisions, universe, &Request { preferred: chosen, sought: BTreeSet::new(), ..request.clone() })?;
+        if again == outcome {
+            break;
+        }
+        outcome = again;
+    }
+    Ok(outcome)
+}
+
+fn resolve_once(decisions: u64, universe: &Universe, request: &Request) -> Result<Outcome> {
     let solver = Solver::new(decisions, universe, request);
     match pubgrub::resolve(&solver, Node::Root, 0u32) {
         Ok(chosen) => Ok(solver.outcome(&chosen.into_iter().collect())),
@@ -1164,7 +1182,7 @@ mod tests {
             }
             // Equal sets are equal, however they came about.
             prop_assert_eq!(a.union(&b).intersection(&c), a.intersection(&c).union(&b.intersection(&c)));
-            prop_assert_eq!(a.complement().complement(), a);
+            prop_assert_eq!(&a.complement().complement(), &a);
             prop_assert_eq!(a.union(&a.complement()), Numbers::full());
             prop_assert_eq!(a.intersection(&a.complement()), Numbers::empty());
         }
