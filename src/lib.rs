@@ -57,6 +57,7 @@ pub mod disk {
     pub mod config;
     pub mod folder;
     pub mod home;
+    pub mod installed;
     pub mod keys;
     pub mod layouts;
     pub mod project;
@@ -126,9 +127,11 @@ pub mod command {
     pub mod hooks;
     pub mod import;
     pub mod info;
+    pub mod install;
     pub mod key;
     pub mod keyarg;
     pub mod log;
+    pub mod needs;
     pub mod new;
     pub mod owner;
     pub mod progress;
@@ -140,5 +143,6 @@ pub mod command {
     pub mod trust;
     pub mod usage;
     pub mod verify;
+    pub mod workspace;
     pub mod yank;
 }

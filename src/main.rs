@@ -4,7 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, hook, info, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
+use quipu::command::{get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,6 +21,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Install(install::Install),
+    Add(install::Add),
+    Remove(install::Remove),
+    Update(install::Update),
+    Vendor(install::Vendor),
     Get(get::Args),
     Info(info::Args),
     Log(log::Args),
@@ -46,6 +51,11 @@ enum Command {
 impl Command {
     fn name(&self) -> &'static str {
         match self {
+            Command::Install(_) => "install",
+            Command::Add(_) => "add",
+            Command::Remove(_) => "remove",
+            Command::Update(_) => "update",
+            Command::Vendor(_) => "vendor",
             Command::Get(_) => "get",
             Command::Info(_) => "info",
             Command::Log(_) => "log",
@@ -65,6 +75,11 @@ impl Command {
 
     fn run(&self, context: &Context) -> Result<Answer> {
         match self {
+            Command::Install(args) => install::install(context, args),
+            Command::Add(args) => install::add(context, args),
+            Command::Remove(args) => install::remove(context, args),
+            Command::Update(args) => install::update(context, args),
+            Command::Vendor(args) => install::vendor(context, args),
             Command::Get(args) => get::run(context, args),
             Command::Info(args) => info::run(context, args),
             Command::Log(args) => log::run(context, args),
@@ -106,8 +121,9 @@ fn main() -> ExitCode {
         return hook::run(hook, &cli.flags);
     }
     let name = cli.command.name();
-    let flags = cli.flags.clone();
-    let answer = Context::from_environment(cli.flags).and_then(|context| cli.command.run(&context));
+    let mut flags = cli.flags.clone();
+    flags.offline |= matches!(&cli.command, Command::Install(args) if args.is_frozen());
+    let answer = Context::from_environment(flags.clone()).and_then(|context| cli.command.run(&context));
     match answer {
         Ok(answer) => {
             let printed = match (flags.json, flags.quiet) {

@@ -112,16 +112,17 @@ fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
     let nobody = world.person("nobody");
     let known = commands_in(&nobody.quipu(["--help"]).ok().stdout);
     let tries = [
-        ("install wasi:http", "quipu get"),
-        ("add wasi:http", "quipu get"),
-        ("add", "quipu trust add"),
+        ("fetch wasi:http", "quipu get"),
+        ("i", "quipu install"),
+        ("require wasi:http", "quipu add"),
         ("list", "quipu info"),
         ("search http", "quipu info"),
-        ("update", "quipu get"),
+        ("upgrade", "quipu update"),
         ("init", "quipu new"),
         ("init reg.git", "quipu registry init"),
         ("push", "quipu publish"),
-        ("remove demo:hello", "quipu yank"),
+        ("rm demo:hello", "quipu yank"),
+        ("uninstall demo:hello", "quipu remove"),
         ("fsck", "quipu verify"),
         ("login", "quipu key new"),
         ("accept reg.git", "quipu registry accept"),

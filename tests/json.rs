@@ -13,11 +13,15 @@ struct Home(tempfile::TempDir);
 impl Home {
     /// Runs a command and checks its object against the schema of its name.
     fn run(&self, line: &str) -> Value {
+        self.run_in("", line)
+    }
+
+    fn run_in(&self, folder: &str, line: &str) -> Value {
         let args: Vec<&str> = line.split(' ').collect();
         let output = Command::new(env!("CARGO_BIN_EXE_quipu"))
             .args(&args)
             .arg("--json")
-            .current_dir(self.0.path())
+            .current_dir(self.0.path().join(folder))
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .env("HOME", self.0.path())
@@ -94,6 +98,17 @@ fn every_answer_has_the_documented_shape() {
     home.run("get demo:hello");
     home.run("get demo:hello");
     home.run("get demo:hello --dry-run --to elsewhere");
+    home.write("app/quipu.toml", "[dependencies]\n");
+    for line in
+        ["install", "install --locked", "add demo:hello", "add demo:nothing", "update", "vendor third-party", "remove demo:hello"]
+    {
+        home.run_in("app", line);
+    }
+    home.run("install");
+    home.run("add");
+    home.run("remove a:b");
+    home.run("update a:b");
+    home.run("vendor");
     home.run("verify demo:hello");
     home.run("verify demo:hello@0.1.0 --logs-only");
     home.run("verify ./reg.git");

@@ -20,8 +20,21 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Files of `command` that are no verbs and may be imported by verbs.
-const SHARED_BY_VERBS: &[&str] =
-    &["answer", "client", "context", "fork", "import", "install", "keyarg", "progress", "reason", "submit"];
+const SHARED_BY_VERBS: &[&str] = &[
+    "answer",
+    "client",
+    "context",
+    "fork",
+    "hooks",
+    "import",
+    "keyarg",
+    "needs",
+    "progress",
+    "reason",
+    "submit",
+    "trust",
+    "workspace",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

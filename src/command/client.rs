@@ -9,7 +9,7 @@ use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
 use crate::trust::choose::check_anchor;
-use crate::trust::memory::Memory;
+use crate::trust::memory::{Contradiction, Memory};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,6 +161,27 @@ impl<'c> Client<'c> {
         }))
     }
 
+    /// Takes what a lock says was seen as seen.
+    pub fn also_seen(&mut self, memory: Memory) {
+        self.memory = Some(match self.memory.take() {
+            Some(own) => own.merge(memory),
+            None => memory,
+        });
+    }
+
+    /// Takes this alone as seen.
+    pub fn only_seen(&mut self, memory: Memory) {
+        self.memory = Some(memory);
+    }
+
+    /// Reads the registry as it was seen last, from what is kept on this machine.
+    ///
+    /// # Errors
+    /// `network` where nothing is kept.
+    pub fn snapshot_kept(&self) -> Result<Snapshot<'_>> {
+        Snapshot::open(self.reading(&self.url, None, true))
+    }
+
     /// Reads the registry as it is now at its own place, where it is moved on.
     ///
     /// # Errors
@@ -170,16 +191,7 @@ impl<'c> Client<'c> {
     }
 
     fn open_at<'s>(&'s self, url: &'s Url, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
-        let snapshot = Snapshot::open(Reading {
-            url,
-            expected: Some((&self.name, self.id)),
-            memory: self.memory.as_ref(),
-            cache: Some(&self.cache),
-            package,
-            terminal: self.context.terminal(),
-            offline: self.context.flags.offline,
-            evidence: &*self.evidence,
-        })?;
+        let snapshot = Snapshot::open(self.reading(url, package, self.context.flags.offline))?;
         if let Some((note, hint)) = whole_map(&snapshot, url)
             && !self.context.flags.quiet
             && !self.told.swap(true, Ordering::Relaxed)
@@ -189,6 +201,19 @@ impl<'c> Client<'c> {
             let _ = writeln!(err, "note: {note}\nhint: {hint}");
         }
         Ok(snapshot)
+    }
+
+    fn reading<'s>(&'s self, url: &'s Url, package: Option<&'s PackageName>, offline: bool) -> Reading<'s> {
+        Reading {
+            url,
+            expected: Some((&self.name, self.id)),
+            memory: self.memory.as_ref(),
+            cache: Some(&self.cache),
+            package,
+            terminal: self.context.terminal(),
+            offline,
+            evidence: &*self.evidence,
+        }
     }
 
     /// Says who did not answer, and who did instead.
@@ -228,7 +253,8 @@ impl<'c> Client<'c> {
             return Ok(());
         }
         snapshot.keep()?;
-        let memory = snapshot.remember(views);
+        let mut memory = snapshot.remember(views);
+        memory.keep_records_only();
         if self.memory.as_ref() != Some(&memory) {
             save(self.context, self.id, memory)?;
         }
@@ -299,8 +325,16 @@ pub fn save(context: &Context, id: RegistryId, mut memory: Memory) -> Result<()>
 
 /// Returns what saves a contradiction and says where.
 pub fn keep_evidence(context: &Context, id: RegistryId) -> Box<Evidence<'_>> {
-    Box::new(move |contradiction| match context.home.save_evidence(id, &contradiction.seen, &contradiction.found) {
+    Box::new(move |contradiction| match contradiction.seen.is_empty() {
+        // What only a lock knows is known by its digest.
+        true => contradiction.error.hint(format!("what was seen before is what {} says", crate::model::lockfile::FILE)),
+        false => keep_both(context, id, contradiction),
+    })
+}
+
+fn keep_both(context: &Context, id: RegistryId, contradiction: Contradiction) -> Error {
+    match context.home.save_evidence(id, &contradiction.seen, &contradiction.found) {
         Ok(folder) => contradiction.error.hint(format!("both signed objects are kept in {}", folder.display())),
         Err(why) => contradiction.error.hint(format!("the two signed objects could not be kept: {}", why.message())),
-    })
+    }
 }

@@ -1,6 +1,6 @@
 //! What every command has at hand: the flags that all share, the user's folders, the clock.
 
-use super::answer::for_terminal;
+use super::answer::{for_terminal, one_line};
 use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
@@ -118,6 +118,14 @@ impl Context {
     /// Says whether a person may be asked for a password by git or ssh.
     pub fn terminal(&self) -> bool {
         std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
+    }
+
+    /// Says on stderr what the user is to know beside the answer.
+    pub fn warn(&self, what: &str) {
+        if !self.flags.quiet {
+            // Where nobody listens nothing is said.
+            let _ = writeln!(anstream::stderr(), "warning: {}", one_line(&for_terminal(what)));
+        }
     }
 
     /// Finds the key to sign with.

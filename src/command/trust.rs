@@ -52,14 +52,24 @@ pub enum Args {
 /// `not-trusted` where nobody said yes, `id-mismatch`, `wrong-registry`, and all that looking for a registry and reading it can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
-        Args::Add { domain, url, id } => add(context, domain, url.as_deref(), *id),
+        Args::Add { domain, url, id } => add(context, domain, url.as_deref(), *id, false),
         Args::List => list(context),
         Args::Show { domain } => show(context, domain),
         Args::Remove { domain } => remove(context, domain),
     }
 }
 
-fn add(context: &Context, domain: &RegistryName, url: Option<&str>, id: Option<RegistryId>) -> Result<Answer> {
+/// Trusts a registry. Where `id` is what somebody else says of it, the user is asked all the same.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn add(
+    context: &Context,
+    domain: &RegistryName,
+    url: Option<&str>,
+    id: Option<RegistryId>,
+    is_hearsay: bool,
+) -> Result<Answer> {
     let hint = if url.is_none() { Some(discover(context, domain)?) } else { None };
     let url = match (url, &hint) {
         (_, Some(hint)) => hint.url.clone(),
@@ -120,7 +130,7 @@ fn add(context: &Context, domain: &RegistryName, url: Option<&str>, id: Option<R
     if let Some(hint) = &hint {
         rows.insert(2, vec!["  found at".to_owned(), hint.found_at.to_string()]);
     }
-    let source = match (id, &known) {
+    let source = match (id.filter(|_| !is_hearsay), &known) {
         (Some(_), _) => Source::Given,
         (None, Some(known)) => known.source,
         (None, None) if context.flags.yes => Source::Asked,

@@ -6,13 +6,10 @@ use std::error::Error as _;
 
 /// Words that people try, behind which command they try them, and what they mean here.
 const MEANT: &[(&str, &[&str], &str)] = &[
-    (
-        "quipu",
-        &["install", "i", "add", "download", "fetch", "pull", "clone", "cat"],
-        "to get a release: quipu get NAMESPACE:NAME",
-    ),
-    ("quipu", &["add"], "to trust a registry: quipu trust add DOMAIN URL"),
-    ("quipu", &["update", "upgrade", "outdated"], "to get the newest release: quipu get NAMESPACE:NAME"),
+    ("quipu", &["download", "fetch", "pull", "clone", "cat"], "to get a release: quipu get NAMESPACE:NAME"),
+    ("quipu", &["i", "ci", "sync", "restore"], "to bring what quipu.toml needs: quipu install [--locked]"),
+    ("quipu", &["require", "depend"], "to need a package: quipu add NAMESPACE:NAME"),
+    ("quipu", &["upgrade", "outdated", "up"], "to choose newer versions: quipu update [--dry-run]"),
     (
         "quipu",
         &["list", "ls", "search", "find", "show", "view", "status"],
@@ -25,9 +22,10 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["push", "upload", "release", "submit", "package"], "to publish a folder: quipu publish DIR"),
     (
         "quipu",
-        &["remove", "rm", "delete", "unpublish", "uninstall"],
+        &["rm", "delete", "unpublish", "uninstall"],
         "to take a release out of new choices: quipu yank NAMESPACE:NAME@VERSION",
     ),
+    ("quipu", &["rm", "uninstall"], "to need a package no longer: quipu remove NAMESPACE:NAME"),
     ("quipu", &["fsck", "audit", "check", "validate"], "to check a package, a path or a registry: quipu verify WHAT"),
     (
         "quipu",

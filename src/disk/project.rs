@@ -222,12 +222,35 @@ impl Project {
         Ok(found)
     }
 
-    /// Sets a dependency in the `quipu.toml` of a folder, whose comments and order stay. The file is made where it is missing.
+    /// Reads the text of a folder's `quipu.toml`, to be changed; none where it is missing.
     ///
     /// # Errors
     /// `bad-manifest`, `io`.
-    pub fn add(folder: &Path, name: &str, requirement: &str, anchor: Option<&RecordDigest>) -> Result<()> {
-        edit(folder, |document| {
+    pub fn text(folder: &Path) -> Result<String> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(String::new());
+        }
+        // What is wrong in it is said before it is touched.
+        Self::load(folder)?;
+        let bytes = replace::read(&path)?.unwrap_or_default();
+        String::from_utf8(bytes).map_err(|_| fault!(BadManifest, "{} is not UTF-8", path.display()))
+    }
+
+    /// Sets a dependency in the text of a `quipu.toml`, whose comments and order stay.
+    ///
+    /// # Errors
+    /// `bad-manifest`.
+    pub fn add(text: &str, name: &str, requirement: &str, anchor: Option<&RecordDigest>) -> Result<String> {
+        edit(text, |document| {
+            if document.is_empty() {
+                // Comments that stand alone stay above what is new.
+                let above = std::mem::take(document).to_string();
+                let gap = if above.is_empty() || above.ends_with("\n\n") { "" } else { "\n" };
+                let mut table = toml_edit::Table::new();
+                table.decor_mut().set_prefix(format!("{above}{gap}"));
+                document.insert("dependencies", toml_edit::Item::Table(table));
+            }
             let table = document.entry("dependencies").or_insert_with(toml_edit::table);
             let Some(table) = table.as_table_like_mut() else { return };
             let mut entry = toml_edit::InlineTable::new();
@@ -248,17 +271,17 @@ impl Project {
         })
     }
 
-    /// Takes dependencies out of the `quipu.toml` of a folder, whose comments and order stay, and says which of the names it had.
+    /// Takes dependencies out of the text of a `quipu.toml`, whose comments and order stay.
     ///
     /// # Errors
-    /// `bad-manifest`, `io`.
-    pub fn remove(folder: &Path, names: &[String]) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        edit(folder, |document| {
+    /// `bad-manifest`.
+    pub fn remove(text: &str, names: &[String]) -> Result<String> {
+        edit(text, |document| {
             let Some(table) = document.get_mut("dependencies").and_then(toml_edit::Item::as_table_like_mut) else { return };
-            removed.extend(names.iter().filter(|name| table.remove(name).is_some()).cloned());
-        })?;
-        Ok(removed)
+            for name in names {
+                table.remove(name);
+            }
+        })
     }
 
     /// Writes a first `quipu.toml` into a folder, which is made where it is missing.
@@ -280,21 +303,13 @@ impl Project {
     }
 }
 
-/// Changes the `quipu.toml` of a folder.
-fn edit(folder: &Path, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<()> {
-    let path = folder.join(FILE);
-    let text = match replace::read(&path)? {
-        Some(bytes) => String::from_utf8(bytes).map_err(|_| fault!(BadManifest, "{} is not UTF-8", path.display()))?,
-        None => String::new(),
-    };
-    // What is wrong in it is said before it is touched.
-    Project::parse(&text).map_err(|error| error.at(path.display()))?;
-    let mut document: toml_edit::DocumentMut =
-        text.parse().map_err(|why| fault!(BadManifest, "{}: {}", path.display(), first_line(&why)))?;
+/// Changes the text of a `quipu.toml`.
+fn edit(text: &str, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<String> {
+    let mut document: toml_edit::DocumentMut = text.parse().map_err(|why| fault!(BadManifest, "{}", first_line(&why)))?;
     change(&mut document);
     let changed = document.to_string();
-    Project::parse(&changed).map_err(|error| fault!(Bug, "{} would become wrong: {error}", path.display()))?;
-    if changed == text { Ok(()) } else { replace::replace(&path, changed.as_bytes(), Access::Shared) }
+    Project::parse(&changed).map_err(|error| fault!(Bug, "{FILE} would become wrong: {error}"))?;
+    Ok(changed)
 }
 
 /// Says in which line and column a byte stands, as the TOML parser says it.
@@ -335,24 +350,18 @@ mod tests {
 
     #[test]
     fn comments_and_order_stay_where_dependencies_come_and_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let read = || std::fs::read_to_string(folder.path().join(FILE)).unwrap();
-        Project::add(folder.path(), "a:b", "^1", None).unwrap();
-        assert_eq!(read(), "[dependencies]\n\"a:b\" = \"^1\"\n");
+        assert_eq!(Project::add("", "a:b", "^1", None).unwrap(), "[dependencies]\n\"a:b\" = \"^1\"\n");
+        let alone = Project::add("# mine\n", "a:b", "^1", None).unwrap();
+        assert_eq!(alone, "# mine\n\n[dependencies]\n\"a:b\" = \"^1\"\n");
         let text = "# ours\n[dependencies] # all\n# the first\n\"z:z\" = \"1\" # pinned, see the wiki\n\"a:b\" = \"2\"\n\n[package]\nname = \"x:y\" \nversion = \"1.0.0\"\n";
-        replace::replace(&folder.path().join(FILE), text.as_bytes(), Access::Shared).unwrap();
         let anchor: RecordDigest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
-        Project::add(folder.path(), "z:z", "3", None).unwrap();
-        assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
-        Project::add(folder.path(), "o.example/n:m", "^1", Some(&anchor)).unwrap();
-        let project = Project::parse(&read()).unwrap();
+        let third = Project::add(text, "z:z", "3", None).unwrap();
+        assert_eq!(third, text.replace("\"1\" #", "\"3\" #"));
+        let anchored = Project::add(&third, "o.example/n:m", "^1", Some(&anchor)).unwrap();
+        let project = Project::parse(&anchored).unwrap();
         assert_eq!(project.dependencies.iter().map(|needed| needed.anchor).collect::<Vec<_>>(), [None, Some(anchor), None]);
-        let removed = Project::remove(folder.path(), &["o.example/n:m".to_owned(), "no:no".to_owned()]).unwrap();
-        assert_eq!(removed, ["o.example/n:m"]);
-        assert_eq!(read(), text.replace("\"1\" #", "\"3\" #"));
-        replace::replace(&folder.path().join(FILE), b"[dependencies\n", Access::Shared).unwrap();
-        assert_eq!(Project::add(folder.path(), "a:b", "1", None).unwrap_err().code(), ErrorCode::BadManifest);
-        assert_eq!(read(), "[dependencies\n");
+        assert_eq!(Project::remove(&anchored, &["o.example/n:m".to_owned(), "no:no".to_owned()]).unwrap(), third);
+        assert_eq!(Project::add("[dependencies\n", "a:b", "1", None).unwrap_err().code(), ErrorCode::BadManifest);
     }
 
     #[test]

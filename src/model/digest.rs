@@ -107,6 +107,13 @@ impl From<LogId> for RegistryId {
     }
 }
 
+impl From<RegistryId> for LogId {
+    /// Reads the identity of a registry as that of its operator log.
+    fn from(registry: RegistryId) -> Self {
+        LogId(registry.0)
+    }
+}
+
 impl LogId {
     /// Returns the digest of the first record of this log.
     pub fn first_record(self) -> RecordDigest {

@@ -411,6 +411,11 @@ impl<'a> Snapshot<'a> {
         memory
     }
 
+    /// Returns what the registry lets a release be.
+    pub fn limits(&self) -> contents::Limits {
+        limits(&self.operators.log.now().policy)
+    }
+
     /// Returns the object format of the registry's repository.
     pub fn format(&self) -> ObjectFormat {
         self.source.store().format()

@@ -9,6 +9,7 @@ use crate::log::registry::{CheckedCheckpoint, check_hop};
 use crate::model::digest::{FileDigest, GitId, LogId, RecordDigest, RegistryId};
 use crate::model::entry::Entry;
 use crate::model::error::{Error, Result, fault};
+use crate::model::lockfile::{Head, Lockfile};
 use crate::model::name::{PackageName, RegistryName};
 use crate::model::record::{Record, SignedRecord};
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,40 @@ impl Memory {
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
         }
+    }
+
+    /// Makes a memory of what a lock says was seen of a registry: digests and places, without the bytes of records.
+    pub fn of_lock(name: &RegistryName, lock: &Lockfile) -> Option<Self> {
+        let registry = lock.registries.get(name)?;
+        let seen = |log: LogId, head: &Head| SeenLog {
+            log,
+            seq: head.seq,
+            head: head.digest,
+            commit: head.commit,
+            record: String::new(),
+        };
+        let mut memory = Memory {
+            registry: name.clone(),
+            id: registry.id,
+            operators: seen(registry.id.into(), &registry.operators),
+            // A lock does not say how the registry log begins; its head is what tells.
+            checkpoint: seen(registry.checkpoint.digest.into(), &registry.checkpoint),
+            packages: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+        };
+        for (pin, package) in lock.packages.iter().filter(|(pin, _)| pin.name.registry == *name) {
+            memory.packages.insert(pin.name.package.clone(), seen(package.log, &package.head));
+            if let Some(decisions) = &package.decisions {
+                memory.decisions.insert(pin.name.package.clone(), seen(decisions.log, &decisions.head));
+            }
+        }
+        Some(memory)
+    }
+
+    /// Forgets the packages of which no record is here, but only what a lock said of them.
+    pub fn keep_records_only(&mut self) {
+        self.packages.retain(|_, seen| !seen.record.is_empty());
+        self.decisions.retain(|_, seen| !seen.record.is_empty());
     }
 
     /// Reads what [`Memory::to_text`] wrote.

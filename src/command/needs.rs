@@ -1,0 +1,386 @@
+//! What a project needs: read from the registries that have it, chosen, and checked against what the lock says.
+
+use super::client::Client;
+use super::context::Context;
+use super::trust;
+use super::workspace::Workspace;
+use crate::disk::config::{Config, TrustFile};
+use crate::log::package::Released;
+use crate::model::digest::RegistryId;
+use crate::model::entry::TakedownClass;
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
+use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::record::SignedRecord;
+use crate::replica::snapshot::{PackageView, Snapshot};
+use crate::trust::choose::check_anchor;
+use crate::trust::memory::Memory;
+use crate::trust::resolve::{Candidate, Edge, Known, Need, Outcome, PackageKey, Pick, Request, Solution, Universe, resolve};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+
+/// What asks for the needs of a project, in messages.
+const ASKER: &str = "quipu.toml";
+
+/// A registry that is read, with the packages of it that were looked at.
+pub struct Opened<'s> {
+    /// Whose it is.
+    pub client: &'s Client<'s>,
+    /// The registry.
+    pub snapshot: Snapshot<'s>,
+    /// Its packages.
+    pub views: BTreeMap<PackageName, PackageView>,
+}
+
+/// All registries that are read, by name.
+pub type Registries<'s> = BTreeMap<RegistryName, Opened<'s>>;
+
+impl<'s> Opened<'s> {
+    /// Reads a registry as it is now. Where neither it nor a mirror can be reached, what was seen last has to do, and that is said.
+    ///
+    /// # Errors
+    /// Those of [`Client::snapshot`], `stale`.
+    pub fn open(client: &'s Client<'s>) -> Result<Self> {
+        let snapshot = client.snapshot(None).or_else(|error| {
+            if client.context.flags.offline || error.exit() != ErrorCode::Network.exit_when_asked() {
+                return Err(error);
+            }
+            let Ok(kept) = client.snapshot_kept() else { return Err(error) };
+            if !client.context.flags.quiet {
+                // Where nobody listens nothing is said.
+                let mut err = anstream::stderr();
+                let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
+                let seq = kept.checkpoint().seq();
+                let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
+            }
+            Ok(kept)
+        })?;
+        snapshot.check_fresh(client.context.now)?;
+        Ok(Opened { client, snapshot, views: BTreeMap::new() })
+    }
+
+    /// Reads packages, all of them at once, and returns for each that there is none of why.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::package`], but for `not-found` and `not-published`.
+    pub fn look<'n>(&mut self, packages: impl IntoIterator<Item = &'n PackageName>) -> Result<BTreeMap<PackageName, Error>> {
+        let packages: BTreeSet<PackageName> =
+            packages.into_iter().filter(|package| !self.views.contains_key(*package)).cloned().collect();
+        let packages: Vec<PackageName> = packages.into_iter().collect();
+        if !packages.is_empty() {
+            self.snapshot.gather(&packages)?;
+        }
+        let mut absent = BTreeMap::new();
+        for package in packages {
+            match self.snapshot.package(&package) {
+                Ok(view) => drop(self.views.insert(package, view)),
+                Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) => {
+                    absent.insert(package, error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Keeps what was fetched and verified, and remembers what was seen.
+    ///
+    /// # Errors
+    /// Those of [`Client::remember`].
+    pub fn remember(&self) -> Result<()> {
+        self.client.remember(&self.snapshot, &self.views)
+    }
+}
+
+/// Finds registries among those that are trusted. At a terminal the user is asked about each other one; elsewhere nothing is trusted.
+///
+/// # Errors
+/// `not-trusted` with the commands that would trust them, `id-mismatch`.
+pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<RegistryName, Option<RegistryId>>) -> Result<()> {
+    let file = TrustFile::load(&context.home)?;
+    let places = Config::load(&context.home)?.registries;
+    let mut unknown = Vec::new();
+    for (name, id) in names {
+        let said = workspace.project.registries.get(name);
+        if let (Some(one), Some(other)) = (*id, said.and_then(|said| said.id))
+            && one != other
+        {
+            return Err(fault!(IdMismatch, "the registry {name} is needed with the id {one}, {ASKER} says {other}"));
+        }
+        let wanted = id.or(said.and_then(|said| said.id));
+        match (file.get(name), wanted) {
+            (Some(trusted), Some(wanted)) if trusted.id != wanted => {
+                return Err(fault!(
+                    IdMismatch,
+                    "the registry {name} is needed with the id {wanted}, it is trusted with {}",
+                    trusted.id
+                )
+                .hint("one of the two is another registry that bears the same name"));
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                let url = places.get(name).map(|place| place.url.clone()).or_else(|| said.and_then(|said| said.url.clone()));
+                unknown.push((name, url, wanted));
+            }
+        }
+    }
+    if context.can_ask() && !context.flags.dry_run {
+        for (name, url, wanted) in unknown {
+            trust::add(context, name, url.as_deref(), wanted, true)?;
+        }
+        return Ok(());
+    }
+    let Some((first, ..)) = unknown.first() else { return Ok(()) };
+    let error = match unknown.len() {
+        1 => fault!(NotTrusted, "the registry {first} is needed, and is not trusted"),
+        more => fault!(NotTrusted, "{more} registries are needed that are not trusted, {first} first"),
+    };
+    Err(unknown.into_iter().fold(error, |error, (name, url, wanted)| {
+        let url = url.map(|url| format!(" {url}")).unwrap_or_default();
+        let id = wanted.map(|id| format!(" --id {id}")).unwrap_or_default();
+        error.hint(format!("look at it and decide: quipu trust add {name}{url}{id}"))
+    }))
+}
+
+/// Finds clients of registries, to whom what the lock says was seen is seen.
+///
+/// # Errors
+/// Those of [`Client::open`].
+pub fn clients<'c>(
+    context: &'c Context,
+    workspace: &Workspace,
+    names: impl IntoIterator<Item = RegistryName>,
+) -> Result<Vec<Client<'c>>> {
+    let mut clients = names.into_iter().map(|name| Client::open(context, name)).collect::<Result<Vec<_>>>()?;
+    for client in &mut clients {
+        if let Some(seen) = workspace.lock.known().and_then(|lock| Memory::of_lock(&client.name, lock)) {
+            client.also_seen(seen);
+        }
+    }
+    Ok(clients)
+}
+
+/// What came of an attempt to choose.
+pub enum Chosen {
+    /// Everything is chosen.
+    All(Solution),
+    /// This registry has to be read as well, which has this id.
+    Beyond(RegistryName, RegistryId),
+}
+
+/// Chooses versions for what a project needs, and reads what has to be known for it.
+///
+/// # Errors
+/// `no-solution`, `anchor-mismatch`, `id-mismatch`, and all that reading a package can end in.
+pub fn choose(
+    registries: &mut Registries<'_>,
+    workspace: &Workspace,
+    preferred: BTreeSet<Pick>,
+    sought: BTreeSet<PackageKey>,
+) -> Result<Chosen> {
+    let mut needs = Vec::new();
+    for needed in &workspace.project.dependencies {
+        let name = workspace.full_name(needed)?;
+        let Some(opened) = registries.get(&name.registry) else { return Err(fault!(Bug, "{} was not opened", name.registry)) };
+        let key = PackageKey { registry: opened.client.id, name };
+        needs.push(Need { package: key, requirement: needed.requirement.clone() });
+    }
+    let request = Request { asker: ASKER.to_owned(), needs, preferred, insist: BTreeSet::new(), sought };
+    let mut universe = Universe::new();
+    // What a lock names is needed most likely: so it comes with the first fetch.
+    let mut wanted: BTreeSet<PackageKey> = request.preferred.iter().map(|(key, _)| key.clone()).collect();
+    wanted.retain(|key| registries.get(&key.name.registry).is_some_and(|opened| opened.client.id == key.registry));
+    wanted.extend(request.needs.iter().map(|need| need.package.clone()));
+    loop {
+        if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
+            return Ok(beyond);
+        }
+        match resolve(&universe, &request)? {
+            Outcome::NeedMore(more) => wanted = more,
+            Outcome::Solved(solution) => {
+                check_anchors(registries, workspace, &solution)?;
+                return Ok(Chosen::All(solution));
+            }
+        }
+    }
+}
+
+/// Reads packages into what the choice is made from; returns a registry that is not read yet, where one of them is of such a one.
+fn read_known(registries: &mut Registries<'_>, universe: &mut Universe, wanted: &BTreeSet<PackageKey>) -> Result<Option<Chosen>> {
+    for key in wanted {
+        let name = &key.name.registry;
+        match registries.get(name) {
+            None => return Ok(Some(Chosen::Beyond(name.clone(), key.registry))),
+            Some(opened) if opened.client.id != key.registry => {
+                let found = opened.client.id;
+                return Err(fault!(IdMismatch, "{key} is needed of the registry {}, {name} is {found} here", key.registry)
+                    .hint("two registries bear the same name, and only one of them is trusted"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, opened) in registries.iter_mut() {
+        let keys: Vec<&PackageKey> = wanted.iter().filter(|key| key.name.registry == *name).collect();
+        let absent = opened.look(keys.iter().map(|key| &key.name.package))?;
+        for key in keys {
+            let package = &key.name.package;
+            let known = match (opened.views.get(package), absent.get(package)) {
+                (Some(view), _) => known(key, view),
+                (None, why) => Known { candidates: Vec::new(), note: why.map(|why| why.message().to_owned()) },
+            };
+            universe.insert(key.clone(), known);
+        }
+    }
+    Ok(None)
+}
+
+/// Says of a package what there is to choose from.
+fn known(key: &PackageKey, view: &PackageView) -> Known {
+    let log = &view.log.log;
+    let candidate = |released: &Released| {
+        let release = &released.release;
+        let needs = release.dependencies.iter().map(|dependency| {
+            let (registry, id) = dependency.registry.clone().unwrap_or_else(|| released.registry.clone());
+            let name = FullName { registry, package: dependency.package.clone() };
+            Need { package: PackageKey { name, registry: id }, requirement: dependency.requirement.clone() }
+        });
+        let takedown = view.decision_log().and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version));
+        Candidate {
+            version: release.version.clone(),
+            needs: needs.collect(),
+            yanked: released.yanked.clone(),
+            flagged: released.flagged,
+            taken_down: takedown.map(|takedown| takedown.reason.clone()),
+        }
+    };
+    debug_assert_eq!(log.name().package, key.name.package);
+    Known { candidates: log.releases().map(candidate).collect(), note: None }
+}
+
+/// Finds a package that was looked at, and a release of it.
+///
+/// # Errors
+/// `lock-mismatch` where there is none.
+pub fn released<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'r PackageView, &'r Released)> {
+    let view = registries.get(&pin.name.registry).and_then(|opened| opened.views.get(&pin.name.package));
+    view.and_then(|view| Some((view, view.log.log.release_of(&pin.version)?)))
+        .ok_or_else(|| fault!(LockMismatch, "{pin} is in the lock, and its registry has no such release"))
+}
+
+fn pin_of((key, version): &Pick) -> Pin {
+    Pin { name: key.name.clone(), version: version.clone() }
+}
+
+/// Checks that each log that was chosen for a need with an anchor holds the anchor.
+fn check_anchors(registries: &Registries<'_>, workspace: &Workspace, solution: &Solution) -> Result<()> {
+    check_own_anchors(registries, workspace)?;
+    for (pick, edges) in &solution.picks {
+        let (_, chosen) = released(registries, &pin_of(pick))?;
+        let anchors = chosen.release.dependencies.iter().map(|dependency| dependency.anchor);
+        for (edge, anchor) in edges.iter().zip(anchors) {
+            let (view, _) = released(registries, &pin_of(&edge.pick()))?;
+            check_anchor(&view.log.log, anchor.as_ref()).map_err(|error| error.at(format_args!("{} {}", pick.0, pick.1)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the anchors in quipu.toml against the logs that were looked at.
+///
+/// # Errors
+/// `anchor-mismatch`.
+pub fn check_own_anchors(registries: &Registries<'_>, workspace: &Workspace) -> Result<()> {
+    for needed in workspace.project.dependencies.iter().filter(|needed| needed.anchor.is_some()) {
+        let name = workspace.full_name(needed)?;
+        if let Some(view) = registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package)) {
+            check_anchor(&view.log.log, needed.anchor.as_ref()).map_err(|error| error.at(ASKER))?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a package still is the one that a lock means.
+///
+/// # Errors
+/// `wrong-log` where the name means another log now, `rollback` and `fork` where its log is not the one that was seen.
+pub fn check_meaning(pin: &Pin, locked: &LockedPackage, view: &PackageView) -> Result<()> {
+    let log = &view.log.log;
+    let (name, found) = (&pin.name, log.chain().id());
+    if found != locked.log {
+        let reset = view.decision_log().and_then(|decisions| decisions.resets().iter().find(|reset| reset.old == locked.log));
+        let why = reset.map(|reset| format!(": the operators reset it, {}", reset.reason)).unwrap_or_default();
+        return Err(fault!(WrongLog, "the lock means the log {} by {name}, which means {found} now{why}", locked.log)
+            .hint(format!("if the new one is what you want: quipu update {name}")));
+    }
+    match log.place_of(&locked.head.digest) {
+        Some(seq) if seq == locked.head.seq => Ok(()),
+        _ if log.chain().seq() < locked.head.seq => Err(fault!(
+            Rollback,
+            "the log of {name} ends at seq {}, the lock has seen seq {}",
+            log.chain().seq(),
+            locked.head.seq
+        )),
+        _ => Err(fault!(
+            Fork,
+            "the log of {name} does not hold {} at seq {}, which the lock has seen",
+            locked.head.digest,
+            locked.head.seq
+        )),
+    }
+}
+
+/// Checks that a release of a lock is handed out still: it is in its log, with the same files, and nothing is said against it.
+///
+/// # Errors
+/// `lock-mismatch`, `taken-down` with the reason, `no-solution` where it is flagged, those of [`check_meaning`].
+pub fn check_locked(registries: &Registries<'_>, pin: &Pin, locked: &LockedPackage) -> Result<()> {
+    let (view, released) = released(registries, pin)?;
+    check_meaning(pin, locked, view)?;
+    let content = released.release.content;
+    if content != locked.content {
+        return Err(fault!(LockMismatch, "{pin} has the content {content}, the lock says {}", locked.content)
+            .hint("a release never changes: find out who changed the lock"));
+    }
+    if let Some(takedown) = view.decision_log().and_then(|log| log.takedown_of(view.log.log.chain().id(), &pin.version)) {
+        let malware = if takedown.class == TakedownClass::Malware { " as malware" } else { "" };
+        return Err(fault!(TakenDown, "{pin} was taken down{malware}: {}", takedown.reason)
+            .hint(format!("choose another version: quipu update {}", pin.name)));
+    }
+    if released.flagged {
+        return Err(fault!(NoSolution, "{pin} was released by a key in wrong hands, as its log says later")
+            .hint(format!("choose another version: quipu update {}", pin.name)));
+    }
+    Ok(())
+}
+
+fn head(record: &SignedRecord) -> Head {
+    Head { seq: record.seq(), digest: record.digest(), commit: record.git_id() }
+}
+
+/// Writes down what was chosen.
+///
+/// # Errors
+/// `bug`.
+pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockfile> {
+    let mut lock = Lockfile::default();
+    for (pick, edges) in &solution.picks {
+        let pin = pin_of(pick);
+        let (view, released) = released(registries, &pin)?;
+        if let Some(opened) = registries.get(&pin.name.registry) {
+            let (operators, checkpoint) = (opened.snapshot.operators().head(), opened.snapshot.checkpoint().record());
+            let found = LockedRegistry { id: opened.client.id, operators: head(operators), checkpoint: head(checkpoint) };
+            lock.registries.entry(pin.name.registry.clone()).or_insert(found);
+        }
+        let decisions = view.decisions.as_ref();
+        let found = LockedPackage {
+            asked_as: BTreeSet::new(),
+            content: released.release.content,
+            log: view.log.log.chain().id(),
+            head: head(view.log.head()),
+            decisions: decisions.map(|found| LockedDecisions { log: found.log.chain().id(), head: head(found.head()) }),
+            dependencies: edges.iter().map(|edge: &Edge| pin_of(&edge.pick())).collect(),
+        };
+        lock.packages.insert(pin, found);
+    }
+    Ok(lock)
+}
