@@ -38,6 +38,11 @@ impl Bed {
         self.finish(Command::new(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home), self.folder.path(), args)
     }
 
+    /// Runs the built program in another folder.
+    pub(crate) fn quipu_in(&self, folder: &Path, home: &Path, args: &[&str]) -> String {
+        self.finish(Command::new(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home), folder, args)
+    }
+
     /// Runs the built program by way of another that ends by running what its last arguments say, as `time` does.
     pub(crate) fn quipu_by(&self, by: &[&str], home: &Path, args: &[&str]) -> String {
         let mut command = Command::new(by[0]);
