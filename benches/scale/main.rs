@@ -1,5 +1,6 @@
 //! Measures what grows with a registry and what does not: `cargo bench --bench scale
-//! [-- --sizes 10000,100000 --two-million --shapes one,many,skewed --rounds N --dir DIR --fresh --json FILE --svg FILE]`.
+//! [-- --sizes 10000,100000 --two-million --shapes one,many,skewed --rounds N --dir DIR --fresh --only import,verify,publish,get,accept
+//! --json FILE --svg FILE]`.
 //!
 //! Builds registries of 10,000, 100,000 and 1,000,000 packages, each in three shapes, and keeps them in DIR, so that a second run finds them there; what
 //! their building cost is kept beside them. Everything else is measured on copies, each thing beside its floor, and in each round once in
@@ -81,13 +82,25 @@ fn main() -> Result<()> {
         let servers = Servers::start(&bed.path(""));
         let scenes: Vec<Scene<'_>> = kept.iter().map(|kept| Scene::copy(bed, kept, &servers)).collect();
         let mut bench = Bench { scenes: &scenes, rounds: options.rounds, table: &mut table };
-        bench.import();
-        bench.verify()?;
-        bench.publish();
-        bench.get();
-        bench.update();
-        bench.count();
-        bench.accept_and_verify_since()?;
+        let only = word("--only");
+        let is_wanted = |what: &str| only.as_ref().is_none_or(|only| only.split(',').any(|word| word == what));
+        if is_wanted("import") {
+            bench.import();
+        }
+        if is_wanted("verify") {
+            bench.verify()?;
+        }
+        if is_wanted("publish") {
+            bench.publish();
+        }
+        if is_wanted("get") {
+            bench.get();
+            bench.update();
+            bench.count();
+        }
+        if is_wanted("accept") {
+            bench.accept_and_verify_since()?;
+        }
     }
     for shape in &options.shapes {
         table.print_shape(shape, &options.sizes);
