@@ -377,10 +377,14 @@ impl<'w> Work<'w> {
             let opened = self.registries.get(&name.registry)?;
             Some(PackageKey { name: name.clone(), registry: opened.client.id })
         };
-        let (stays, sought): (Box<dyn Fn(&FullName) -> bool>, _) = match &self.plan.update {
-            Anew::Nothing => (Box::new(|_| true), BTreeSet::new()),
-            Anew::Some(names) => (Box::new(|name| !names.contains(name)), names.iter().filter_map(key).collect()),
-            Anew::All => (Box::new(|_| false), BTreeSet::new()),
+        let sought = match &self.plan.update {
+            Anew::Some(names) => names.iter().filter_map(key).collect(),
+            Anew::Nothing | Anew::All => BTreeSet::new(),
+        };
+        let stays = |name: &FullName| match &self.plan.update {
+            Anew::Nothing => true,
+            Anew::Some(names) => !names.contains(name),
+            Anew::All => false,
         };
         let Some(lock) = self.workspace.lock.known() else { return (BTreeSet::new(), sought) };
         let known = lock.packages.keys().filter(|pin| stays(&pin.name)).filter_map(|pin| {

@@ -38,7 +38,10 @@ pub struct Session {
     stateless: bool,
     format: ObjectFormat,
     has_filters: bool,
+    has_shallow: bool,
     says_format: bool,
+    /// A commit that is here without what it stands on.
+    shallow: Option<GitId>,
 }
 
 impl std::fmt::Debug for Session {
@@ -68,6 +71,12 @@ impl Session {
             Some(mut session) => Ok(session.greet()?.then_some(session)),
             None => Ok(None),
         }
+    }
+
+    /// Says that a commit is here without what it stands on, and that nothing below it will be asked for but by depth. A server that is told so makes its
+    /// packs without the bitmaps of its repository, which in a large one take longer to open than a few objects take to find.
+    pub fn stand_on(&mut self, shallow: GitId) {
+        self.shallow = Some(shallow);
     }
 
     /// Returns the object format of the repository.
@@ -108,6 +117,7 @@ impl Session {
                 Some(("fetch", features)) => {
                     fetches = true;
                     self.has_filters = features.split(' ').any(|feature| feature == "filter");
+                    self.has_shallow = features.split(' ').any(|feature| feature == "shallow");
                 }
                 _ if text(&line) == "fetch" => fetches = true,
                 _ => {}
@@ -168,8 +178,10 @@ impl Session {
                 pktline::write(&mut question, &format!("have {id}\n"));
             }
         }
-        if let Some(depth) = options.depth {
-            pktline::write(&mut question, &format!("deepen {depth}\n"));
+        match (options.depth, self.shallow.filter(|_| self.has_shallow)) {
+            (Some(depth), _) => pktline::write(&mut question, &format!("deepen {depth}\n")),
+            (None, Some(commit)) => pktline::write(&mut question, &format!("shallow {commit}\n")),
+            (None, None) => {}
         }
         match options.filter.filter(|_| self.has_filters) {
             Some(Filter::Trees(depth)) => pktline::write(&mut question, &format!("filter tree:{depth}\n")),
@@ -333,7 +345,9 @@ fn session(url: &Url, from: Box<dyn Read + Send>, to: Box<dyn Write + Send>, pro
         stateless,
         format: ObjectFormat::Sha1,
         has_filters: false,
+        has_shallow: false,
         says_format: false,
+        shallow: None,
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Remote {
 
 /// The connection over which all is asked.
 enum Line {
-    Open(Session),
+    Open(Box<Session>),
     /// It ended with an answer that was no, and another one is made when there is more to ask.
     Cut,
     /// There is none: each fetch has its own.
@@ -385,7 +385,7 @@ impl Remote {
         let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
         let quarantine = Quarantine::new(format, &alternates)?;
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
-        let line = Mutex::new(session.map_or(Line::None, Line::Open));
+        let line = Mutex::new(session.map_or(Line::None, |session| Line::Open(Box::new(session))));
         let remote = Remote {
             url: url.clone(),
             line,
@@ -422,6 +422,11 @@ impl Remote {
             }
             None => remote.open_narrow(package)?,
         };
+        if !remote.is_whole()
+            && let Line::Open(session) = &mut *remote.line.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            session.stand_on(heads.log);
+        }
         remote.complete(&heads, memory, package)?;
         Ok((remote, heads))
     }
@@ -548,7 +553,8 @@ impl Remote {
     fn over_session<T>(&self, ask: impl FnOnce(&mut Session) -> Result<T>) -> Result<Option<T>> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*line, Line::Cut) {
-            *line = Session::open(&self.url, self.terminal, &Environment::of_process())?.map_or(Line::None, Line::Open);
+            *line = Session::open(&self.url, self.terminal, &Environment::of_process())?
+                .map_or(Line::None, |session| Line::Open(Box::new(session)));
         }
         let Line::Open(session) = &mut *line else { return Ok(None) };
         match ask(session) {
