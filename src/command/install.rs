@@ -430,18 +430,18 @@ impl<'w> Work<'w> {
             opened.snapshot.gather_contents(releases.iter().map(|release| &**release))?;
         }
         let mut installed = Installed::change(&self.root)?;
+        let mut begun = Vec::new();
         for (pin, package) in missing {
             let release = released(&self.registries, pin)?.1.release.clone();
             let Some(opened) = self.registries.get_mut(&pin.name.registry) else { continue };
             if let Some(mut writer) = installed.begin(pin, package.content, &opened.snapshot.limits())? {
-                opened
-                    .snapshot
-                    .contents(&pin.name.package, &release, |file, bytes| writer.add(file, bytes))
-                    .map_err(|e| e.at(pin))?;
-                writer.finish()?;
-                installed.note(pin.clone(), package.content);
+                let brought = opened.snapshot.contents(&pin.name.package, &release, |file, bytes| writer.add(file, bytes));
+                brought.map_err(|error| error.at(pin))?;
+                writer.settle()?;
+                begun.push((pin.clone(), package.content, writer));
             }
         }
+        installed.finish(begun)?;
         written.removed = installed.keep_only(|pin| lock.packages.contains_key(pin))?;
         installed.save()?;
         Ok(written)

@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_answered_with_what_was_meant() {
-        let error = refused(&["quipu", "install", "wasi:http"]);
-        assert_eq!((error.code(), error.message()), (ErrorCode::Usage, "unrecognized subcommand 'install'"));
+        let error = refused(&["quipu", "download", "wasi:http"]);
+        assert_eq!((error.code(), error.message()), (ErrorCode::Usage, "unrecognized subcommand 'download'"));
         assert!(error.hints()[0].contains("quipu get"), "{error:?}");
         let error = refused(&["quipu", "registry", "add"]);
         assert!(error.hints()[0].contains("quipu trust add"), "{error:?}");

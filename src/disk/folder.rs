@@ -399,13 +399,26 @@ impl FolderWriter {
         sync_folder(self.scratch.path())
     }
 
+    /// Waits until all files are written, if not on the disk yet.
+    ///
+    /// # Errors
+    /// Those of [`FolderWriter::add`].
+    pub fn settle(&mut self) -> Result<()> {
+        self.writers.finish()
+    }
+
     /// Sees everything to the disk and gives it the target's name.
     ///
     /// # Errors
     /// `exists` where something came to be at the target meanwhile, `io`; the target is as it was. Those of [`FolderWriter::add`].
     pub fn finish(mut self) -> Result<()> {
-        self.writers.finish()?;
+        self.settle()?;
         self.sync()?;
+        let target = self.rename()?;
+        sync_folder(folder_of(&target))
+    }
+
+    fn rename(self) -> Result<PathBuf> {
         if !cfg!(unix) {
             // Elsewhere a rename takes the place of an empty folder by itself.
             let _ = fs::remove_dir(&self.target);
@@ -418,8 +431,27 @@ impl FolderWriter {
         })?;
         // Its name is the target's now: there is nothing left to remove.
         let _ = self.scratch.keep();
-        sync_folder(folder_of(&self.target))
+        Ok(self.target)
     }
+}
+
+/// Finishes folders that are all below one, and waits for the disk as seldom as that allows: all that is in them is there before the first
+/// has its name.
+///
+/// # Errors
+/// Those of [`FolderWriter::finish`]; those before the one that failed have their names.
+pub fn finish_all(root: &Path, mut writers: Vec<FolderWriter>) -> Result<()> {
+    writers.iter_mut().try_for_each(FolderWriter::settle)?;
+    #[cfg(target_os = "linux")]
+    if writers.len() > 1 {
+        let sync = || File::open(root).and_then(|root| rustix::fs::syncfs(&root).map_err(io::Error::from));
+        let sync = || sync().map_err(|error| io_fault(&error, "write", root));
+        sync()?;
+        writers.into_iter().try_for_each(|writer| writer.rename().map(drop))?;
+        return sync();
+    }
+    let _ = root;
+    writers.into_iter().try_for_each(FolderWriter::finish)
 }
 
 /// Removes the scratch folders of processes that were killed more than a day ago.

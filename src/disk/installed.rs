@@ -1,6 +1,6 @@
 //! `quipu_packages`: the folder of a project that holds the releases which it needs, and the list of what quipu put there.
 
-use super::folder::{FolderWriter, Patterns, collect};
+use super::folder::{FolderWriter, Patterns, collect, finish_all};
 use super::replace::{self, Access};
 use crate::model::contents::Limits;
 use crate::model::digest::{ContentDigest, ObjectFormat};
@@ -97,9 +97,16 @@ impl Installed {
         FolderWriter::new(&path).map(Some)
     }
 
-    /// Notes that a release was written.
-    pub fn note(&mut self, place: Pin, content: ContentDigest) {
-        self.list.insert(place, content);
+    /// Finishes what was begun.
+    ///
+    /// # Errors
+    /// Those of [`finish_all`].
+    pub fn finish(&mut self, written: Vec<(Pin, ContentDigest, FolderWriter)>) -> Result<()> {
+        let (pins, writers): (Vec<_>, Vec<_>) =
+            written.into_iter().map(|(pin, content, writer)| ((pin, content), writer)).unzip();
+        finish_all(&self.root, writers)?;
+        self.list.extend(pins);
+        Ok(())
     }
 
     /// Deletes what quipu put there and is no longer needed, and returns what that was.
@@ -142,5 +149,58 @@ fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(fault!(Io, "{}: {why}", path.display())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::contents::ContentsBuilder;
+    use crate::model::error::ErrorCode;
+
+    const TEXT: &[u8] = b"one\n";
+
+    fn pin(text: &str) -> Pin {
+        text.parse().expect("a pin")
+    }
+
+    /// Writes a release of one file, and says whether there was something to write.
+    fn put(installed: &mut Installed, pin: &Pin) -> Result<bool> {
+        let mut builder = ContentsBuilder::new(Limits::default());
+        let entry = builder.add("text".parse()?, false, TEXT)?.clone();
+        let content = builder.finish()?.digest();
+        let Some(mut writer) = installed.begin(pin, content, &Limits::default())? else { return Ok(false) };
+        writer.add(&entry, TEXT.to_vec())?;
+        installed.finish(vec![(pin.clone(), content, writer)])?;
+        Ok(true)
+    }
+
+    #[test]
+    fn what_was_put_there_is_known_and_nothing_else_is_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (io, http) = (pin("acme.example/demo:io@1.0.0"), pin("acme.example/demo:http@2.0.0-rc.1"));
+        let mut installed = Installed::change(folder.path()).expect("a folder to change");
+        assert_eq!((put(&mut installed, &io), put(&mut installed, &http)), (Ok(true), Ok(true)));
+        assert_eq!(replace::read(&installed.path(&http).join("text")), Ok(Some(TEXT.to_vec())));
+        // Killed before the list was written: what is there is recognized by its files.
+        drop(installed);
+        let mut installed = Installed::change(folder.path()).expect("a folder to change");
+        assert_eq!((installed.all().count(), put(&mut installed, &io), put(&mut installed, &http)), (0, Ok(false), Ok(false)));
+        installed.save().expect("a list");
+        let content = *installed.list.get(&io).expect("a digest");
+        assert!(Installed::look(folder.path()).is_ok_and(|there| there.has(&io, content) && there.all().count() == 2));
+        // Somebody else's folder stays as it is, needed or not.
+        let mine = pin("acme.example/demo:mine@1.0.0");
+        replace::create_folders(&installed.path(&mine), Access::Shared).expect("a folder");
+        replace::replace(&installed.path(&mine).join("note"), b"mine", Access::Shared).expect("a file");
+        assert_eq!(put(&mut installed, &mine).map_err(|error| error.code()), Err(ErrorCode::Exists));
+        assert_eq!(installed.keep_only(|pin| *pin == http), Ok(vec![io.clone()]));
+        assert!(!folder.path().join("acme.example/demo/io").exists() && installed.path(&mine).join("note").exists());
+        installed.save().expect("a list");
+        let there = Installed::look(folder.path()).expect("a list");
+        assert!(there.has(&http, content) && !there.has(&io, content));
+        // What is listed and was deleted is not there.
+        fs::remove_dir_all(there.path(&http)).expect("a folder");
+        assert!(!there.has(&http, content));
     }
 }
