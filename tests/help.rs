@@ -147,6 +147,17 @@ fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn whoever_needs_a_package_is_told_how_to_say_so() {
+    let world = World::new();
+    let nobody = world.person("nobody");
+    assert!(told(&nobody, "install wasi:http", 2, "usage").contains("quipu add"));
+    for line in ["install", "update", "vendor third-party"] {
+        let message = told(&nobody.within(world.path("homes")), line, 2, "bad-manifest");
+        assert!(message.contains("there is no quipu.toml in") && message.contains("quipu add"), "{message}");
+    }
+}
+
+#[test]
 fn whoever_has_nothing_yet_is_told_what_to_make_first() {
     let world = World::new();
     let nobody = world.person("nobody");

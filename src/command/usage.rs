@@ -77,6 +77,9 @@ pub fn explain(error: &clap::Error) -> Error {
     for meant in &meant {
         found = found.hint(*meant);
     }
+    if command == "quipu install" && error.kind() == clap::error::ErrorKind::UnknownArgument {
+        found = found.hint("to need a package: quipu add NAMESPACE:NAME");
+    }
     if meant.is_empty() {
         for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
             found = found.hint(tip);

@@ -64,7 +64,11 @@ impl Workspace {
     /// # Errors
     /// `bad-manifest`, `bad-lock`, `lock-mismatch` or `fork` where the two sides of a lock contradict each other, `no-registry`.
     pub fn open(context: &Context, folder: &Path) -> Result<Self> {
-        Workspace::of(context, folder, Project::load(folder)?, None)
+        let project = Project::load(folder).map_err(|error| match folder.join(crate::disk::project::FILE).exists() {
+            true => error,
+            false => error.hint("or begin with what it needs: quipu add NAMESPACE:NAME"),
+        })?;
+        Workspace::of(context, folder, project, None)
     }
 
     /// Reads the project of a folder as it will be once its quipu.toml has this text.
