@@ -325,7 +325,7 @@ fn a_small_number_of_packages_makes_nobody_fetch_a_large_map() {
     let kept: u64 = walkdir::WalkDir::new(carol.home().join("cache"))
         .into_iter()
         .filter_map(Result::ok)
-        .filter_map(|entry| entry.metadata().ok().filter(std::fs::Metadata::is_file))
+        .filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file))
         .map(|file| file.len())
         .sum();
     assert!((1..256 * 1024).contains(&kept), "{kept}");
