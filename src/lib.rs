@@ -109,6 +109,8 @@ pub mod replica {
     pub mod import;
     pub mod inbox;
     pub mod page;
+    pub(crate) mod place;
+    pub mod places;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;

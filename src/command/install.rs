@@ -516,7 +516,12 @@ impl<'w> Work<'w> {
         answer.field("lock-written", is_written);
         let checkpoints = self.registries.iter().map(|(name, opened)| {
             let checkpoint = opened.snapshot.checkpoint();
-            json!({ "registry": name.as_str(), "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() })
+            json!({
+                "registry": name.as_str(),
+                "seq": checkpoint.seq(),
+                "digest": checkpoint.digest().to_string(),
+                "sources": Client::sources(&opened.snapshot),
+            })
         });
         answer.field("checkpoints", checkpoints.collect::<Vec<_>>());
         Ok(answer)

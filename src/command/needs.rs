@@ -17,7 +17,6 @@ use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{Candidate, Edge, Known, Need, Outcome, PackageKey, Pick, Request, Solution, Universe, resolve};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 
 /// What asks for the needs of a project, in messages.
 const ASKER: &str = "quipu.toml";
@@ -46,13 +45,9 @@ impl<'s> Opened<'s> {
                 return Err(error);
             }
             let Ok(kept) = client.snapshot_kept() else { return Err(error) };
-            if !client.context.flags.quiet {
-                // Where nobody listens nothing is said.
-                let mut err = anstream::stderr();
-                let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
-                let seq = kept.checkpoint().seq();
-                let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
-            }
+            client.context.warn(&format!("{} could not be reached: {error}", client.name));
+            let seq = kept.checkpoint().seq();
+            client.context.note(&format!("what was seen of {} last is used, its checkpoint {seq}", client.name));
             Ok(kept)
         })?;
         snapshot.check_fresh(client.context.now)?;
@@ -126,7 +121,8 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
     }
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
-            trust::add(context, name, url.as_deref(), wanted, true)?;
+            let mirrors = workspace.project.registries.get(name).map_or(&[][..], |said| &said.mirrors);
+            trust::add(context, &trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, is_hearsay: true })?;
         }
         return Ok(());
     }

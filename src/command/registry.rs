@@ -312,7 +312,7 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     let id = operators.id();
     let url = std::path::absolute(&target).map_err(|why| fault!(Io, "{}: {why}", target.display()))?;
     client::save(context, id, Memory::new(operators, standing.operators.head(), &standing.checkpoint))?;
-    Config::set_registry(&context.home, name, &url.display().to_string())?;
+    Config::set_registry(&context.home, name, &url.display().to_string(), &[])?;
     TrustFile::change(&context.home, |trust| {
         trust.put(Trusted { name: name.clone(), id, source: Source::Made, since: context.now.unix(), seen: true });
     })?;

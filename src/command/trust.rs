@@ -13,6 +13,7 @@ use crate::model::name::RegistryName;
 use crate::model::redact::redact;
 use crate::model::time::Timestamp;
 use crate::replica::discovery::{self, Hint, Looking};
+use crate::replica::places::Standing;
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::names_of;
 use clap::Subcommand;
@@ -31,6 +32,9 @@ pub enum Args {
         /// The registry id that it must have
         #[arg(long, value_name = "sha256:…")]
         id: Option<RegistryId>,
+        /// Where else it is: a mirror of it, or a registry that mirrors it; may be given several times
+        #[arg(long = "mirror", value_name = "URL")]
+        mirrors: Vec<String>,
     },
     /// List the registries that are trusted
     List,
@@ -52,24 +56,35 @@ pub enum Args {
 /// `not-trusted` where nobody said yes, `id-mismatch`, `wrong-registry`, and all that looking for a registry and reading it can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
-        Args::Add { domain, url, id } => add(context, domain, url.as_deref(), *id, false),
+        Args::Add { domain, url, id, mirrors } => {
+            add(context, &Wanted { domain, url: url.as_deref(), id: *id, mirrors, is_hearsay: false })
+        }
         Args::List => list(context),
         Args::Show { domain } => show(context, domain),
         Args::Remove { domain } => remove(context, domain),
     }
 }
 
-/// Trusts a registry. Where `id` is what somebody else says of it, the user is asked all the same.
+/// A registry that is to be trusted.
+pub struct Wanted<'w> {
+    /// Its name.
+    pub domain: &'w RegistryName,
+    /// Where it is; without one it is looked for.
+    pub url: Option<&'w str>,
+    /// The id that it must have.
+    pub id: Option<RegistryId>,
+    /// Where else it is.
+    pub mirrors: &'w [String],
+    /// Whether all this is what somebody else says of it, so that the user is asked all the same.
+    pub is_hearsay: bool,
+}
+
+/// Trusts a registry.
 ///
 /// # Errors
 /// Those of [`run`].
-pub fn add(
-    context: &Context,
-    domain: &RegistryName,
-    url: Option<&str>,
-    id: Option<RegistryId>,
-    is_hearsay: bool,
-) -> Result<Answer> {
+pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
+    let Wanted { domain, url, id, is_hearsay, .. } = *wanted;
     let hint = if url.is_none() { Some(discover(context, domain)?) } else { None };
     let url = match (url, &hint) {
         (_, Some(hint)) => hint.url.clone(),
@@ -79,16 +94,9 @@ pub fn add(
     let trust = TrustFile::load(&context.home)?;
     let known = trust.get(domain).cloned();
     let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
-    let snapshot = Snapshot::open(Reading {
-        url: &url,
-        expected: None,
-        memory: None,
-        cache: None,
-        package: None,
-        terminal: context.terminal(),
-        offline: false,
-        evidence: &evidence,
-    })?;
+    let reading =
+        Reading { terminal: context.terminal(), patience: context.patience(), ..Reading::anew(&url, context.now, &evidence) };
+    let snapshot = Snapshot::open(reading.clone())?;
     let operators = &snapshot.operators().log;
     let found = operators.id();
     if operators.registry() != domain {
@@ -111,6 +119,18 @@ pub fn add(
     if id.is_none() && known.as_ref().is_some_and(|known| known.seen) {
         client::require_memory(context, domain, found, url.as_str())?;
     }
+    let mirrors = wanted.mirrors.iter().map(|mirror| place(context, domain, mirror)).collect::<Result<Vec<Url>>>()?;
+    if !mirrors.is_empty() {
+        let all = Snapshot::open(Reading { mirrors: &mirrors, expected: Some((domain, found)), ..reading })?;
+        for asked in all.places() {
+            match &asked.standing {
+                Standing::Failed(error) if client::is_lie(error) => return Err(error.clone()),
+                Standing::Failed(error) => context.warn(&format!("{} does not answer for {domain}: {error}", asked.url)),
+                Standing::Slow => context.warn(&format!("{} did not answer for {domain} in time", asked.url)),
+                Standing::Answers | Standing::Same | Standing::Behind(_) => {}
+            }
+        }
+    }
     let since = Timestamp::from_unix(operators.chain().time().unix()).unwrap_or(Timestamp::MAX);
     let mut answer = Answer::new();
     let first = snapshot.operators().records.first().map(|record| record.draft().time);
@@ -127,6 +147,9 @@ pub fn add(
         ),
     ];
     let mut rows: Vec<Vec<String>> = shown.iter().map(|(key, value)| vec![format!("  {key}"), value.clone()]).collect();
+    for mirror in mirrors.iter().rev() {
+        rows.insert(2, vec!["  mirror".to_owned(), mirror.to_string()]);
+    }
     if let Some(hint) = &hint {
         rows.insert(2, vec!["  found at".to_owned(), hint.found_at.to_string()]);
     }
@@ -148,12 +171,13 @@ pub fn add(
     answer.text.push_str(&table(&rows));
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
+    answer.field("mirrors", mirrors.iter().map(ToString::to_string).collect::<Vec<_>>());
     answer.field("id", found.to_string());
     if let Some(hint) = &hint {
         answer.field("found-at", hint.found_at.to_string());
     }
     answer.field("whole-map", snapshot.is_found_without_filters());
-    if let Some((note, hint)) = client::whole_map(&snapshot, &url) {
+    if let Some((note, hint)) = client::whole_map(&snapshot) {
         answer.line(format!("  note: {note}"));
         answer.line(format!("  hint: {hint}"));
     }
@@ -172,7 +196,8 @@ pub fn add(
         }
         saved => saved?,
     }
-    Config::set_registry(&context.home, domain, url.as_str())?;
+    let mirrors: Vec<String> = mirrors.iter().map(|mirror| mirror.as_str().to_owned()).collect();
+    Config::set_registry(&context.home, domain, url.as_str(), &mirrors)?;
     let since = known.map_or(context.now.unix(), |known| known.since);
     TrustFile::change(&context.home, |trust| {
         trust.put(Trusted { name: domain.clone(), id: found, source, since, seen: true });

@@ -17,6 +17,8 @@ pub struct Config {
     pub key: Option<String>,
     /// The registry that names without a domain mean.
     pub registry: Option<RegistryName>,
+    /// After so many seconds of silence a place is given up.
+    pub timeout: Option<std::num::NonZeroU32>,
     /// Where registries are.
     #[serde(default)]
     pub registries: BTreeMap<RegistryName, Place>,
@@ -32,7 +34,7 @@ pub struct Place {
     pub push: Option<String>,
     /// The user's own fork of its repository, for proposals by pull request.
     pub fork: Option<String>,
-    /// Where else it can be fetched, in the order in which they are tried where `url` cannot answer.
+    /// Where else it can be fetched: mirrors of it, and registries that mirror it.
     #[serde(default)]
     pub mirrors: Vec<String>,
 }
@@ -46,11 +48,12 @@ impl Config {
         load(&home.config_file())
     }
 
-    /// Sets where a registry is, and makes it the default where there is none, keeping comments and order of the file.
+    /// Sets where a registry is, and where else where mirrors are given, and makes it the default where there is none, keeping comments and
+    /// order of the file.
     ///
     /// # Errors
     /// `bad-config`, `io`.
-    pub fn set_registry(home: &Home, name: &RegistryName, url: &str) -> Result<()> {
+    pub fn set_registry(home: &Home, name: &RegistryName, url: &str, mirrors: &[String]) -> Result<()> {
         edit(home, |document| {
             let registries = document.entry("registries").or_insert_with(|| {
                 let mut table = toml_edit::Table::new();
@@ -61,6 +64,9 @@ impl Config {
             let place = registries.entry(name.as_str()).or_insert_with(toml_edit::table);
             if let Some(place) = place.as_table_like_mut() {
                 place.insert("url", toml_edit::value(url));
+                if !mirrors.is_empty() {
+                    place.insert("mirrors", toml_edit::value(mirrors.iter().collect::<toml_edit::Array>()));
+                }
             }
             if !document.contains_key("registry") {
                 document.insert("registry", toml_edit::value(name.as_str()));
@@ -222,14 +228,15 @@ mod tests {
     fn comments_stay_when_a_registry_is_added() -> Result<(), Box<dyn std::error::Error>> {
         let (_folder, home) = home()?;
         replace::replace(&home.config_file(), b"# mine\nkey = \"work\" # the one at work\n", Access::Shared)?;
-        Config::set_registry(&home, &"acme.example".parse()?, "/srv/acme.git")?;
-        Config::set_registry(&home, &"other.example".parse()?, "/srv/other.git")?;
+        Config::set_registry(&home, &"acme.example".parse()?, "/srv/acme.git", &[])?;
+        Config::set_registry(&home, &"other.example".parse()?, "/srv/other.git", &["/mnt/other.git".to_owned()])?;
         Config::set_key_if_none(&home, "other")?;
         let text = String::from_utf8(replace::read(&home.config_file())?.unwrap_or_default())?;
         assert!(text.starts_with("# mine\nkey = \"work\" # the one at work\n"), "{text}");
         let config = Config::load(&home)?;
         assert_eq!(config.registry, Some("acme.example".parse()?));
         assert_eq!(config.registries[&"other.example".parse()?].url, "/srv/other.git");
+        assert_eq!(config.registries[&"other.example".parse()?].mirrors, ["/mnt/other.git"]);
         assert_eq!(config.key.as_deref(), Some("work"));
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use super::accept::{check_digest, limits};
 use super::chains::{self, Replayed};
+use super::place::{Dialed, Manners, Place};
+use super::places::{self, Asked};
 use super::source::{Heads, Source, is_whole};
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::store::Store;
 use crate::git::transport::Url;
 use crate::log::decision::DecisionLog;
@@ -29,14 +31,22 @@ use crate::trust::memory::{Contradiction, Memory};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes a contradiction and returns the error to end with.
 pub type Evidence<'a> = dyn Fn(Contradiction) -> Error + Sync + 'a;
 
+/// Takes a place that could not hand something out, why, and the place that did.
+pub type Troubles = dyn Fn(&Url, &Error, &Url) + Send + Sync;
+
 /// How a registry is to be read.
+#[derive(Clone)]
 pub struct Reading<'a> {
     /// Where it is.
     pub url: &'a Url,
+    /// Where else it is: its mirrors, and repositories of other registries that mirror it.
+    pub mirrors: &'a [Url],
     /// Its name and id, where they are known.
     pub expected: Option<(&'a RegistryName, RegistryId)>,
     /// What was seen of it before.
@@ -49,9 +59,49 @@ pub struct Reading<'a> {
     pub terminal: bool,
     /// Whether nothing may be fetched: what was seen last is what there is.
     pub offline: bool,
+    /// After which silence a place is given up.
+    pub patience: Duration,
+    /// Now, which tells whether a checkpoint is past its time.
+    pub now: Timestamp,
     /// What to do with a contradiction.
     pub evidence: &'a Evidence<'a>,
+    /// What to do where one place has to stand in for another.
+    pub troubles: Arc<Troubles>,
 }
+
+impl<'a> Reading<'a> {
+    /// Reads a place of which nothing is known.
+    pub fn anew(url: &'a Url, now: Timestamp, evidence: &'a Evidence<'a>) -> Self {
+        Reading {
+            url,
+            mirrors: &[],
+            expected: None,
+            memory: None,
+            cache: None,
+            package: None,
+            terminal: false,
+            offline: false,
+            patience: PATIENCE,
+            now,
+            evidence,
+            troubles: Arc::new(|_, _, _| ()),
+        }
+    }
+
+    /// Returns how its own place is spoken to.
+    pub(super) fn manners(&self) -> Manners {
+        Manners { terminal: self.terminal, patience: self.patience, mirrored: None }
+    }
+
+    /// Returns the references that are asked for first.
+    pub(super) fn names(&self) -> Vec<RefName> {
+        let package = self.package.map(layout::package);
+        [layout::registry_log(), layout::operators()].into_iter().chain(package).collect()
+    }
+}
+
+/// After which silence a place is given up where nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A registry at its newest checkpoint.
 pub struct Snapshot<'a> {
@@ -62,6 +112,8 @@ pub struct Snapshot<'a> {
     /// The packages that were asked for with the registry itself or together: what their references name, as far as that was asked.
     asked: BTreeMap<PackageName, Option<GitId>>,
     keys: KeyCache,
+    /// What came of each place.
+    places: Vec<Asked>,
 }
 
 /// A package: its log and what operators decided about it.
@@ -81,13 +133,70 @@ impl PackageView {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Reads a registry's operators and its newest checkpoint, and checks them against what is known and what was seen.
+    /// Reads a registry's operators and its newest checkpoint, and checks them against what is known and what was seen. Where there are several
+    /// places, all are asked, and the newest checkpoint counts.
     ///
     /// # Errors
     /// `id-mismatch`, `wrong-registry`, `rollback`, `fork`, any code of the law, and those of the transport.
     pub fn open(reading: Reading<'a>) -> Result<Self> {
+        if !reading.mirrors.is_empty() && !reading.offline {
+            return places::open(reading);
+        }
         let (source, heads) = Source::open(&reading)?;
+        Snapshot::of(reading, source, &heads, KeyCache::default())?.standing_on_memory()
+    }
+
+    /// Reads a registry at a place that was asked for its heads, without looking at what was seen before.
+    pub(super) fn over(reading: Reading<'a>, dialed: Dialed) -> Result<Self> {
+        let (source, heads) = Source::over(&reading, dialed)?;
         Snapshot::of(reading, source, &heads, KeyCache::default())
+    }
+
+    /// Checks that it stands on what was seen before.
+    ///
+    /// # Errors
+    /// `rollback`, `fork`; those of the transport.
+    pub(super) fn standing_on_memory(self) -> Result<Self> {
+        if let Some(memory) = self.reading.memory {
+            self.check_seen(memory)?;
+        }
+        Ok(self)
+    }
+
+    fn check_seen(&self, memory: &Memory) -> Result<()> {
+        let between = between(&self.source, &self.operators.log, &self.checkpoint, memory)?;
+        memory
+            .check_checkpoint(&self.operators.log, &self.checkpoint, &between)
+            .map_err(|contradiction| (self.reading.evidence)(*contradiction))
+    }
+
+    /// Checks that this is a later state of the same history as another one.
+    ///
+    /// # Errors
+    /// `fork` where the two exclude each other; those of the transport.
+    pub(super) fn check_stands_on(&self, older: &Snapshot<'_>) -> Result<()> {
+        self.check_seen(&Memory::new(&older.operators.log, older.operators.head(), &older.checkpoint))
+    }
+
+    /// Takes other places to stand in, and what came of all.
+    pub(super) fn stand_in(&mut self, spare: Vec<Place>, asked: Vec<Asked>) {
+        self.source.stand_in(spare);
+        self.places = asked;
+    }
+
+    /// Gives back the places where it was read.
+    pub(super) fn into_places(self) -> Vec<Place> {
+        self.source.into_places()
+    }
+
+    /// Returns where it is read.
+    pub fn url(&self) -> &Url {
+        self.reading.url
+    }
+
+    /// Returns what came of each place where the registry is, where there are several.
+    pub fn places(&self) -> &[Asked] {
+        &self.places
     }
 
     /// Reads the registry again, as it is after something was published in it.
@@ -96,7 +205,7 @@ impl<'a> Snapshot<'a> {
     /// Those of [`Snapshot::open`].
     pub fn again(self) -> Result<Self> {
         let (source, heads) = self.source.again(&self.reading)?;
-        Snapshot::of(self.reading, source, &heads, self.keys)
+        Snapshot::of(self.reading, source, &heads, self.keys)?.standing_on_memory()
     }
 
     fn of(reading: Reading<'a>, source: Source, heads: &Heads, mut keys: KeyCache) -> Result<Self> {
@@ -114,14 +223,8 @@ impl<'a> Snapshot<'a> {
             checked = CheckedCheckpoint::newest(&operators.log, &newest);
         }
         let checkpoint = checked?;
-        if let Some(memory) = reading.memory {
-            let between = between(&source, &operators.log, &checkpoint, memory)?;
-            memory
-                .check_checkpoint(&operators.log, &checkpoint, &between)
-                .map_err(|contradiction| (reading.evidence)(*contradiction))?;
-        }
         let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
-        Ok(Snapshot { reading, source, operators, checkpoint, asked, keys })
+        Ok(Snapshot { reading, source, operators, checkpoint, asked, keys, places: Vec::new() })
     }
 
     /// Checks that the checkpoint is not past its time.
