@@ -63,6 +63,7 @@ pub mod disk {
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod trusted;
     pub mod verified;
     pub(crate) mod writers;
 }

@@ -1,8 +1,9 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
 use super::context::{Context, say};
-use crate::disk::config::{Config, TrustFile};
+use crate::disk::config::Config;
 use crate::disk::replace::{self, Access};
+use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
 use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
@@ -29,6 +30,8 @@ pub struct Client<'c> {
     pub url: Url,
     /// Where else it is, for when that place cannot answer.
     mirrors: Vec<Url>,
+    /// How it is trusted.
+    trusted: Trusted,
     /// Where proposals to it go.
     pub push: Url,
     /// The user's own fork, where proposals are to go there and be named in a pull request.
@@ -70,15 +73,15 @@ impl<'c> Client<'c> {
     /// # Errors
     /// `not-trusted`, `bad-config` where its place is not known, `state-lost`.
     pub fn open(context: &'c Context, name: RegistryName) -> Result<Self> {
-        let trust = TrustFile::load(&context.home)?;
-        let Some(trusted) = trust.get(&name) else {
-            let place = Config::load(&context.home)?.registries.get(&name).map_or("URL".to_owned(), |place| place.url.clone());
+        let trust = Trust::load(&context.home)?;
+        let place = trust.place(&name, &Config::load(&context.home)?);
+        let Some(trusted) = trust.get(&name).cloned() else {
+            let url = place.map_or("URL".to_owned(), |place| place.url);
             return Err(fault!(NotTrusted, "the registry {name} is not trusted")
-                .hint(format!("look at it and decide: quipu trust add {name} {place}")));
+                .hint(format!("look at it and decide: quipu trust add {name} {url}")));
         };
         let id = trusted.id;
-        let config = Config::load(&context.home)?;
-        let Some(place) = config.registries.get(&name) else {
+        let Some(place) = place else {
             return Err(fault!(BadConfig, "it is not known where the registry {name} is")
                 .hint(format!("say it: quipu trust add {name} URL --id {id}")));
         };
@@ -107,6 +110,7 @@ impl<'c> Client<'c> {
             id,
             url,
             mirrors,
+            trusted,
             push,
             fork: None,
             known_fork,
@@ -250,11 +254,28 @@ impl<'c> Client<'c> {
         sources.collect()
     }
 
+    /// Checks that the registry is trusted for a package.
+    ///
+    /// # Errors
+    /// `not-trusted`.
+    pub fn check_trusted(&self, package: &PackageName) -> Result<()> {
+        if self.trusted.covers(package) {
+            return Ok(());
+        }
+        let only: Vec<String> = self.trusted.only.iter().map(ToString::to_string).collect();
+        let (name, url) = (&self.name, &self.url);
+        let error = fault!(NotTrusted, "{name} is trusted for {} only, which {package} is not", only.join(", "));
+        let more = format!("{}:*", package.namespace());
+        let patterns: String = only.iter().chain([&more]).map(|pattern| format!(" --only '{pattern}'")).collect();
+        Err(error.hint(format!("to trust it for more: quipu trust add {name} {url}{patterns}")))
+    }
+
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
     ///
     /// # Errors
-    /// Those of [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    /// Those of [`Client::check_trusted`], [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
     pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
+        self.check_trusted(&reference.package)?;
         let mut snapshot = self.snapshot(Some(&reference.package))?;
         let view = snapshot.package(&reference.package)?;
         check_anchor(&view.log.log, reference.anchor.as_ref())?;
@@ -279,11 +300,15 @@ impl<'c> Client<'c> {
         if self.memory.as_ref() != Some(&memory) {
             save(self.context, self.id, memory)?;
         }
-        let is_new = |trust: &TrustFile| trust.get(&self.name).is_some_and(|trusted| !trusted.seen);
-        if is_new(&TrustFile::load(&self.context.home)?) {
+        if !self.trusted.seen {
             TrustFile::change(&self.context.home, |trust| {
-                for trusted in trust.registries.iter_mut().filter(|trusted| trusted.name == self.name) {
-                    trusted.seen = true;
+                match trust.registries.iter_mut().find(|trusted| trusted.name == self.name) {
+                    Some(trusted) => trusted.seen = true,
+                    // From now on it is remembered, whatever this machine's list says.
+                    None if self.trusted.source == Source::System => {
+                        trust.put(Trusted { seen: true, since: self.context.now.unix(), ..self.trusted.clone() });
+                    }
+                    None => {}
                 }
             })?;
         }

@@ -4,7 +4,8 @@ use super::client::Client;
 use super::context::Context;
 use super::trust;
 use super::workspace::Workspace;
-use crate::disk::config::{Config, TrustFile};
+use crate::disk::config::Config;
+use crate::disk::trusted::Trust;
 use crate::log::package::Released;
 use crate::model::digest::RegistryId;
 use crate::model::entry::TakedownClass;
@@ -62,6 +63,7 @@ impl<'s> Opened<'s> {
         let packages: BTreeSet<PackageName> =
             packages.into_iter().filter(|package| !self.views.contains_key(*package)).cloned().collect();
         let packages: Vec<PackageName> = packages.into_iter().collect();
+        packages.iter().try_for_each(|package| self.client.check_trusted(package))?;
         if !packages.is_empty() {
             self.snapshot.gather(&packages)?;
         }
@@ -92,8 +94,8 @@ impl<'s> Opened<'s> {
 /// # Errors
 /// `not-trusted` with the commands that would trust them, `id-mismatch`.
 pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<RegistryName, Option<RegistryId>>) -> Result<()> {
-    let file = TrustFile::load(&context.home)?;
-    let places = Config::load(&context.home)?.registries;
+    let file = Trust::load(&context.home)?;
+    let config = Config::load(&context.home)?;
     let mut unknown = Vec::new();
     for (name, id) in names {
         let said = workspace.project.registries.get(name);
@@ -114,7 +116,7 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
             }
             (Some(_), _) => {}
             (None, _) => {
-                let url = places.get(name).map(|place| place.url.clone()).or_else(|| said.and_then(|said| said.url.clone()));
+                let url = file.place(name, &config).map(|place| place.url).or_else(|| said.and_then(|said| said.url.clone()));
                 unknown.push((name, url, wanted));
             }
         }
@@ -122,7 +124,10 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
             let mirrors = workspace.project.registries.get(name).map_or(&[][..], |said| &said.mirrors);
-            trust::add(context, &trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, is_hearsay: true })?;
+            trust::add(
+                context,
+                &trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, only: &[], is_hearsay: true },
+            )?;
         }
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::Client;
 use super::context::Context;
 use super::progress::Progress;
-use crate::disk::config::TrustFile;
+use crate::disk::trusted::Trust;
 use crate::disk::verified::{self, Verified};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
@@ -165,7 +165,7 @@ fn last(context: &Context, args: &Args, store: &Store) -> Result<Verified> {
 /// Says whether the repository is the registry that its name means here: anyone can make a sound registry of any name.
 fn compare_with_trust(context: &Context, found: &Findings, answer: &mut Answer) -> Result<()> {
     let (name, id) = (found.operators.registry(), found.operators.id());
-    match TrustFile::load(&context.home)?.get(name) {
+    match Trust::load(&context.home)?.get(name) {
         None => answer.line(format!("  {name} is not trusted here: whether this is the right id is for you to compare")),
         Some(trusted) if trusted.id == id => {}
         Some(trusted) => {

@@ -1,11 +1,10 @@
-//! `config.toml`, which people edit, and `trust.toml`, which commands write.
+//! `config.toml`, which people edit.
 
 use super::home::Home;
 use super::replace::{self, Access};
-use crate::model::digest::RegistryId;
 use crate::model::error::{Result, fault};
 use crate::model::name::RegistryName;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -97,100 +96,7 @@ fn edit(home: &Home, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result
     replace::replace(&path, document.to_string().as_bytes(), Access::Shared)
 }
 
-/// How a registry's id was come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// The user made the registry.
-    Made,
-    /// The user gave the id.
-    Given,
-    /// The user was shown what was found, and said yes.
-    Asked,
-}
-
-impl Source {
-    /// Returns the word for it in files and answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Source::Made => "made",
-            Source::Given => "given",
-            Source::Asked => "asked",
-        }
-    }
-}
-
-/// A registry that is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Trusted {
-    /// Its name.
-    pub name: RegistryName,
-    /// Its id.
-    pub id: RegistryId,
-    /// How the id was come by.
-    pub source: Source,
-    /// When, in seconds since 1970.
-    pub since: u64,
-    /// Whether something was seen of it, so that a lost memory is noticed.
-    #[serde(default)]
-    pub seen: bool,
-}
-
-/// All registries that are trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TrustFile {
-    /// One for each name.
-    #[serde(default, rename = "registry")]
-    pub registries: Vec<Trusted>,
-}
-
-impl TrustFile {
-    /// Reads the file; one that is missing trusts nobody.
-    ///
-    /// # Errors
-    /// `bad-config`.
-    pub fn load(home: &Home) -> Result<Self> {
-        load(&home.trust_file())
-    }
-
-    /// Finds a registry.
-    pub fn get(&self, name: &RegistryName) -> Option<&Trusted> {
-        self.registries.iter().find(|trusted| trusted.name == *name)
-    }
-
-    /// Puts a registry in place of one of the same name.
-    pub fn put(&mut self, trusted: Trusted) {
-        self.registries.retain(|other| other.name != trusted.name);
-        self.registries.push(trusted);
-        self.registries.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-
-    /// Changes the file, without losing what another process changes at the same time.
-    ///
-    /// # Errors
-    /// `bad-config`, `io`.
-    pub fn change(home: &Home, change: impl FnOnce(&mut TrustFile)) -> Result<()> {
-        let _lock = home.lock()?;
-        let before = TrustFile::load(home)?;
-        let mut trust = before.clone();
-        change(&mut trust);
-        if trust == before { Ok(()) } else { trust.save(home) }
-    }
-
-    /// Writes the file as a whole.
-    ///
-    /// # Errors
-    /// `io`.
-    pub fn save(&self, home: &Home) -> Result<()> {
-        let body = toml::to_string(self).map_err(|why| fault!(Bug, "trust.toml cannot be written: {why}"))?;
-        let text = format!("# Written by quipu: which registry each name means here.\n\n{body}");
-        replace::replace(&home.trust_file(), text.as_bytes(), Access::Shared)
-    }
-}
-
-fn load<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+pub(super) fn load<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     match text_of(path)? {
         None => Ok(T::default()),
         Some(text) => toml::from_str(&text).map_err(|why| {
@@ -248,20 +154,6 @@ mod tests {
         let error = Config::load(&home).expect_err("kee is no field");
         assert_eq!(error.code().as_str(), "bad-config");
         assert!(error.message().contains("line 1") && error.message().contains("kee"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn trust_is_read_as_it_was_written() -> Result<(), Box<dyn std::error::Error>> {
-        let (_folder, home) = home()?;
-        let mut trust = TrustFile::default();
-        let id = RegistryId::of_bytes(b"x");
-        for seen in [false, true] {
-            trust.put(Trusted { name: "acme.example".parse()?, id, source: Source::Given, since: 1, seen });
-        }
-        trust.save(&home)?;
-        assert_eq!(TrustFile::load(&home)?, trust);
-        assert_eq!(trust.registries.len(), 1);
         Ok(())
     }
 }
