@@ -17,6 +17,7 @@ pub mod model {
     pub mod key;
     pub mod lockfile;
     pub mod map;
+    pub mod moment;
     pub mod name;
     pub mod object;
     pub mod openssh;

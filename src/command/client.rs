@@ -39,6 +39,8 @@ pub struct Client<'c> {
     /// The fork that the settings name.
     known_fork: Option<String>,
     memory: Option<Memory>,
+    /// What a lock says was seen earlier.
+    locked: Option<Memory>,
     cache: PathBuf,
     evidence: Box<Evidence<'c>>,
     troubles: Arc<Troubles>,
@@ -115,6 +117,7 @@ impl<'c> Client<'c> {
             fork: None,
             known_fork,
             memory,
+            locked: None,
             cache,
             evidence,
             troubles: Arc::new(troubles),
@@ -153,10 +156,24 @@ impl<'c> Client<'c> {
 
     /// Takes what a lock says was seen as seen.
     pub fn also_seen(&mut self, memory: Memory) {
+        self.locked = self.memory.as_ref().filter(|own| own.checkpoint.seq > memory.checkpoint.seq).map(|_| memory.clone());
         self.memory = Some(match self.memory.take() {
             Some(own) => own.merge(memory),
             None => memory,
         });
+    }
+
+    /// Checks that a registry stands on what a lock says was seen, where the user has seen later things.
+    ///
+    /// # Errors
+    /// `fork`; those of the transport.
+    pub fn check_locked(&self, snapshot: &Snapshot<'_>) -> Result<()> {
+        match &self.locked {
+            Some(locked) if !self.context.flags.offline && snapshot.checkpoint().seq() > locked.checkpoint.seq => {
+                snapshot.check_seen(locked)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes this alone as seen.

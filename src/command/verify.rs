@@ -10,8 +10,9 @@ use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::moment::Moment;
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::replica::audit::{Audit, Findings, Since, audit};
+use crate::replica::audit::{Audit, Findings, audit};
 use crate::trust::choose::choose;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -34,7 +35,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug)]
 enum Point {
     Last,
-    At(Since),
+    At(Moment),
 }
 
 impl FromStr for Point {
@@ -44,10 +45,9 @@ impl FromStr for Point {
         if text == "last" {
             return Ok(Point::Last);
         }
-        let seq = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).map(Since::Seq);
-        seq.or_else(|| text.parse().ok().map(Since::Digest))
+        text.parse()
             .map(Point::At)
-            .ok_or_else(|| fault!(Usage, "{text:?} is no checkpoint, expected its number, its digest (sha256:…) or `last`"))
+            .map_err(|_| fault!(Usage, "{text:?} is no checkpoint, expected its number, its digest (sha256:…) or `last`"))
     }
 }
 
@@ -118,7 +118,7 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         _ => None,
     };
     let since = match (args.since, &last) {
-        (_, Some(last)) => Some(Since::Both(last.seq, last.checkpoint)),
+        (_, Some(last)) => Some(Moment::Both(last.seq, last.checkpoint)),
         (Some(Point::At(since)), None) => Some(since),
         _ => None,
     };
