@@ -92,9 +92,9 @@ pub struct Wanted<'w> {
 pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
     let Wanted { domain, url, id, is_hearsay, .. } = *wanted;
     let trust = Trust::load(&context.home)?;
-    // What this machine's list says of its place is a place to look at.
-    let listed = trust.place(domain, &Config::default());
-    let url = url.or(listed.as_ref().map(|place| place.url.as_str()));
+    // Where it is known to be, by the user or this machine's list, is a place to look at.
+    let known_place = trust.place(domain, &Config::load(&context.home)?);
+    let url = url.or(known_place.as_ref().map(|place| place.url.as_str()));
     let hint = if url.is_none() { Some(discover(context, domain)?) } else { None };
     let url = match (url, &hint) {
         (_, Some(hint)) => hint.url.clone(),
