@@ -106,6 +106,7 @@ pub mod replica {
     pub mod audit;
     pub mod author;
     pub mod chains;
+    pub mod decide;
     pub mod discovery;
     pub mod forge;
     pub mod import;
@@ -124,6 +125,7 @@ pub mod command {
     pub mod answer;
     pub mod client;
     pub mod context;
+    pub mod decide;
     pub mod fork;
     pub mod gc;
     pub mod get;

@@ -24,6 +24,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "answer",
     "client",
     "context",
+    "decide",
     "fork",
     "hooks",
     "import",

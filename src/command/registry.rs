@@ -3,6 +3,7 @@
 use super::answer::{Answer, count, error_object, table};
 use super::client;
 use super::context::{Context, Signing};
+use super::decide;
 use super::gc;
 use super::hooks;
 use super::import;
@@ -95,6 +96,10 @@ pub enum Args {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Take a package or a release down: its files go, its log stays and says why
+    Takedown(decide::Takedown),
+    /// Bring back what was taken down
+    Restore(decide::Restore),
     /// Show and change who may act for the registry
     #[command(subcommand)]
     Operator(OperatorArgs),
@@ -187,6 +192,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Ok(answer)
         }
         Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
+        Args::Takedown(args) => decide::takedown(context, &store(context, &args.path)?, args),
+        Args::Restore(args) => decide::restore(context, &store(context, &args.path)?, args),
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
         Args::Hooks { path } => hooks::run(context, path, &store(context, path)?),
         Args::Accept { path, from, known, push } => accept(context, path, from, *known, push.as_deref()),

@@ -156,11 +156,13 @@ impl<'a> Upkeep<'a> {
         // Who relied on an object that goes now hears of it.
         self.store.tell_of_drop(&lock)?;
         let expiry = if days == 0 { "now".to_owned() } else { format!("{days}.days.ago") };
-        let expiry = format!("--cruft-expiration={expiry}");
+        let cruft = format!("--cruft-expiration={expiry}");
         // Without the table each fetch would read the whole bitmap first, which takes longer than the rest of it.
         let table = "pack.writeBitmapLookupTable=true";
-        self.git("packing objects", &["-c", table, "repack", "-a", "-d", "-b", "-n", "-q", "--cruft", &expiry])?;
+        self.git("packing objects", &["-c", table, "repack", "-a", "-d", "-b", "-n", "-q", "--cruft", &cruft])?;
         index_packs(self.store)?;
+        // What is so old in a file of its own goes into no pack, and stays where it is.
+        self.git("dropping objects", &["prune", &format!("--expire={expiry}")])?;
         self.git("indexing commits", &["commit-graph", "write", "--reachable", "--split", "--no-progress"])
     }
 
