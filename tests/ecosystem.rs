@@ -180,7 +180,7 @@ impl Scene {
     }
 
     fn connections(&self) -> u64 {
-        self.relays.iter().map(|relay| relay.spent().0 as u64).max().unwrap()
+        self.relays.iter().map(|relay| relay.spent().0).max().unwrap()
     }
 }
 
