@@ -58,7 +58,12 @@ impl<'c> Client<'c> {
     /// # Errors
     /// Those of [`which`] and of [`Client::open`].
     pub fn of(context: &'c Context, reference: &Reference) -> Result<Self> {
-        Client::open(context, which(context, reference.registry.as_ref(), None)?)
+        let mut client = Client::open(context, which(context, reference.registry.as_ref(), None)?)?;
+        // With an anchor it is said which log is meant, whichever was seen before.
+        if reference.anchor.is_some() {
+            client.follow(&reference.package);
+        }
+        Ok(client)
     }
 
     /// Finds a registry in the user's trust and settings, and what was seen of it.
@@ -227,6 +232,13 @@ impl<'c> Client<'c> {
             let _ = writeln!(err, "warning: {url} could not answer for {}: {error}", self.name);
         }
         let _ = writeln!(err, "note: {answered} answers for {} instead, verified alike", self.name);
+    }
+
+    /// Follows the name of a package to another log, where the registry's operators gave it one by a reset. Whoever asks for that says so.
+    pub fn follow(&mut self, package: &PackageName) {
+        if let Some(memory) = &mut self.memory {
+            memory.followed.insert(package.clone());
+        }
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.

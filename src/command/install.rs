@@ -4,7 +4,8 @@ use super::answer::{Answer, count};
 use super::client::{Client, which};
 use super::context::Context;
 use super::needs::{
-    Chosen, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, lock_of, released, trust_all,
+    Chosen, Doubt, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted, lock_of,
+    released, trust_all,
 };
 use super::workspace::{Locked, Workspace};
 use crate::disk::installed::{self, Installed};
@@ -29,6 +30,16 @@ pub struct Install {
     /// Like --locked and --offline together
     #[arg(long)]
     frozen: bool,
+    #[command(flatten)]
+    insist: Insist,
+}
+
+/// What is taken although a key in wrong hands released it.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Insist {
+    /// Take what quipu.lock names although a key in wrong hands released it: [REGISTRY/]NAMESPACE:NAME@VERSION; may be given more than once
+    #[arg(long = "allow-flagged", value_name = "RELEASE")]
+    releases: Vec<Reference>,
 }
 
 /// Choose newer versions of what quipu.toml needs
@@ -37,6 +48,8 @@ pub struct Update {
     /// The packages, as [REGISTRY/]NAMESPACE:NAME; none: all of them
     #[arg(value_name = "PACKAGE")]
     packages: Vec<Reference>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Need packages: write them into quipu.toml, and bring them
@@ -46,6 +59,8 @@ pub struct Add {
     /// compatible with it
     #[arg(value_name = "PACKAGE", required = true)]
     packages: Vec<Wanted>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Need packages no longer: take them out of quipu.toml, and delete what nothing else needs
@@ -54,6 +69,8 @@ pub struct Remove {
     /// The packages, as [REGISTRY/]NAMESPACE:NAME
     #[arg(value_name = "PACKAGE", required = true)]
     packages: Vec<String>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Put the releases of quipu.lock into a folder of their own, to be kept with the project
@@ -61,6 +78,8 @@ pub struct Remove {
 pub struct Vendor {
     /// The folder
     folder: PathBuf,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// What to need.
@@ -99,6 +118,10 @@ struct Plan {
     locked: bool,
     /// What is chosen anew.
     update: Anew,
+    /// Whether the names of what is chosen anew are followed to the logs that a reset gave them.
+    is_followed: bool,
+    /// What is taken although it is flagged.
+    insist: BTreeSet<Pin>,
     /// Where the releases go; without one, the project's own folder for them.
     vendor: Option<PathBuf>,
 }
@@ -118,7 +141,8 @@ enum Anew {
 /// reading a registry and its packages can end in. The lock is as it was then.
 pub fn install(context: &Context, args: &Install) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
-    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, insist, ..Plan::default() })
 }
 
 impl Install {
@@ -134,8 +158,9 @@ impl Install {
 /// `not-found` where a package is not needed, those of [`install`].
 pub fn update(context: &Context, args: &Update) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
     if args.packages.is_empty() {
-        return bring(context, &workspace, &Plan { update: Anew::All, ..Plan::default() });
+        return bring(context, &workspace, &Plan { update: Anew::All, insist, ..Plan::default() });
     }
     let mut names = BTreeSet::new();
     for reference in &args.packages {
@@ -153,7 +178,7 @@ pub fn update(context: &Context, args: &Update) -> Result<Answer> {
         }
         names.insert(name);
     }
-    bring(context, &workspace, &Plan { update: Anew::Some(names), ..Plan::default() })
+    bring(context, &workspace, &Plan { update: Anew::Some(names), is_followed: true, insist, ..Plan::default() })
 }
 
 /// Runs `quipu add`.
@@ -184,7 +209,8 @@ pub fn add(context: &Context, args: &Add) -> Result<Answer> {
         added.insert(name);
     }
     let workspace = Workspace::with_text(context, &context.folder, text)?;
-    bring(context, &workspace, &Plan { update: Anew::Some(added), ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { update: Anew::Some(added), insist, ..Plan::default() })
 }
 
 fn key_of(needed: &crate::disk::project::Needed) -> String {
@@ -232,7 +258,8 @@ pub fn remove(context: &Context, args: &Remove) -> Result<Answer> {
     }
     let text = Project::remove(&text, &keys)?;
     let workspace = Workspace::with_text(context, &context.folder, text)?;
-    bring(context, &workspace, &Plan::default())
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { insist, ..Plan::default() })
 }
 
 /// Runs `quipu vendor`.
@@ -241,7 +268,8 @@ pub fn remove(context: &Context, args: &Remove) -> Result<Answer> {
 /// Those of [`install`].
 pub fn vendor(context: &Context, args: &Vendor) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
-    bring(context, &workspace, &Plan { vendor: Some(context.path(&args.folder)), ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { vendor: Some(context.path(&args.folder)), insist, ..Plan::default() })
 }
 
 fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer> {
@@ -264,11 +292,17 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
         let known: Vec<_> = lock.registries.iter().filter(|(name, _)| is_needed(name)).collect();
         names.extend(known.into_iter().map(|(name, registry)| (name.clone(), Some(registry.id))));
     }
+    // Who names an anchor says which log is meant.
+    let anchored = workspace.project.dependencies.iter().filter(|needed| needed.anchor.is_some());
+    let mut followed = anchored.map(|needed| workspace.full_name(needed)).collect::<Result<BTreeSet<_>>>()?;
+    if let (true, Anew::Some(names)) = (plan.is_followed, &plan.update) {
+        followed.extend(names.iter().cloned());
+    }
     loop {
         trust_all(context, workspace, &names)?;
-        let clients = clients(context, workspace, names.keys().cloned())?;
+        let clients = clients(context, workspace, names.keys().cloned(), &followed)?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new() };
+        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new() };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
@@ -277,7 +311,11 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             work.registries.insert(client.name.clone(), Opened::open(client)?);
         }
         let (preferred, sought) = work.preferences();
-        match choose(&mut work.registries, workspace, preferred, sought)? {
+        let insist = preferred
+            .iter()
+            .filter(|(key, version)| plan.insist.contains(&Pin { name: key.name.clone(), version: version.clone() }));
+        let insist = insist.cloned().collect();
+        match choose(&mut work.registries, workspace, preferred, insist, sought)? {
             Chosen::Beyond(name, id) => {
                 // What is here is not fetched again.
                 work.registries.values().try_for_each(Opened::remember)?;
@@ -286,6 +324,8 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             Chosen::All(solution) => {
                 let lock = lock_of(&work.registries, &solution)?;
                 work.check_old_meanings(&lock)?;
+                let flagged = lock.packages.iter().filter(|(_, package)| package.flagged);
+                work.doubts.extend(flagged.map(|(pin, _)| (pin.clone(), Doubt::Flagged)));
                 let written = work.bring(&lock)?;
                 return work.finish(&lock, &written);
             }
@@ -324,6 +364,8 @@ struct Work<'w> {
     plan: &'w Plan,
     root: PathBuf,
     registries: Registries<'w>,
+    /// What has to be said of what is taken all the same.
+    doubts: Vec<(Pin, Doubt)>,
 }
 
 impl<'w> Work<'w> {
@@ -355,14 +397,17 @@ impl<'w> Work<'w> {
             }
             // The checkpoint that the lock was made at says nothing new about what it names.
             let pins: Vec<&Pin> = lock.packages.keys().filter(|pin| pin.name.registry == *name).collect();
-            let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin)).collect();
+            let is_doubted = |pin: &Pin| lock.packages.get(pin).is_some_and(|package| package.flagged);
+            let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin) || is_doubted(pin)).collect();
             let absent = opened.look(wanted.iter().map(|pin| &pin.name.package))?;
             if let Some((_, why)) = absent.into_iter().next() {
                 return Err(why.at(lockfile::FILE));
             }
             for pin in wanted {
                 if let Some(package) = lock.packages.get(pin) {
-                    check_locked(&self.registries, pin, package)?;
+                    let place = (!missing.contains(pin)).then(|| there.path(pin));
+                    let doubt = check_locked(&self.registries, pin, package, place.as_deref(), &self.plan.insist)?;
+                    self.doubts.extend(doubt.map(|doubt| (pin.clone(), doubt)));
                 }
             }
         }
@@ -473,7 +518,19 @@ impl<'w> Work<'w> {
         for pin in &dropped {
             answer.line(format!("  - {pin}"));
         }
-        let mut notes = Vec::new();
+        for (pin, doubt) in &self.doubts {
+            answer.line(format!("  warning: {}", doubt.tell(pin)));
+        }
+        let mut notes: Vec<String> = self
+            .plan
+            .insist
+            .iter()
+            .filter(|pin| !self.doubts.iter().any(|(doubted, _)| doubted == *pin))
+            .map(|pin| match lock.packages.contains_key(pin) {
+                true => format!("{pin} is not flagged: --allow-flagged is not needed for it"),
+                false => format!("{pin} was not chosen: --allow-flagged is for what quipu.lock names already"),
+            })
+            .collect();
         for pin in lock.packages.keys() {
             if let Ok((_, found)) = released(&self.registries, pin)
                 && let Some(reason) = &found.yanked
@@ -511,6 +568,9 @@ impl<'w> Work<'w> {
         answer.field("dropped", pins(&mut dropped.into_iter()));
         answer.field("brought", pins(&mut written.written.iter()));
         answer.field("deleted", pins(&mut written.removed.iter()));
+        answer.field("warnings", self.doubts.iter().map(|(pin, doubt)| doubt.tell(pin)).collect::<Vec<_>>());
+        let flagged = self.doubts.iter().filter(|(_, doubt)| matches!(doubt, Doubt::Flagged));
+        answer.field("flagged", flagged.map(|(pin, _)| pin.to_string()).collect::<Vec<_>>());
         answer.field("notes", notes);
         answer.field("folder", self.root.display().to_string());
         answer.field("lock-written", is_written);
