@@ -128,7 +128,14 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
     }
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
-            trust::add(context, name, url.as_deref(), wanted, true)?;
+            trust::add(context, name, url.as_deref(), wanted, true).map_err(|error| match (error.code(), &url) {
+                (ErrorCode::NotFound | ErrorCode::Network, None) => {
+                    let id = wanted.map(|id| format!(" --id {id}")).unwrap_or_default();
+                    fault!(NotTrusted, "the registry {name} is needed, and is not trusted; {}", error.message())
+                        .hint(format!("where you know its URL: quipu trust add {name} URL{id}"))
+                }
+                _ => error,
+            })?;
         }
         return Ok(());
     }
