@@ -334,3 +334,27 @@ fn whoever_insists_gets_what_is_flagged_and_is_warned_each_time() {
     let usage = case.refused(&dora, &["install", "--allow-flagged", "demo:hello"], "usage", 2);
     assert!(usage.contains("demo:hello@1.2.3"), "{usage}");
 }
+
+#[test]
+fn a_rename_that_operators_granted_is_said() {
+    let mut case = Case::new();
+    let to: quipu::model::name::FullName = "acme.example/demo:bonjour".parse().unwrap();
+    case.hello.add("alice", PackageEntry::Rename(to.clone(), None));
+    case.registry.serve(HELLO, &case.hello);
+    // Asked for is not granted.
+    assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], serde_json::Value::Null);
+    let consent = case.hello.head().digest();
+    let from = "acme.example/demo:hello".parse().unwrap();
+    case.decide(Verdict::Rename { from, to, consent }, None);
+    let told = "acme.example/demo:bonjour";
+    assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], told);
+    let shown = case.carol.say(&["info", HELLO]).well().stdout;
+    assert!(shown.contains("its name is acme.example/demo:bonjour now"), "{shown}");
+    assert_eq!(case.carol.gets(HELLO, "new").json["renamed-to"], told);
+    // The lock stays as it is, and brings what it brought.
+    let before = lock(&case.carol);
+    let found = case.carol.run(&["install"]).well();
+    assert_eq!(found.json["notes"], json!(["acme.example/demo:hello was renamed, its name is acme.example/demo:bonjour now"]));
+    case.colleague("dora").run(&["install", "--locked"]).well();
+    assert_eq!(lock(&case.carol), before);
+}

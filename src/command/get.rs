@@ -64,6 +64,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         let reason = if reason.is_empty() { "no reason given" } else { reason };
         answer.line(format!("  note: this version is yanked: {reason}"));
     }
+    if let Some(name) = view.renamed_to() {
+        answer.line(format!("  note: the package was renamed, its name is {name} now"));
+    }
     if released.flagged {
         answer.line(format!("  warning: {}", Doubt::Flagged.tell(&pin)));
     }
@@ -76,6 +79,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("folder", target.display().to_string());
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
+    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
     answer.field("whole-map", snapshot.is_found_without_filters());
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)

@@ -14,6 +14,7 @@ use crate::model::digest::RecordDigest;
 use crate::model::error::{Error, Result, fault};
 use crate::model::lockfile::{self, Lockfile, Pin};
 use crate::model::name::{FullName, Reference, RegistryName};
+use crate::replica::snapshot::PackageView;
 use crate::trust::choose::choose as newest;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{PackageKey, Pick};
@@ -537,6 +538,13 @@ impl<'w> Work<'w> {
             {
                 let reason = if reason.is_empty() { "no reason given" } else { reason };
                 notes.push(format!("{pin} is yanked: {reason}"));
+            }
+        }
+        let names: BTreeSet<&FullName> = lock.packages.keys().map(|pin| &pin.name).collect();
+        for name in names {
+            let view = self.registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package));
+            if let Some(renamed) = view.and_then(PackageView::renamed_to) {
+                notes.push(format!("{name} was renamed, its name is {renamed} now"));
             }
         }
         for note in &notes {
