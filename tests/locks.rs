@@ -358,3 +358,24 @@ fn a_rename_that_operators_granted_is_said() {
     case.colleague("dora").run(&["install", "--locked"]).well();
     assert_eq!(lock(&case.carol), before);
 }
+
+#[test]
+fn going_back_to_an_earlier_moment_leads_around_no_flag_and_no_takedown() {
+    let mut case = Case::new();
+    let then = case.registry.newest().seq().to_string();
+    case.flag();
+    let dora = case.scene.reader("dora", &case.registry);
+    project(&dora, "\"demo:hello\" = \"1\"\n");
+    case.refused(&dora, &["install", "--at", &then], "flagged", 4);
+    let found = dora.run(&["install", "--at", &then, "--allow-flagged", "demo:hello@1.1.0"]).well();
+    assert_eq!(found.json["flagged"], json!(["acme.example/demo:hello@1.1.0"]));
+    assert_eq!(found.json["warnings"].as_array().unwrap().len(), 1);
+    case.refused(&dora, &["install"], "flagged", 4);
+
+    let mut case = Case::new();
+    let then = case.registry.newest().seq().to_string();
+    case.take_down(TakedownClass::Legal, "court order 7");
+    let dora = case.scene.reader("dora", &case.registry);
+    project(&dora, "\"demo:hello\" = \"1\"\n");
+    case.refused(&dora, &["install", "--at", &then], "taken-down", 4);
+}

@@ -81,6 +81,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("flagged", released.flagged);
     answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
     answer.field("whole-map", snapshot.is_found_without_filters());
+    answer.field("sources", Client::sources(&snapshot));
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

@@ -4,13 +4,15 @@ use super::client::{Client, which};
 use super::context::Context;
 use super::trust;
 use super::workspace::Workspace;
-use crate::disk::config::{Config, TrustFile};
+use crate::disk::config::Config;
+use crate::disk::trusted::Trust;
 use crate::log::decision::Takedown;
 use crate::log::package::Released;
 use crate::model::digest::RegistryId;
 use crate::model::entry::TakedownClass;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
+use crate::model::moment::Moment;
 use crate::model::name::{FullName, PackageName, Reference, RegistryName};
 use crate::model::record::SignedRecord;
 use crate::replica::snapshot::{PackageView, Snapshot};
@@ -18,7 +20,6 @@ use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{Candidate, Edge, Known, Need, Outcome, PackageKey, Pick, Request, Solution, Universe, resolve};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::Path;
 
 /// What asks for the needs of a project, in messages.
@@ -32,6 +33,8 @@ pub struct Opened<'s> {
     pub snapshot: Snapshot<'s>,
     /// Its packages.
     pub views: BTreeMap<PackageName, PackageView>,
+    /// Those that were chosen at an earlier moment, as they are now.
+    pub now: Option<BTreeMap<PackageName, PackageView>>,
 }
 
 /// All registries that are read, by name.
@@ -48,17 +51,14 @@ impl<'s> Opened<'s> {
                 return Err(error);
             }
             let Ok(kept) = client.snapshot_kept() else { return Err(error) };
-            if !client.context.flags.quiet {
-                // Where nobody listens nothing is said.
-                let mut err = anstream::stderr();
-                let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
-                let seq = kept.checkpoint().seq();
-                let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
-            }
+            client.context.warn(&format!("{} could not be reached: {error}", client.name));
+            let seq = kept.checkpoint().seq();
+            client.context.note(&format!("what was seen of {} last is used, its checkpoint {seq}", client.name));
             Ok(kept)
         })?;
         snapshot.check_fresh(client.context.now)?;
-        Ok(Opened { client, snapshot, views: BTreeMap::new() })
+        client.check_locked(&snapshot)?;
+        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None })
     }
 
     /// Reads packages, all of them at once, and returns for each that there is none of why.
@@ -69,6 +69,7 @@ impl<'s> Opened<'s> {
         let packages: BTreeSet<PackageName> =
             packages.into_iter().filter(|package| !self.views.contains_key(*package)).cloned().collect();
         let packages: Vec<PackageName> = packages.into_iter().collect();
+        packages.iter().try_for_each(|package| self.client.check_trusted(package))?;
         if !packages.is_empty() {
             self.snapshot.gather(&packages)?;
         }
@@ -85,12 +86,41 @@ impl<'s> Opened<'s> {
         Ok(absent)
     }
 
+    /// Looks at the registry as it was at an earlier moment.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::go_back`].
+    pub fn go_back(&mut self, moment: &Moment) -> Result<()> {
+        self.now = Some(BTreeMap::new());
+        self.snapshot.go_back(moment).map_err(|error| error.at("--at"))
+    }
+
+    /// Looks at what was chosen at an earlier moment as it is now, and goes back.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::package`].
+    pub fn look_at_now(&mut self) -> Result<()> {
+        if self.now.is_none() {
+            return Ok(());
+        }
+        let moment = Moment::Both(self.snapshot.checkpoint().seq(), self.snapshot.checkpoint().digest());
+        self.snapshot.come_back();
+        let then = std::mem::take(&mut self.views);
+        let packages: Vec<PackageName> = then.keys().cloned().collect();
+        let absent = self.look(&packages);
+        self.now = Some(std::mem::replace(&mut self.views, then));
+        match absent?.into_iter().next() {
+            Some((_, why)) => Err(why),
+            None => self.snapshot.go_back(&moment),
+        }
+    }
+
     /// Keeps what was fetched and verified, and remembers what was seen.
     ///
     /// # Errors
     /// Those of [`Client::remember`].
     pub fn remember(&self) -> Result<()> {
-        self.client.remember(&self.snapshot, &self.views)
+        self.client.remember(&self.snapshot, self.now.as_ref().unwrap_or(&self.views))
     }
 }
 
@@ -99,8 +129,8 @@ impl<'s> Opened<'s> {
 /// # Errors
 /// `not-trusted` with the commands that would trust them, `id-mismatch`.
 pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<RegistryName, Option<RegistryId>>) -> Result<()> {
-    let file = TrustFile::load(&context.home)?;
-    let places = Config::load(&context.home)?.registries;
+    let file = Trust::load(&context.home)?;
+    let config = Config::load(&context.home)?;
     let mut unknown = Vec::new();
     for (name, id) in names {
         let said = workspace.project.registries.get(name);
@@ -121,14 +151,16 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
             }
             (Some(_), _) => {}
             (None, _) => {
-                let url = places.get(name).map(|place| place.url.clone()).or_else(|| said.and_then(|said| said.url.clone()));
+                let url = file.place(name, &config).map(|place| place.url).or_else(|| said.and_then(|said| said.url.clone()));
                 unknown.push((name, url, wanted));
             }
         }
     }
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
-            trust::add(context, name, url.as_deref(), wanted, true).map_err(|error| match (error.code(), &url) {
+            let mirrors = workspace.project.registries.get(name).map_or(&[][..], |said| &said.mirrors);
+            let add = trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, only: &[], is_hearsay: true };
+            trust::add(context, &add).map_err(|error| match (error.code(), &url) {
                 (ErrorCode::NotFound | ErrorCode::Network, None) => {
                     let id = wanted.map(|id| format!(" --id {id}")).unwrap_or_default();
                     fault!(NotTrusted, "the registry {name} is needed, and is not trusted; {}", error.message())
@@ -291,6 +323,23 @@ fn missing(pin: &Pin) -> Error {
     fault!(LockMismatch, "{pin} is in the lock, and its registry has no such release")
 }
 
+/// Finds a package as it is now, also where it was chosen at an earlier moment, and a release of it.
+///
+/// # Errors
+/// `lock-mismatch` where there is none.
+pub fn released_now<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'r PackageView, &'r Released)> {
+    let now = registries.get(&pin.name.registry).and_then(|opened| opened.now.as_ref()?.get(&pin.name.package));
+    match now.and_then(|view| Some((view, view.log.log.release_of(&pin.version)?))) {
+        Some(found) => Ok(found),
+        None => released(registries, pin),
+    }
+}
+
+fn view_now<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<&'r PackageView> {
+    let now = registries.get(&pin.name.registry).and_then(|opened| opened.now.as_ref()?.get(&pin.name.package));
+    now.map_or_else(|| view_of(registries, pin), Ok)
+}
+
 fn pin_of((key, version): &Pick) -> Pin {
     Pin { name: key.name.clone(), version: version.clone() }
 }
@@ -403,7 +452,7 @@ pub fn check_locked(
     insist: &BTreeSet<Pin>,
 ) -> Result<Option<Doubt>> {
     let other = |error: Error| error.hint(format!("choose another version: quipu update {}", pin.name));
-    let view = view_of(registries, pin)?;
+    let view = view_now(registries, pin)?;
     // A takedown stays with its log: it is said of one that a reset put aside, too.
     let takedown = view.decision_log().and_then(|log| log.takedown_of(locked.log, &pin.version));
     match (takedown, there) {
@@ -415,7 +464,7 @@ pub fn check_locked(
         _ => {}
     }
     check_meaning(pin, locked, view)?;
-    let (_, released) = released(registries, pin)?;
+    let (_, released) = released_now(registries, pin)?;
     let content = released.release.content;
     if content != locked.content {
         return Err(fault!(LockMismatch, "{pin} has the content {content}, the lock says {}", locked.content)
