@@ -326,3 +326,96 @@ fn many_packages_come_in_a_few_questions() {
     let (connections, bytes) = relay.spent();
     assert!(connections == 1 && bytes < 4096, "{connections} {bytes}");
 }
+
+/// Runs the program at a terminal, types this, and returns the exit status with all that stood there.
+#[cfg(target_os = "linux")]
+fn at_a_terminal(person: &Person, line: &str, typed: &str) -> Option<(i32, String)> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let quipu = env!("CARGO_BIN_EXE_quipu");
+    let mut command = support::clean("script", &person.home);
+    command.args(["--quiet", "--return", "--command", &format!("'{quipu}' {line}"), "/dev/null"]);
+    command.env("QUIPU_HOME", &person.home).env("TERM", "dumb").env("SHELL", "/bin/sh").current_dir(person.folder());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(why) => {
+            support::skipped(&format!("script cannot be run: {why}"));
+            return None;
+        }
+    };
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Some((output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).replace('\r', "")))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn at_a_terminal_an_unknown_registry_is_shown_and_asked_about() {
+    let scene = Scene::new();
+    let bob = scene.world.person("bob");
+    bob.trust(ACME, &scene.world.at("acme.git"), &scene.acme);
+    let needs = "\"acme.example/demo:http\" = \"2\"\n";
+    let bob = scene.project(&bob, "bob", needs);
+    let url = scene.world.at("other.git");
+    let manifest = format!("[registries]\n\"other.example\" = {{ url = \"{url}\" }}\n\n[dependencies]\n{needs}");
+    scene.world.write("bob/quipu.toml", &manifest);
+    let trusted = || bob.asks(["trust", "list"])["registries"].as_array().unwrap().len();
+    let nothing = || {
+        let made = ["quipu.lock", "quipu_packages"].map(|name| scene.world.path("bob").join(name).exists());
+        assert_eq!((made, trusted(), scene.text("bob/quipu.toml")), ([false, false], 1, manifest.clone()));
+    };
+    // Nobody says yes: with no, with an empty line, with the end of the input.
+    for typed in ["n\n", "\n", "", "maybe\n"] {
+        let Some((status, shown)) = at_a_terminal(&bob, "install", typed) else { return };
+        assert_eq!(status, 5, "{typed:?}: {shown}");
+        assert!(shown.contains("other.example is not trusted yet. What was found:\n"), "{shown}");
+        let row = |name: &str| {
+            let line =
+                shown.lines().find_map(|line| line.trim_start().strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+            line.trim().to_owned()
+        };
+        assert_eq!((row("name "), row("url "), row("registry id ")), (OTHER.to_owned(), url.clone(), scene.other.clone()));
+        assert_eq!(row("operators "), "alice");
+        assert!(row("since ").starts_with("20") && row("since ").ends_with('Z'), "{shown}");
+        assert!(shown.contains("Trust it? [y/N] ") && shown.contains("error[not-trusted]"), "{shown}");
+        assert!(shown.contains(&format!("quipu trust add {OTHER} {url} --id {}", scene.other)), "{shown}");
+        nothing();
+    }
+    // Nor is anybody asked where nobody could answer, or a program listens.
+    let failed = bob.quipu(["install", "--json"]);
+    let told = failed.fails(5, "not-trusted");
+    assert!(told.contains(&format!("quipu trust add {OTHER} {url} --id {}", scene.other)), "{told}");
+    let (status, shown) = at_a_terminal(&bob, "install --json", "y\n").unwrap();
+    assert!(status == 5 && !shown.contains("[y/N]"), "{shown}");
+    nothing();
+    let (status, shown) = at_a_terminal(&bob, "install --dry-run", "y\n").unwrap();
+    assert!(status == 5 && !shown.contains("[y/N]"), "{shown}");
+    nothing();
+    // Where it is not said where it is, and it is not found, the id that is wanted is said all the same.
+    scene.world.write("bob/quipu.toml", &format!("[dependencies]\n{needs}"));
+    let (status, shown) = at_a_terminal(&bob, "install --offline", "y\n").unwrap();
+    assert!(status == 5 && !shown.contains("[y/N]"), "{shown}");
+    assert!(shown.contains(&format!("quipu trust add {OTHER} URL --id {}", scene.other)), "{shown}");
+    scene.world.write("bob/quipu.toml", &manifest);
+    nothing();
+    // A registry of that name that is another one is not even asked about.
+    let mallory = scene.world.person_with_key("mallory");
+    scene.world.registry(&mallory, "fake.git", OTHER, "sha1");
+    scene.world.write("bob/quipu.toml", &manifest.replace("other.git", "fake.git"));
+    let (status, shown) = at_a_terminal(&bob, "install", "y\n").unwrap();
+    assert!(status == 5 && shown.contains("error[id-mismatch]") && !shown.contains("[y/N]"), "{shown}");
+    scene.world.write("bob/quipu.toml", &manifest);
+    nothing();
+    // Who says yes goes on, in the same run, and is not asked again.
+    let (status, shown) = at_a_terminal(&bob, "install", "y\n").unwrap();
+    assert_eq!((status, trusted()), (0, 2), "{shown}");
+    assert!(shown.contains("  + other.example/time:clock@0.3.0\n"), "{shown}");
+    scene.has("bob", OTHER, "time/clock/0.3.0");
+    scene.has("bob", ACME, "demo/http/2.0.0");
+    let source = bob.asks(["trust", "show", OTHER]);
+    assert_eq!(source["id"], scene.other);
+    std::fs::remove_dir_all(scene.world.path("bob/quipu_packages")).unwrap();
+    let (status, shown) = at_a_terminal(&bob, "install --locked", "").unwrap();
+    assert!(status == 0 && !shown.contains("[y/N]"), "{shown}");
+}

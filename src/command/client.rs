@@ -67,7 +67,12 @@ impl<'c> Client<'c> {
     /// # Errors
     /// Those of [`which`] and of [`Client::open`].
     pub fn of(context: &'c Context, reference: &Reference) -> Result<Self> {
-        Client::open(context, which(context, reference.registry.as_ref(), None)?)
+        let mut client = Client::open(context, which(context, reference.registry.as_ref(), None)?)?;
+        // With an anchor it is said which log is meant, whichever was seen before.
+        if reference.anchor.is_some() {
+            client.follow(&reference.package);
+        }
+        Ok(client)
     }
 
     /// Finds a registry in the user's trust and settings, and what was seen of it.
@@ -285,6 +290,13 @@ impl<'c> Client<'c> {
         let more = format!("{}:*", package.namespace());
         let patterns: String = only.iter().chain([&more]).map(|pattern| format!(" --only '{pattern}'")).collect();
         Err(error.hint(format!("to trust it for more: quipu trust add {name} {url}{patterns}")))
+    }
+
+    /// Follows the name of a package to another log, where the registry's operators gave it one by a reset. Whoever asks for that says so.
+    pub fn follow(&mut self, package: &PackageName) {
+        if let Some(memory) = &mut self.memory {
+            memory.followed.insert(package.clone());
+        }
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.

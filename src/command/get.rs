@@ -3,9 +3,11 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::Client;
 use super::context::Context;
+use super::needs::{Doubt, flagged, insisted};
 use crate::disk::folder::FolderWriter;
 use crate::model::error::{Error, ErrorCode, Result};
-use crate::model::name::Reference;
+use crate::model::lockfile::Pin;
+use crate::model::name::{FullName, Reference};
 use crate::trust::choose::choose;
 use std::path::PathBuf;
 
@@ -17,12 +19,15 @@ pub struct Args {
     /// The folder, which must not exist or be empty [default: ./NAME-VERSION]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Take this release although a key in wrong hands released it: [REGISTRY/]NAMESPACE:NAME@VERSION
+    #[arg(long, value_name = "RELEASE")]
+    allow_flagged: Vec<Reference>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// `not-found`, `exists`, `taken-down`, `content-mismatch`, and all that reading a registry can end in.
+/// `not-found`, `exists`, `taken-down`, `flagged` where the user does not insist, `content-mismatch`, and all that reading a registry can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
     let client = Client::of(context, reference)?;
@@ -32,6 +37,13 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let log = &view.log.log;
     let released = choose(log, view.decision_log(), reference.version.as_ref())?;
     let release = &released.release;
+    let name = FullName { registry: client.name.clone(), package: package.clone() };
+    let pin = Pin { name, version: release.version.clone() };
+    if released.flagged && !insisted(context, None, &args.allow_flagged)?.contains(&pin) {
+        return Err(flagged(&pin)
+            .hint("without a version, the newest that may be chosen comes: quipu get NAMESPACE:NAME")
+            .hint(format!("to take it all the same: --allow-flagged {pin}")));
+    }
     let shown = args.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", package.name(), release.version)));
     let target = context.path(&shown);
     let mut answer = Answer::new();
@@ -52,8 +64,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         let reason = if reason.is_empty() { "no reason given" } else { reason };
         answer.line(format!("  note: this version is yanked: {reason}"));
     }
+    if let Some(name) = view.renamed_to() {
+        answer.line(format!("  note: the package was renamed, its name is {name} now"));
+    }
     if released.flagged {
-        answer.line("  note: this version was released by a key in wrong hands, as the log says later");
+        answer.line(format!("  warning: {}", Doubt::Flagged.tell(&pin)));
     }
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
@@ -64,6 +79,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("folder", target.display().to_string());
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
+    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
     answer.field("whole-map", snapshot.is_found_without_filters());
     answer.field("sources", Client::sources(&snapshot));
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());

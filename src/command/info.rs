@@ -168,6 +168,9 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     });
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![format!("  {key}"), value]);
+    if let Some(name) = view.renamed_to() {
+        row("renamed", format!("its name is {name} now"));
+    }
     if let Some(released) = chosen {
         let release = &released.release;
         if let Some(description) = &release.description {
@@ -210,13 +213,14 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         if let Some(decisions) = view.decision_log() {
             for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
                 let what = version.map_or("the package".into(), ToString::to_string);
-                row("taken down", format!("{what}: {}", takedown.reason));
+                row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
             }
         }
     }
     answer.text.push_str(&table(&rows));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
+    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
     answer.field("log", log.chain().id().to_string());
     answer.field("head", log.chain().head().to_string());
     answer.field("seq", log.chain().seq());

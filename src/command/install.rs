@@ -4,8 +4,8 @@ use super::answer::{Answer, count};
 use super::client::{Client, which};
 use super::context::Context;
 use super::needs::{
-    Chosen, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, lock_of, released, released_now,
-    trust_all,
+    Chosen, Doubt, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted, lock_of,
+    released, released_now, trust_all,
 };
 use super::workspace::{Locked, Workspace};
 use crate::disk::installed::{self, Installed};
@@ -15,6 +15,7 @@ use crate::model::error::{Error, Result, fault};
 use crate::model::lockfile::{self, Lockfile, Pin};
 use crate::model::moment::Moment;
 use crate::model::name::{FullName, Reference, RegistryName};
+use crate::replica::snapshot::PackageView;
 use crate::trust::choose::choose as newest;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{PackageKey, Pick};
@@ -35,6 +36,16 @@ pub struct Install {
     /// needed, once for each
     #[arg(long, value_name = "[REGISTRY=]CHECKPOINT", conflicts_with_all = ["locked", "frozen"])]
     at: Vec<At>,
+    #[command(flatten)]
+    insist: Insist,
+}
+
+/// What is taken although a key in wrong hands released it.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Insist {
+    /// Take what quipu.lock names although a key in wrong hands released it: [REGISTRY/]NAMESPACE:NAME@VERSION; may be given more than once
+    #[arg(long = "allow-flagged", value_name = "RELEASE")]
+    releases: Vec<Reference>,
 }
 
 /// A moment to go back to.
@@ -62,6 +73,8 @@ pub struct Update {
     /// The packages, as [REGISTRY/]NAMESPACE:NAME; none: all of them
     #[arg(value_name = "PACKAGE")]
     packages: Vec<Reference>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Need packages: write them into quipu.toml, and bring them
@@ -71,6 +84,8 @@ pub struct Add {
     /// compatible with it
     #[arg(value_name = "PACKAGE", required = true)]
     packages: Vec<Wanted>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Need packages no longer: take them out of quipu.toml, and delete what nothing else needs
@@ -79,6 +94,8 @@ pub struct Remove {
     /// The packages, as [REGISTRY/]NAMESPACE:NAME
     #[arg(value_name = "PACKAGE", required = true)]
     packages: Vec<String>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Put the releases of quipu.lock into a folder of their own, to be kept with the project
@@ -86,6 +103,8 @@ pub struct Remove {
 pub struct Vendor {
     /// The folder
     folder: PathBuf,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// What to need.
@@ -124,6 +143,10 @@ struct Plan {
     locked: bool,
     /// What is chosen anew.
     update: Anew,
+    /// Whether the names of what is chosen anew are followed to the logs that a reset gave them.
+    is_followed: bool,
+    /// What is taken although it is flagged.
+    insist: BTreeSet<Pin>,
     /// Where the releases go; without one, the project's own folder for them.
     vendor: Option<PathBuf>,
     /// The moments at which registries are asked.
@@ -147,7 +170,8 @@ pub fn install(context: &Context, args: &Install) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
     let at = moments(&workspace, &args.at)?;
     let update = if at.is_empty() { Anew::Nothing } else { Anew::All };
-    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, update, at, ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, update, at, insist, ..Plan::default() })
 }
 
 /// Finds out which registry each moment is meant for.
@@ -185,8 +209,9 @@ impl Install {
 /// `not-found` where a package is not needed, those of [`install`].
 pub fn update(context: &Context, args: &Update) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
     if args.packages.is_empty() {
-        return bring(context, &workspace, &Plan { update: Anew::All, ..Plan::default() });
+        return bring(context, &workspace, &Plan { update: Anew::All, insist, ..Plan::default() });
     }
     let mut names = BTreeSet::new();
     for reference in &args.packages {
@@ -204,7 +229,7 @@ pub fn update(context: &Context, args: &Update) -> Result<Answer> {
         }
         names.insert(name);
     }
-    bring(context, &workspace, &Plan { update: Anew::Some(names), ..Plan::default() })
+    bring(context, &workspace, &Plan { update: Anew::Some(names), is_followed: true, insist, ..Plan::default() })
 }
 
 /// Runs `quipu add`.
@@ -235,7 +260,8 @@ pub fn add(context: &Context, args: &Add) -> Result<Answer> {
         added.insert(name);
     }
     let workspace = Workspace::with_text(context, &context.folder, text)?;
-    bring(context, &workspace, &Plan { update: Anew::Some(added), ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { update: Anew::Some(added), insist, ..Plan::default() })
 }
 
 fn key_of(needed: &crate::disk::project::Needed) -> String {
@@ -283,7 +309,8 @@ pub fn remove(context: &Context, args: &Remove) -> Result<Answer> {
     }
     let text = Project::remove(&text, &keys)?;
     let workspace = Workspace::with_text(context, &context.folder, text)?;
-    bring(context, &workspace, &Plan::default())
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { insist, ..Plan::default() })
 }
 
 /// Runs `quipu vendor`.
@@ -292,7 +319,8 @@ pub fn remove(context: &Context, args: &Remove) -> Result<Answer> {
 /// Those of [`install`].
 pub fn vendor(context: &Context, args: &Vendor) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
-    bring(context, &workspace, &Plan { vendor: Some(context.path(&args.folder)), ..Plan::default() })
+    let insist = insisted(context, workspace.own.as_ref(), &args.insist.releases)?;
+    bring(context, &workspace, &Plan { vendor: Some(context.path(&args.folder)), insist, ..Plan::default() })
 }
 
 fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer> {
@@ -315,11 +343,17 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
         let known: Vec<_> = lock.registries.iter().filter(|(name, _)| is_needed(name)).collect();
         names.extend(known.into_iter().map(|(name, registry)| (name.clone(), Some(registry.id))));
     }
+    // Who names an anchor says which log is meant.
+    let anchored = workspace.project.dependencies.iter().filter(|needed| needed.anchor.is_some());
+    let mut followed = anchored.map(|needed| workspace.full_name(needed)).collect::<Result<BTreeSet<_>>>()?;
+    if let (true, Anew::Some(names)) = (plan.is_followed, &plan.update) {
+        followed.extend(names.iter().cloned());
+    }
     loop {
         trust_all(context, workspace, &names)?;
-        let clients = clients(context, workspace, names.keys().cloned())?;
+        let clients = clients(context, workspace, names.keys().cloned(), &followed)?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new() };
+        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new() };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
@@ -332,7 +366,11 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             work.registries.insert(client.name.clone(), opened);
         }
         let (preferred, sought) = work.preferences();
-        match choose(&mut work.registries, workspace, preferred, sought)? {
+        let insist = preferred
+            .iter()
+            .filter(|(key, version)| plan.insist.contains(&Pin { name: key.name.clone(), version: version.clone() }));
+        let insist = insist.cloned().collect();
+        match choose(&mut work.registries, workspace, preferred, insist, sought)? {
             Chosen::Beyond(name, id) => {
                 // What is here is not fetched again.
                 work.registries.values().try_for_each(Opened::remember)?;
@@ -345,6 +383,10 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
                 }
                 work.check_now(&lock)?;
                 work.check_old_meanings(&lock)?;
+                let is_told = |pin: &Pin| work.doubts.iter().any(|(told, _)| told == pin);
+                let flagged: Vec<&Pin> =
+                    lock.packages.iter().filter(|(pin, package)| package.flagged && !is_told(pin)).map(|(pin, _)| pin).collect();
+                work.doubts.extend(flagged.into_iter().map(|pin| (pin.clone(), Doubt::Flagged)));
                 let written = work.bring(&lock)?;
                 return work.finish(&lock, &written);
             }
@@ -383,6 +425,8 @@ struct Work<'w> {
     plan: &'w Plan,
     root: PathBuf,
     registries: Registries<'w>,
+    /// What has to be said of what is taken all the same.
+    doubts: Vec<(Pin, Doubt)>,
 }
 
 impl<'w> Work<'w> {
@@ -414,14 +458,17 @@ impl<'w> Work<'w> {
             }
             // The checkpoint that the lock was made at says nothing new about what it names.
             let pins: Vec<&Pin> = lock.packages.keys().filter(|pin| pin.name.registry == *name).collect();
-            let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin)).collect();
+            let is_doubted = |pin: &Pin| lock.packages.get(pin).is_some_and(|package| package.flagged);
+            let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin) || is_doubted(pin)).collect();
             let absent = opened.look(wanted.iter().map(|pin| &pin.name.package))?;
             if let Some((_, why)) = absent.into_iter().next() {
                 return Err(why.at(lockfile::FILE));
             }
             for pin in wanted {
                 if let Some(package) = lock.packages.get(pin) {
-                    check_locked(&self.registries, pin, package)?;
+                    let place = (!missing.contains(pin)).then(|| there.path(pin));
+                    let doubt = check_locked(&self.registries, pin, package, place.as_deref(), &self.plan.insist)?;
+                    self.doubts.extend(doubt.map(|doubt| (pin.clone(), doubt)));
                 }
             }
         }
@@ -459,7 +506,13 @@ impl<'w> Work<'w> {
             return Ok(());
         }
         self.registries.values_mut().try_for_each(Opened::look_at_now)?;
-        lock.packages.iter().try_for_each(|(pin, package)| check_locked(&self.registries, pin, package))
+        let there = Installed::look(&self.root)?;
+        for (pin, package) in &lock.packages {
+            let place = there.has(pin, package.content).then(|| there.path(pin));
+            let doubt = check_locked(&self.registries, pin, package, place.as_deref(), &self.plan.insist)?;
+            self.doubts.extend(doubt.map(|doubt| (pin.clone(), doubt)));
+        }
+        Ok(())
     }
 
     /// Checks that no name means another log than it did, but where it is chosen anew by its name.
@@ -542,13 +595,32 @@ impl<'w> Work<'w> {
         for pin in &dropped {
             answer.line(format!("  - {pin}"));
         }
-        let mut notes = Vec::new();
+        for (pin, doubt) in &self.doubts {
+            answer.line(format!("  warning: {}", doubt.tell(pin)));
+        }
+        let mut notes: Vec<String> = self
+            .plan
+            .insist
+            .iter()
+            .filter(|pin| !self.doubts.iter().any(|(doubted, _)| doubted == *pin))
+            .map(|pin| match lock.packages.contains_key(pin) {
+                true => format!("{pin} is not flagged: --allow-flagged is not needed for it"),
+                false => format!("{pin} was not chosen: --allow-flagged is for what quipu.lock names already"),
+            })
+            .collect();
         for pin in lock.packages.keys() {
             if let Ok((_, found)) = released_now(&self.registries, pin)
                 && let Some(reason) = &found.yanked
             {
                 let reason = if reason.is_empty() { "no reason given" } else { reason };
                 notes.push(format!("{pin} is yanked: {reason}"));
+            }
+        }
+        let names: BTreeSet<&FullName> = lock.packages.keys().map(|pin| &pin.name).collect();
+        for name in names {
+            let view = self.registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package));
+            if let Some(renamed) = view.and_then(PackageView::renamed_to) {
+                notes.push(format!("{name} was renamed, its name is {renamed} now"));
             }
         }
         for note in &notes {
@@ -580,6 +652,9 @@ impl<'w> Work<'w> {
         answer.field("dropped", pins(&mut dropped.into_iter()));
         answer.field("brought", pins(&mut written.written.iter()));
         answer.field("deleted", pins(&mut written.removed.iter()));
+        answer.field("warnings", self.doubts.iter().map(|(pin, doubt)| doubt.tell(pin)).collect::<Vec<_>>());
+        let flagged = self.doubts.iter().filter(|(_, doubt)| matches!(doubt, Doubt::Flagged));
+        answer.field("flagged", flagged.map(|(pin, _)| pin.to_string()).collect::<Vec<_>>());
         answer.field("notes", notes);
         answer.field("folder", self.root.display().to_string());
         answer.field("lock-written", is_written);

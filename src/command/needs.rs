@@ -1,24 +1,26 @@
 //! What a project needs: read from the registries that have it, chosen, and checked against what the lock says.
 
-use super::client::Client;
+use super::client::{Client, which};
 use super::context::Context;
 use super::trust;
 use super::workspace::Workspace;
 use crate::disk::config::Config;
 use crate::disk::trusted::Trust;
+use crate::log::decision::Takedown;
 use crate::log::package::Released;
 use crate::model::digest::RegistryId;
 use crate::model::entry::TakedownClass;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
 use crate::model::moment::Moment;
-use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::name::{FullName, PackageName, Reference, RegistryName};
 use crate::model::record::SignedRecord;
 use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{Candidate, Edge, Known, Need, Outcome, PackageKey, Pick, Request, Solution, Universe, resolve};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// What asks for the needs of a project, in messages.
 const ASKER: &str = "quipu.toml";
@@ -157,10 +159,15 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
             let mirrors = workspace.project.registries.get(name).map_or(&[][..], |said| &said.mirrors);
-            trust::add(
-                context,
-                &trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, only: &[], is_hearsay: true },
-            )?;
+            let add = trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, only: &[], is_hearsay: true };
+            trust::add(context, &add).map_err(|error| match (error.code(), &url) {
+                (ErrorCode::NotFound | ErrorCode::Network, None) => {
+                    let id = wanted.map(|id| format!(" --id {id}")).unwrap_or_default();
+                    fault!(NotTrusted, "the registry {name} is needed, and is not trusted; {}", error.message())
+                        .hint(format!("where you know its URL: quipu trust add {name} URL{id}"))
+                }
+                _ => error,
+            })?;
         }
         return Ok(());
     }
@@ -176,7 +183,7 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
     }))
 }
 
-/// Finds clients of registries, to whom what the lock says was seen is seen.
+/// Finds clients of registries, to whom what the lock says was seen is seen, and who follow these names through resets.
 ///
 /// # Errors
 /// Those of [`Client::open`].
@@ -184,11 +191,15 @@ pub fn clients<'c>(
     context: &'c Context,
     workspace: &Workspace,
     names: impl IntoIterator<Item = RegistryName>,
+    followed: &BTreeSet<FullName>,
 ) -> Result<Vec<Client<'c>>> {
     let mut clients = names.into_iter().map(|name| Client::open(context, name)).collect::<Result<Vec<_>>>()?;
     for client in &mut clients {
         if let Some(seen) = workspace.lock.known().and_then(|lock| Memory::of_lock(&client.name, lock)) {
             client.also_seen(seen);
+        }
+        for name in followed.iter().filter(|name| name.registry == client.name).cloned().collect::<Vec<_>>() {
+            client.follow(&name.package);
         }
     }
     Ok(clients)
@@ -210,6 +221,7 @@ pub fn choose(
     registries: &mut Registries<'_>,
     workspace: &Workspace,
     preferred: BTreeSet<Pick>,
+    insist: BTreeSet<Pick>,
     sought: BTreeSet<PackageKey>,
 ) -> Result<Chosen> {
     let mut needs = Vec::new();
@@ -219,7 +231,7 @@ pub fn choose(
         let key = PackageKey { registry: opened.client.id, name };
         needs.push(Need { package: key, requirement: needed.requirement.clone() });
     }
-    let request = Request { asker: ASKER.to_owned(), needs, preferred, insist: BTreeSet::new(), sought };
+    let request = Request { asker: ASKER.to_owned(), needs, preferred, insist, sought };
     let mut universe = Universe::new();
     // What a lock names is needed most likely: so it comes with the first fetch.
     let mut wanted: BTreeSet<PackageKey> = request.preferred.iter().map(|(key, _)| key.clone()).collect();
@@ -229,6 +241,8 @@ pub fn choose(
         if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
             return Ok(beyond);
         }
+        // Before anything of what was read is remembered.
+        check_own_anchors(registries, workspace)?;
         match resolve(&universe, &request)? {
             Outcome::NeedMore(more) => wanted = more,
             Outcome::Solved(solution) => {
@@ -284,7 +298,7 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
             needs: needs.collect(),
             yanked: released.yanked.clone(),
             flagged: released.flagged,
-            taken_down: takedown.map(|takedown| takedown.reason.clone()),
+            taken_down: takedown.map(|takedown| format!("{}, {}", takedown.class.as_str(), takedown.reason)),
         }
     };
     debug_assert_eq!(log.name().package, key.name.package);
@@ -296,9 +310,17 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
 /// # Errors
 /// `lock-mismatch` where there is none.
 pub fn released<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'r PackageView, &'r Released)> {
+    let view = view_of(registries, pin)?;
+    view.log.log.release_of(&pin.version).map(|found| (view, found)).ok_or_else(|| missing(pin))
+}
+
+fn view_of<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<&'r PackageView> {
     let view = registries.get(&pin.name.registry).and_then(|opened| opened.views.get(&pin.name.package));
-    view.and_then(|view| Some((view, view.log.log.release_of(&pin.version)?)))
-        .ok_or_else(|| fault!(LockMismatch, "{pin} is in the lock, and its registry has no such release"))
+    view.ok_or_else(|| missing(pin))
+}
+
+fn missing(pin: &Pin) -> Error {
+    fault!(LockMismatch, "{pin} is in the lock, and its registry has no such release")
 }
 
 /// Finds a package as it is now, also where it was chosen at an earlier moment, and a release of it.
@@ -311,6 +333,11 @@ pub fn released_now<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'
         Some(found) => Ok(found),
         None => released(registries, pin),
     }
+}
+
+fn view_now<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<&'r PackageView> {
+    let now = registries.get(&pin.name.registry).and_then(|opened| opened.now.as_ref()?.get(&pin.name.package));
+    now.map_or_else(|| view_of(registries, pin), Ok)
 }
 
 fn pin_of((key, version): &Pick) -> Pin {
@@ -375,28 +402,86 @@ pub fn check_meaning(pin: &Pin, locked: &LockedPackage, view: &PackageView) -> R
     }
 }
 
-/// Checks that a release of a lock is handed out still: it is in its log, with the same files, and nothing is said against it.
+/// Returns the releases that `--allow-flagged` names, by their full names.
 ///
 /// # Errors
-/// `lock-mismatch`, `taken-down` with the reason, `no-solution` where it is flagged, those of [`check_meaning`].
-pub fn check_locked(registries: &Registries<'_>, pin: &Pin, locked: &LockedPackage) -> Result<()> {
-    let (view, released) = released_now(registries, pin)?;
+/// `usage` where one names no version, `no-registry`.
+pub fn insisted(context: &Context, own: Option<&RegistryName>, releases: &[Reference]) -> Result<BTreeSet<Pin>> {
+    let pin = |reference: &Reference| match (&reference.version, &reference.anchor) {
+        (Some(version), None) => {
+            let registry = which(context, reference.registry.as_ref(), own)?;
+            let name = FullName { registry, package: reference.package.clone() };
+            Ok(Pin { name, version: version.clone() })
+        }
+        _ => Err(fault!(Usage, "--allow-flagged {reference}: expected a release, like {}@1.2.3", reference.package)),
+    };
+    releases.iter().map(pin).collect()
+}
+
+/// What a person has to know of a release that is taken from a lock all the same.
+pub enum Doubt {
+    /// A key in wrong hands released it, and the user insists.
+    Flagged,
+    /// It was taken down for this reason; its files are here already.
+    TakenDown(Takedown),
+}
+
+impl Doubt {
+    /// Says it in a sentence about a release.
+    pub fn tell(&self, pin: &Pin) -> String {
+        match self {
+            Doubt::Flagged => format!("{pin} was released by a key in wrong hands, and is taken because --allow-flagged insists"),
+            Doubt::TakenDown(takedown) => {
+                format!("{pin} was {takedown}; its files are here already and stay, elsewhere nobody gets them")
+            }
+        }
+    }
+}
+
+/// Checks that a release of a lock is handed out still: it is in its log, with the same files, and nothing is said against it that counts.
+/// `there` is where its files are, where they are here already.
+///
+/// # Errors
+/// `lock-mismatch`, `taken-down` with class and reason, but for what is here and no malware, `flagged` where the user does not insist, those of
+/// [`check_meaning`].
+pub fn check_locked(
+    registries: &Registries<'_>,
+    pin: &Pin,
+    locked: &LockedPackage,
+    there: Option<&Path>,
+    insist: &BTreeSet<Pin>,
+) -> Result<Option<Doubt>> {
+    let other = |error: Error| error.hint(format!("choose another version: quipu update {}", pin.name));
+    let view = view_now(registries, pin)?;
+    // A takedown stays with its log: it is said of one that a reset put aside, too.
+    let takedown = view.decision_log().and_then(|log| log.takedown_of(locked.log, &pin.version));
+    match (takedown, there) {
+        (Some(takedown), Some(there)) if takedown.class == TakedownClass::Malware => {
+            let error = fault!(TakenDown, "{pin} was {takedown}");
+            return Err(other(error.hint(format!("its files are still here, do not use them: {}", there.display()))));
+        }
+        (Some(takedown), None) => return Err(other(fault!(TakenDown, "{pin} was {takedown}"))),
+        _ => {}
+    }
     check_meaning(pin, locked, view)?;
+    let (_, released) = released_now(registries, pin)?;
     let content = released.release.content;
     if content != locked.content {
         return Err(fault!(LockMismatch, "{pin} has the content {content}, the lock says {}", locked.content)
             .hint("a release never changes: find out who changed the lock"));
     }
-    if let Some(takedown) = view.decision_log().and_then(|log| log.takedown_of(view.log.log.chain().id(), &pin.version)) {
-        let malware = if takedown.class == TakedownClass::Malware { " as malware" } else { "" };
-        return Err(fault!(TakenDown, "{pin} was taken down{malware}: {}", takedown.reason)
-            .hint(format!("choose another version: quipu update {}", pin.name)));
+    if released.flagged && !insist.contains(pin) {
+        return Err(other(flagged(pin)).hint(format!("to take it all the same: quipu install --allow-flagged {pin}")));
     }
-    if released.flagged {
-        return Err(fault!(NoSolution, "{pin} was released by a key in wrong hands, as its log says later")
-            .hint(format!("choose another version: quipu update {}", pin.name)));
-    }
-    Ok(())
+    Ok(match takedown {
+        Some(takedown) => Some(Doubt::TakenDown(takedown.clone())),
+        None => released.flagged.then_some(Doubt::Flagged),
+    })
+}
+
+/// Says that nobody is to have a release.
+pub fn flagged(pin: &Pin) -> Error {
+    fault!(Flagged, "{pin} was released by a key in wrong hands, as its log says later")
 }
 
 fn head(record: &SignedRecord) -> Head {
@@ -424,6 +509,7 @@ pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockf
             log: view.log.log.chain().id(),
             head: head(view.log.head()),
             decisions: decisions.map(|found| LockedDecisions { log: found.log.chain().id(), head: head(found.head()) }),
+            flagged: released.flagged,
             dependencies: edges.iter().map(|edge: &Edge| pin_of(&edge.pick())).collect(),
         };
         lock.packages.insert(pin, found);

@@ -16,6 +16,7 @@ use crate::model::error::{Result, fault};
 use crate::model::name::{FullName, Version};
 use crate::model::record::SignedRecord;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Why something is not handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ pub struct Takedown {
     pub reason: String,
     /// The deciding record's place.
     pub seq: u64,
+}
+
+impl fmt::Display for Takedown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "taken down ({}): {}", self.class.as_str(), self.reason)
+    }
 }
 
 /// A name that got a new log.

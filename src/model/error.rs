@@ -124,6 +124,8 @@ codes! {
     CorruptObject = "corrupt-object", 4, 4;
     /// What was taken down is not handed out.
     TakenDown = "taken-down", 4, 8;
+    /// A key in wrong hands released it, and nobody insisted.
+    Flagged = "flagged", 4, 8;
 
     /// A registry is not trusted yet.
     NotTrusted = "not-trusted", 5, 5;

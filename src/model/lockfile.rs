@@ -102,6 +102,8 @@ pub struct LockedPackage {
     pub head: Head,
     /// Its decision log, where there is one.
     pub decisions: Option<LockedDecisions>,
+    /// Whether it was known when it was locked that a key in wrong hands released it, and somebody insisted.
+    pub flagged: bool,
     /// What was chosen for what it needs.
     pub dependencies: BTreeSet<Pin>,
 }
@@ -166,6 +168,9 @@ impl Lockfile {
             let _ = writeln!(out, "head = {{ {} }}", package.head);
             if let Some(decisions) = &package.decisions {
                 let _ = writeln!(out, "decisions = {{ log = \"{}\", {} }}", decisions.log, decisions.head);
+            }
+            if package.flagged {
+                out.push_str("flagged = true\n");
             }
             list(&mut out, "dependencies", &package.dependencies);
         }
@@ -280,6 +285,8 @@ struct RawPackage {
     head: Head,
     decisions: Option<RawDecisions>,
     #[serde(default)]
+    flagged: bool,
+    #[serde(default)]
     dependencies: Vec<Spanned<Pin>>,
 }
 
@@ -366,6 +373,7 @@ impl Raw {
                 log: package.log,
                 head: package.head,
                 decisions,
+                flagged: package.flagged,
                 dependencies: BTreeSet::new(),
             };
             for asked in package.asked_as {
@@ -437,6 +445,7 @@ pub fn merge(ours: &Lockfile, theirs: &Lockfile) -> Result<Merged> {
         };
         same(&pin.to_string(), "content digests", &own.content, &other.content)?;
         own.asked_as.extend(other.asked_as.iter().cloned());
+        own.flagged |= other.flagged;
         if own.head.seq < other.head.seq {
             own.dependencies.clone_from(&other.dependencies);
         }
@@ -488,6 +497,7 @@ mod tests {
     use proptest::prelude::*;
 
     const FULL: &str = include_str!("../../tests/fixtures/lock/v1-full.lock");
+    const FLAGGED: &str = include_str!("../../tests/fixtures/lock/v1-flagged.lock");
     const EMPTY: &str = include_str!("../../tests/fixtures/lock/v1-empty.lock");
     const OURS: &str = include_str!("../../tests/fixtures/lock/v1-ours.lock");
     const THEIRS: &str = include_str!("../../tests/fixtures/lock/v1-theirs.lock");
@@ -523,6 +533,7 @@ mod tests {
             log: LogId::of_bytes(name.as_bytes()),
             head: head(&name, seq),
             decisions: None,
+            flagged: false,
             dependencies: dependencies.iter().map(|text| self::pin(text)).collect(),
         };
         (pin, found)
@@ -548,6 +559,13 @@ mod tests {
             renamed.decisions = Some(LockedDecisions { log: LogId::of_bytes(b"decisions"), head: head("decisions", 1) });
         }
         lock
+    }
+
+    fn flagged() -> Lockfile {
+        let (mut found, name) = (package("acme.example/wasi:io@1.4.0", 9, &["acme.example/wasi:poll@0.1.0"]), "acme.example");
+        found.1.flagged = true;
+        let packages = [found, package("acme.example/wasi:poll@0.1.0", 2, &[])].into();
+        Lockfile { registries: [registry(name, 12)].into(), packages }
     }
 
     /// The other side of a merge: one package moved, one is new, and the checkpoint is a later one.
@@ -577,8 +595,13 @@ mod tests {
 
     #[test]
     fn locks_of_format_1_are_read_and_written_as_ever() {
-        let all =
-            [(FULL, full(), "full"), (EMPTY, Lockfile::default(), "empty"), (OURS, ours(), "ours"), (THEIRS, theirs(), "theirs")];
+        let all = [
+            (FULL, full(), "full"),
+            (EMPTY, Lockfile::default(), "empty"),
+            (FLAGGED, flagged(), "flagged"),
+            (OURS, ours(), "ours"),
+            (THEIRS, theirs(), "theirs"),
+        ];
         for (text, lock, name) in all {
             assert_eq!(lock.to_text(), text, "{name}");
             assert_eq!(Lockfile::parse(text), Ok(lock.clone()), "{name}");

@@ -133,6 +133,13 @@ impl PackageView {
     pub fn decision_log(&self) -> Option<&DecisionLog> {
         self.decisions.as_ref().map(|decisions| &decisions.log)
     }
+
+    /// Returns the name that operators granted this log last, where it still is found under the one that it had.
+    pub fn renamed_to(&self) -> Option<&FullName> {
+        let log = self.log.log.chain().id();
+        let granted = self.decision_log()?.renames().iter().rev().find(|granted| granted.log == log)?;
+        (granted.to != *self.log.log.name()).then_some(&granted.to)
+    }
 }
 
 impl<'a> Snapshot<'a> {

@@ -3,7 +3,6 @@
 use crate::log::decision::DecisionLog;
 use crate::log::package::{PackageLog, Released};
 use crate::model::digest::RecordDigest;
-use crate::model::entry::TakedownClass;
 use crate::model::error::{Result, fault};
 use crate::model::name::Version;
 
@@ -40,8 +39,7 @@ pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: 
             });
         };
         if let Some(takedown) = takedown(version) {
-            let malware = if takedown.class == TakedownClass::Malware { " as malware" } else { "" };
-            return Err(fault!(TakenDown, "{} {version} was taken down{malware}: {}", log.name(), takedown.reason));
+            return Err(fault!(TakenDown, "{}@{version} was {takedown}", log.name()));
         }
         return Ok(released);
     }

@@ -31,7 +31,7 @@ type Facts = BTreeMap<(Subject, usize), Numbers>;
 /// Tells why a request has no solution.
 pub(super) fn explain(tables: &Tables<'_>, request: &Request, proof: Proof) -> Error {
     let facts = facts(tables, request, proof);
-    let story = Story { tables, request, one_registry: one_registry(tables, &facts) };
+    let story = Story { tables, request, one_registry: one_registry(tables, request) };
     let mut clauses = story.needs(&facts);
     if clauses.len() > FACTS_MAX {
         let more = clauses.len() - FACTS_MAX;
@@ -41,7 +41,10 @@ pub(super) fn explain(tables: &Tables<'_>, request: &Request, proof: Proof) -> E
     let mut hints = BTreeSet::new();
     let hopeless: BTreeSet<usize> =
         facts.keys().map(|(_, need)| *need).filter(|need| tables.needs[*need].target == Target::Nothing).collect();
-    clauses.extend(hopeless.iter().take(VERSIONS_MAX).map(|need| story.nothing_fits(*need, &mut hints)));
+    clauses.extend(hopeless.iter().take(VERSIONS_MAX).map(|need| {
+        let is_asked = facts.contains_key(&(Subject::Request, *need));
+        story.nothing_fits(*need, is_asked, &mut hints)
+    }));
     clauses.extend(story.clashes(&facts).into_iter().take(VERSIONS_MAX));
     let mut error = fault!(NoSolution, "no choice of versions fits: {}", clauses.join("; "));
     for hint in hints.into_iter().take(3) {
@@ -104,16 +107,11 @@ fn note(facts: &mut Facts, tables: &Tables<'_>, request: &Request, fact: &Extern
     }
 }
 
-/// Says whether all packages that facts speak of are of one registry, so that its name need not be said each time.
-fn one_registry(tables: &Tables<'_>, facts: &Facts) -> bool {
-    let named = facts.keys().flat_map(|(subject, need)| {
-        let subject = match subject {
-            Subject::Request => None,
-            Subject::Package(package, _) => Some(*package),
-        };
-        subject.into_iter().chain([tables.needs[*need].package])
-    });
-    named.map(|package| tables.packages[package].key.registry).collect::<BTreeSet<_>>().len() < 2
+/// Says whether all packages that are asked for or were met are of one registry, so that its name need not be said each time.
+fn one_registry(tables: &Tables<'_>, request: &Request) -> bool {
+    let met = tables.packages.iter().map(|listed| listed.key.registry);
+    let all: BTreeSet<_> = met.chain(request.needs.iter().map(|need| need.package.registry)).collect();
+    all.len() < 2
 }
 
 struct Story<'a> {
@@ -170,7 +168,7 @@ impl Story<'_> {
     }
 
     /// Says why nothing fits a need, and what there is.
-    fn nothing_fits(&self, need: usize, hints: &mut BTreeSet<String>) -> String {
+    fn nothing_fits(&self, need: usize, is_asked: bool, hints: &mut BTreeSet<String>) -> String {
         let package = self.tables.needs[need].package;
         let requirement = self.tables.needs[need].requirement;
         let listed = &self.tables.packages[package];
@@ -200,7 +198,10 @@ impl Story<'_> {
             .filter(|version| version.is_prerelease() && without_pre(version))
             .collect();
         if let Some(newest) = early.last() {
-            hints.insert(format!("to have a pre-release, name it: {name} = \"{newest}\""));
+            // Where another package needs it, naming it beside that changes nothing.
+            if is_asked {
+                hints.insert(format!("to have a pre-release, name it: quipu add {}@{newest}", listed.key));
+            }
             return format!("of {name} only pre-releases would fit {}: {}", quoted(requirement), newest_first(&early));
         }
         let all: Vec<&Version> = candidates.iter().map(|candidate| &candidate.version).collect();

@@ -13,7 +13,7 @@ use crate::model::lockfile::{Head, Lockfile};
 use crate::model::name::{PackageName, RegistryName};
 use crate::model::record::{Record, SignedRecord};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest that was seen of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Memory {
     /// The decision logs that were looked at.
     #[serde(default)]
     pub decisions: BTreeMap<PackageName, SeenLog>,
+    /// The packages whose names the user follows to the logs that operators gave them by a reset. Nothing that lasts.
+    #[serde(skip)]
+    pub followed: BTreeSet<PackageName>,
 }
 
 /// A contradiction, with the two signed objects that show it.
@@ -84,6 +87,7 @@ impl Memory {
             checkpoint: SeenLog::of(log_of(checkpoint.record()), checkpoint.record()),
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            followed: BTreeSet::new(),
         }
     }
 
@@ -105,6 +109,7 @@ impl Memory {
             checkpoint: seen(registry.checkpoint.digest.into(), &registry.checkpoint),
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            followed: BTreeSet::new(),
         };
         for (pin, package) in lock.packages.iter().filter(|(pin, _)| pin.name.registry == *name) {
             memory.packages.insert(pin.name.package.clone(), seen(package.log, &package.head));
@@ -215,7 +220,8 @@ impl Memory {
     /// Checks a package log against what was seen of that package before.
     ///
     /// # Errors
-    /// `rollback` where it is shorter, `fork` where it does not hold what was seen, `wrong-log` where the name means another log.
+    /// `rollback` where it is shorter, `fork` where it does not hold what was seen, `wrong-log` where the name means another log by a reset
+    /// that the user does not follow.
     pub fn check_package(
         &self,
         package: &PackageName,
@@ -231,7 +237,10 @@ impl Memory {
         };
         if log.chain().id() != seen.log {
             let reset = decisions.and_then(|decisions| decisions.resets().iter().find(|reset| reset.old == seen.log));
-            return Err(contradiction(match reset {
+            if reset.is_some() && self.followed.contains(package) {
+                return Ok(());
+            }
+            let error = match reset {
                 Some(reset) => fault!(
                     WrongLog,
                     "the operators reset {package} ({}): its name means the log {} now, {} was seen before",
@@ -239,9 +248,15 @@ impl Memory {
                     log.chain().id(),
                     seen.log
                 )
-                .hint("if that is meant to be, name the new log with an anchor"),
+                .hint(format!("if that is meant to be, name the new log with an anchor: {package}#{}", log.chain().id())),
                 None => fault!(Fork, "{package} has the log {}, {} was seen before", log.chain().id(), seen.log),
-            }));
+            };
+            // Whoever still has what the old log released is to know what was said of it.
+            let down = decisions.into_iter().flat_map(DecisionLog::takedowns).filter(|(of, ..)| *of == seen.log);
+            return Err(contradiction(down.fold(error, |error, (_, version, takedown)| {
+                let what = version.map_or("all of it".to_owned(), ToString::to_string);
+                error.hint(format!("of the log that was seen before, {what} was {takedown}"))
+            })));
         }
         if log.chain().seq() < seen.seq {
             return Err(contradiction(fault!(

@@ -906,7 +906,10 @@ mod tests {
         for (asked, told) in expected {
             assert_eq!(refused(&all, &request(asked)).message(), format!("no choice of versions fits: {told}"));
         }
-        assert_eq!(refused(&all, &request("d ^1")).hints(), ["to have a pre-release, name it: demo:d = \"1.0.0-rc.2\""]);
+        assert_eq!(
+            refused(&all, &request("d ^1")).hints(),
+            ["to have a pre-release, name it: quipu add acme.example/demo:d@1.0.0-rc.2"]
+        );
         assert_eq!(solve(&all, &request("d ^1.0.0-rc.2")), "d 1.0.0-rc.2");
     }
 

@@ -94,6 +94,11 @@ impl Person {
         Person { folder: folder.as_ref().to_owned(), ..self.clone() }
     }
 
+    /// Returns the folder in which the next commands run.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Adds a variable to the environment of the next commands.
     pub(crate) fn with(&self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let mut person = self.clone();
