@@ -10,6 +10,7 @@ pub mod model {
     pub mod changes;
     pub mod commit;
     pub mod contents;
+    pub mod difference;
     pub mod digest;
     pub mod entry;
     pub mod error;
@@ -83,6 +84,7 @@ pub mod git {
     pub mod pack;
     mod packed;
     mod packs;
+    pub mod patch;
     mod pktline;
     pub mod program;
     pub mod quarantine;
@@ -120,6 +122,7 @@ pub mod command {
     pub mod answer;
     pub mod client;
     pub mod context;
+    pub mod diff;
     pub mod fork;
     pub mod gc;
     pub mod get;
@@ -134,6 +137,7 @@ pub mod command {
     pub mod needs;
     pub mod new;
     pub mod owner;
+    pub mod patch;
     pub mod progress;
     pub mod publish;
     pub mod reason;

@@ -39,7 +39,8 @@ impl Home {
         if let Err(why) = validator.validate(&value) {
             panic!("{line}: {why}\n{value:#}");
         }
-        assert_eq!(value.get("error").is_some(), !output.status.success(), "{line}: {value:#}");
+        // 1 is an answer: no.
+        assert_eq!(value.get("error").is_some(), !matches!(output.status.code(), Some(0 | 1)), "{line}: {value:#}");
         value
     }
 
@@ -95,6 +96,9 @@ fn every_answer_has_the_documented_shape() {
     home.run("unyank demo:hello@0.1.0");
     home.run("log demo:hello");
     home.run("log demo:nothing");
+    home.run("diff demo:hello");
+    assert_eq!(home.run("diff demo:world ./world")["same"], true);
+    assert_eq!(home.run("diff demo:hello demo:world --patch")["same"], false);
     home.run("get demo:hello");
     home.run("get demo:hello");
     home.run("get demo:hello --dry-run --to elsewhere");
