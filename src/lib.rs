@@ -25,6 +25,7 @@ pub mod model {
     pub mod record;
     pub mod redact;
     pub mod refusal;
+    pub mod search;
     pub mod skip;
     pub mod slot;
     mod ssh_wire;
@@ -111,6 +112,7 @@ pub mod replica {
     pub mod import;
     pub mod inbox;
     pub mod page;
+    pub mod search;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
@@ -142,6 +144,7 @@ pub mod command {
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod search;
     pub mod submit;
     pub mod tour;
     pub mod trust;

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    diff, get, hook, info, install, key, log, new, owner, patch, publish, registry, tour, trust, usage, verify, yank,
+    diff, get, hook, info, install, key, log, new, owner, patch, publish, registry, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -29,6 +29,7 @@ enum Command {
     Update(install::Update),
     Vendor(install::Vendor),
     Get(get::Args),
+    Search(search::Args),
     Info(info::Args),
     Log(log::Args),
     Diff(diff::Args),
@@ -60,6 +61,7 @@ impl Command {
             Command::Update(_) => "update",
             Command::Vendor(_) => "vendor",
             Command::Get(_) => "get",
+            Command::Search(_) => "search",
             Command::Info(_) => "info",
             Command::Log(_) => "log",
             Command::Diff(_) => "diff",
@@ -85,6 +87,7 @@ impl Command {
             Command::Update(args) => install::update(context, args),
             Command::Vendor(args) => install::vendor(context, args),
             Command::Get(args) => get::run(context, args),
+            Command::Search(args) => search::run(context, args),
             Command::Info(args) => info::run(context, args),
             Command::Log(args) => log::run(context, args),
             Command::Diff(args) => diff::run(context, args),

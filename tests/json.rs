@@ -96,6 +96,10 @@ fn every_answer_has_the_documented_shape() {
     home.run("unyank demo:hello@0.1.0");
     home.run("log demo:hello");
     home.run("log demo:nothing");
+    home.run("search");
+    assert_eq!(home.run("search hello")["complete"], true);
+    assert_eq!(home.run("search nothing")["matches"], 0);
+    home.run("search foo_:");
     home.run("diff demo:hello");
     assert_eq!(home.run("diff demo:world ./world")["same"], true);
     assert_eq!(home.run("diff demo:hello demo:world --patch")["same"], false);
@@ -152,6 +156,7 @@ fn every_answer_has_the_documented_shape() {
     home.run("trust add acme.example ./reg.git");
     home.run("trust add other.example ./reg.git");
     home.run("trust add other.example /nowhere");
+    home.run("search hello");
     home.run("trust remove other.example");
     home.run("trust remove acme.example");
     home.run("trust add acme.example ./reg.git");

@@ -10,11 +10,8 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["i", "ci", "sync", "restore"], "to bring what quipu.toml needs: quipu install [--locked]"),
     ("quipu", &["require", "depend"], "to need a package: quipu add NAMESPACE:NAME"),
     ("quipu", &["upgrade", "outdated", "up"], "to choose newer versions: quipu update [--dry-run]"),
-    (
-        "quipu",
-        &["list", "ls", "search", "find", "show", "view", "status"],
-        "to look at a package or a registry: quipu info [NAME]",
-    ),
+    ("quipu", &["list", "ls", "show", "view", "status"], "to look at a package or a registry: quipu info [NAME]"),
+    ("quipu", &["list", "ls", "find", "query", "packages"], "to find packages: quipu search [WORDS]"),
     ("quipu", &["list", "ls"], "for lists: quipu trust list, quipu key list, quipu owner list NAMESPACE:NAME"),
     ("quipu", &["history", "versions", "changes"], "to see a package's records: quipu log NAMESPACE:NAME"),
     ("quipu", &["compare", "changes", "review"], "to see what a release changed: quipu diff NAMESPACE:NAME@VERSION"),
