@@ -1,5 +1,6 @@
 //! `quipu diff`: what two releases differ in is what stock git says, and nothing in them does anything.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
@@ -238,6 +239,7 @@ fn what_became_of_a_release_is_said() {
 #[test]
 fn what_cannot_be_compared_is_answered_with_what_can() {
     let (world, alice, _) = two_releases("sha1");
+    world.package("new", "demo:brand-new", "1.0.0");
     for (line, status, code, word) in [
         ("diff @1.0.0", 2, "bad-reference", "the package stands first"),
         ("diff demo:hello@1.0.0", 3, "not-found", "has no release before 1.0.0"),
@@ -245,6 +247,7 @@ fn what_cannot_be_compared_is_answered_with_what_can() {
         ("diff demo:hello@1.0.0 @latest", 2, "bad-version", "1.4.0"),
         ("diff demo:hello demo:helo", 3, "not-found", "did you mean demo:hello"),
         ("diff demo:hello hello", 2, "bad-name", "for the folder: quipu diff ./hello"),
+        ("diff ./new", 3, "not-found", "nothing of it is published"),
         ("diff ./hello ./hello", 2, "usage", "git diff --no-index"),
         ("diff ./homes demo:hello", 2, "bad-manifest", "quipu new"),
         ("diff", 2, "bad-manifest", "quipu diff NAMESPACE:NAME@VERSION"),

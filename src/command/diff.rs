@@ -394,7 +394,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
         (None, Named::Folder(folder)) => {
             let newest = Reference { registry: None, package: folder.package.name.clone(), version: None, anchor: None };
-            let view = opened[new_at].look(&newest)?;
+            let view = opened[new_at].look(&newest).map_err(|error| match error.code() {
+                ErrorCode::NotFound => error.hint("nothing of it is published that the folder could be compared with"),
+                _ => error,
+            })?;
             Side::of_release(view, choose(&view.log.log, view.decision_log(), None)?, new_at)?
         }
     };
