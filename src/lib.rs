@@ -18,6 +18,7 @@ pub mod model {
     pub mod key;
     pub mod lockfile;
     pub mod map;
+    pub mod moment;
     pub mod name;
     pub mod object;
     pub mod openssh;
@@ -65,6 +66,7 @@ pub mod disk {
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod trusted;
     pub mod verified;
     pub(crate) mod writers;
 }
@@ -112,6 +114,8 @@ pub mod replica {
     pub mod import;
     pub mod inbox;
     pub mod page;
+    pub(crate) mod place;
+    pub mod places;
     pub mod search;
     pub mod snapshot;
     pub(crate) mod source;

@@ -142,6 +142,16 @@ fn a_registry_that_is_out_of_reach_is_named_and_the_others_are_searched() {
 }
 
 #[test]
+fn packages_for_which_a_registry_is_not_trusted_are_no_answers() {
+    let (world, _, id) = few("sha1");
+    let bob = world.person("bob");
+    bob.quipu(["trust", "add", DOMAIN, &world.at("reg.git"), "--id", &id, "--only", "time:*"]).ok();
+    let (found, answer) = search(&bob, "");
+    assert_eq!((found, &answer["matches"]), (vec!["acme.example/time:clock".to_owned()], &json!(1)));
+    bob.quipu(["diff", "acme.example/web:http", "acme.example/time:clock", "--json"]).fails(5, "not-trusted");
+}
+
+#[test]
 fn a_registry_that_lies_is_not_overlooked() {
     let (world, alice, _) = few("sha1");
     // A log is withheld: the map names it.

@@ -12,9 +12,11 @@ use crate::model::name::{Label, RegistryName};
 use crate::model::sshsig::{Signer, SshSig};
 use crate::model::time::Timestamp;
 use crate::replica::author::Author;
+use crate::replica::snapshot::PATIENCE;
 use clap::{Args, ValueEnum};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Flags that every command takes.
@@ -120,12 +122,19 @@ impl Context {
         std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
     }
 
-    /// Says on stderr what the user is to know beside the answer.
+    /// Says on stderr what the user should look at.
     pub fn warn(&self, what: &str) {
-        if !self.flags.quiet {
-            // Where nobody listens nothing is said.
-            let _ = writeln!(anstream::stderr(), "warning: {}", one_line(&for_terminal(what)));
-        }
+        say(self.flags.quiet, "warning", what);
+    }
+
+    /// Says on stderr what the user is to know beside the answer.
+    pub fn note(&self, what: &str) {
+        say(self.flags.quiet, "note", what);
+    }
+
+    /// Returns after which silence a registry is given up.
+    pub fn patience(&self) -> Duration {
+        self.config.timeout.map_or(PATIENCE, |seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Finds the key to sign with.
@@ -237,6 +246,14 @@ impl Signer for ByProgram {
 
     fn sign(&self, message: &[u8]) -> Result<SshSig> {
         signer::sign(&self.path, &self.key, message)
+    }
+}
+
+/// Says something on stderr, in one line, but to those who want quiet.
+pub(super) fn say(quiet: bool, word: &str, what: &str) {
+    if !quiet {
+        // Where nobody listens nothing is said.
+        let _ = writeln!(anstream::stderr(), "{word}: {}", one_line(&for_terminal(what)));
     }
 }
 

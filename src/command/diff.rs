@@ -3,9 +3,9 @@
 use super::answer::{Answer, bytes_in_words, count, table};
 use super::client::{self, Client};
 use super::context::Context;
-use crate::disk::config::TrustFile;
 use crate::disk::folder::{self, Collected};
 use crate::disk::project::{self, Project};
+use crate::disk::trusted::Trust;
 use crate::git::patch::{self, Asked, Form, Patch};
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
@@ -175,6 +175,7 @@ struct Opened<'s> {
 
 impl Opened<'_> {
     fn look(&mut self, reference: &Reference) -> Result<&PackageView> {
+        self.client.check_trusted(&reference.package)?;
         if !self.views.contains_key(&reference.package) {
             let view = self.snapshot.package(&reference.package)?;
             self.views.insert(reference.package.clone(), view);
@@ -473,7 +474,7 @@ fn released_already(side: &Side, opened: &[Opened<'_>]) -> Option<String> {
 fn collect(opened: &Opened<'_>, folder: &Folder, objects: &mut Staging<'_>) -> Result<Side> {
     let Opened { client, snapshot, .. } = opened;
     let Folder { shown, path, project, package } = folder;
-    let trust = TrustFile::load(&client.context.home)?;
+    let trust = Trust::load(&client.context.home)?;
     let id_of = |name: &RegistryName| trust.get(name).map(|trusted| trusted.id);
     let registry = package.registry.clone().unwrap_or_else(|| client.name.clone());
     let id = id_of(&registry).ok_or_else(|| {

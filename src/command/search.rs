@@ -3,7 +3,7 @@
 use super::answer::{Answer, bytes_in_words, count, error_object, for_terminal, one_line, table};
 use super::client::{self, Client};
 use super::context::Context;
-use crate::disk::config::TrustFile;
+use crate::disk::trusted::Trust;
 use crate::log::package::Released;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
@@ -143,8 +143,8 @@ fn registries(context: &Context, named: Option<RegistryName>) -> Result<Vec<Regi
         return Ok(vec![name]);
     }
     let default = context.config.registry.as_ref();
-    let trust = TrustFile::load(&context.home)?;
-    let mut names: Vec<RegistryName> = trust.registries.into_iter().map(|trusted| trusted.name).collect();
+    let trust = Trust::load(&context.home)?;
+    let mut names: Vec<RegistryName> = trust.all().iter().map(|trusted| trusted.name.clone()).collect();
     names.sort_by_key(|name| (Some(name) != default, name.clone()));
     if names.is_empty() {
         return Err(fault!(NoRegistry, "no registry is trusted, and so there is none to search")
@@ -169,7 +169,8 @@ fn look<'s>(context: &Context, args: &Args, query: &Query, name: &RegistryName, 
             }
             opened => opened?,
         };
-        let asked = Search { query, most: usize::from(args.limit), all: args.all, memory: memory.as_ref() };
+        let covers = |package: &PackageName| client.check_trusted(package).is_ok();
+        let asked = Search { query, most: usize::from(args.limit), all: args.all, memory: memory.as_ref(), covers: &covers };
         let found = match search(&snapshot, asked) {
             // It went away in between.
             Err(error) if is_away(&error) && away.is_none() => {

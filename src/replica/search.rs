@@ -26,7 +26,7 @@ const LEVEL_MAX: usize = 256;
 const ALL_MAX: u64 = 1 << 30;
 
 /// How to search.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Search<'a> {
     /// What for.
     pub query: &'a Query,
@@ -36,6 +36,8 @@ pub struct Search<'a> {
     pub all: bool,
     /// What was seen of the registry.
     pub memory: Option<&'a Memory>,
+    /// Says whether a package may be an answer at all.
+    pub covers: &'a dyn Fn(&PackageName) -> bool,
 }
 
 /// What a search found, and what it looked at.
@@ -141,7 +143,7 @@ impl<'a> Looking<'a> {
 
     /// Looks at packages that were looked at before, whose logs are kept here: elsewhere these are all the logs there are.
     fn look_at_known(&mut self) -> Result<()> {
-        let Search { query, memory, .. } = self.search;
+        let Search { query, memory, covers, .. } = self.search;
         let Some(memory) = memory.filter(|_| !self.is_on_disk) else { return Ok(()) };
         let reader = self.snapshot.reader();
         for (package, seen) in &memory.packages {
@@ -151,7 +153,8 @@ impl<'a> Looking<'a> {
             let text = if query.is_of_descriptions() { description(&reader, seen.commit) } else { None };
             self.found.descriptions += u64::from(text.is_some());
             self.found.names += 1;
-            if let Some(rank) = query.rank(package.namespace().as_str(), package.name().as_str(), text.as_deref()) {
+            let rank = query.rank(package.namespace().as_str(), package.name().as_str(), text.as_deref());
+            if let Some(rank) = rank.filter(|_| covers(package)) {
                 self.found.best.offer(rank, || package.clone());
             }
             self.known.insert(package, false);
@@ -166,7 +169,7 @@ impl<'a> Looking<'a> {
     }
 
     fn visit(&mut self, reader: &Reader, namespace: &Label, name: &str, head: GitId) -> Result<()> {
-        let Search { query, all, .. } = self.search;
+        let Search { query, all, covers, .. } = self.search;
         let of = || name.parse().map(|name| PackageName::new(namespace.clone(), name));
         // A package stands in one place; a map in which it stands in more may have no end.
         if !self.known.is_empty()
@@ -192,7 +195,9 @@ impl<'a> Looking<'a> {
         }
         if let Some(rank) = rank {
             let package = of()?;
-            found.best.offer(rank, || package);
+            if covers(&package) {
+                found.best.offer(rank, || package);
+            }
         }
         Ok(())
     }
