@@ -286,7 +286,26 @@ fn a_registry_that_mirrors_another_answers_in_its_name() {
             folders::assert_same(&to, &world.path(&format!("hello-{format}")));
             let info = bob.quipu(["info", DOMAIN, "--json"]).ok().json();
             assert_eq!(info["id"].as_str(), Some(id.as_str()));
+            // What came from there is kept like anything else.
+            bob.quipu(["get", "demo:hello", "--to", &world.at(&format!("kept/{format}{turn}")), "--offline"]).ok();
         }
+    }
+}
+
+#[test]
+fn a_registry_on_this_machine_and_its_mirrors_are_one_registry() {
+    let world = World::new();
+    let (_, id, daemon, _) = scene(&world);
+    for (at, mirror) in [world.at("mirror.git"), daemon.url("mirror.git")].iter().enumerate() {
+        let bob = world.person(&format!("bob{at}"));
+        bob.quipu(["trust", "add", DOMAIN, &world.at("reg.git"), "--id", &id, "--mirror", mirror]).ok();
+        let get = |to: &str| bob.quipu(["get", "demo:hello", "--to", &world.at(&format!("got/{at}{to}")), "--json"]);
+        let standings = standings(&get("there").ok().json());
+        assert_eq!((standings[0].1.as_str(), standings[1].1.as_str()), ("answers", "same"));
+        std::fs::rename(world.path("reg.git"), world.path("away.git")).unwrap();
+        get("gone").ok();
+        folders::assert_same(&world.path(&format!("got/{at}gone")), &world.path("hello"));
+        std::fs::rename(world.path("away.git"), world.path("reg.git")).unwrap();
     }
 }
 

@@ -14,8 +14,10 @@ use crate::model::time::Timestamp;
 use crate::replica::author::Author;
 use crate::replica::snapshot::PATIENCE;
 use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -249,9 +251,13 @@ impl Signer for ByProgram {
     }
 }
 
-/// Says something on stderr, in one line, but to those who want quiet.
+/// What was said on stderr so far.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Says something on stderr, in one line and once, but not to those who want quiet.
 pub(super) fn say(quiet: bool, word: &str, what: &str) {
-    if !quiet {
+    let is_new = || SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{word}: {what}"));
+    if !quiet && is_new() {
         // Where nobody listens nothing is said.
         let _ = writeln!(anstream::stderr(), "{word}: {}", one_line(&for_terminal(what)));
     }

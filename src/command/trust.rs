@@ -92,9 +92,11 @@ pub struct Wanted<'w> {
 pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
     let Wanted { domain, url, id, is_hearsay, .. } = *wanted;
     let trust = Trust::load(&context.home)?;
-    // What this machine's list says of its place is a place to look at.
-    let listed = trust.place(domain, &Config::default());
-    let url = url.or(listed.as_ref().map(|place| place.url.as_str()));
+    // Where it is known to be is a place to look at: what the user said of a registry that is not trusted may have been another one's.
+    let config = Config::load(&context.home)?;
+    let said = if trust.get(domain).is_some() { trust.place(domain, &config) } else { None };
+    let known_place = said.or_else(|| trust.place(domain, &Config::default())).or_else(|| trust.place(domain, &config));
+    let url = url.or(known_place.as_ref().map(|place| place.url.as_str()));
     let hint = if url.is_none() { Some(discover(context, domain)?) } else { None };
     let url = match (url, &hint) {
         (_, Some(hint)) => hint.url.clone(),

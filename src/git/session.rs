@@ -2,7 +2,7 @@
 //!
 //! Each `git fetch` makes a connection of its own and several processes, and narrow fetches depend on one another. Here the connection stays:
 //! that of `git://` by TCP, of `ssh` by the user's own ssh command, and of `https` and `http` by git's own helper, which knows the user's
-//! credentials, proxies and certificates. Where there is no such way, or the other side speaks an older version, nothing is lost: `git fetch`
+//! credentials, proxies and certificates; for a path git's own server is the other side. Where there is no such way, or the other side speaks an older version, nothing is lost: `git fetch`
 //! does it then. What comes in is taken apart by `git index-pack`, and checked by it as in every fetch.
 
 use super::layout::RefName;
@@ -70,7 +70,10 @@ impl Session {
             }
             Some(Address::Ssh { host, port, path }) => ssh(url, &host, port, &path, terminal, patience, environment)?,
             Some(Address::Http) => web(url, terminal, patience, environment)?,
-            None => None,
+            None => match url.is_local() {
+                Some(path) => here(url, path, patience, environment)?,
+                None => None,
+            },
         };
         let Some(mut session) = opened else { return Ok(None) };
         // Who is asked for a password takes the time that it takes.
@@ -504,6 +507,17 @@ fn ssh(
     // As git writes it: a server may compare it letter by letter.
     let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
     talk(url, program.args([host, &format!("git-upload-pack '{quoted}'")]), false, patience)
+}
+
+/// Talks with the program that would serve a repository on this machine, which knows all that we ask for.
+fn here(url: &Url, path: &std::path::Path, patience: Duration, environment: &Environment) -> Result<Option<Session>> {
+    let program = Program::git()
+        .environment(environment)
+        .env("GIT_PROTOCOL", "version=2")
+        .config("uploadpack.allowFilter", "true")
+        .arg("upload-pack")
+        .arg(path);
+    talk(url, program, false, patience)
 }
 
 /// Connects by git's helper for web servers; `None` where that knows no such way.

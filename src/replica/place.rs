@@ -4,7 +4,6 @@ use crate::git::layout::{self, RefName};
 use crate::git::program::Environment;
 use crate::git::quarantine::Quarantine;
 use crate::git::session::Session;
-use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Fetched, Url, Want};
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{ErrorCode, Result};
@@ -64,20 +63,15 @@ impl Place {
                 all.push(layout::mirrored(domain, name)?);
             }
         }
-        let (mut found, format) = match url.is_local() {
-            Some(path) => {
-                let store = Store::open(path)?;
-                let found = all.iter().map(|name| store.reference(name)).collect::<Result<Vec<_>>>()?;
-                (Some(found), Some(store.format()))
-            }
-            None => {
-                let Manners { terminal, patience, .. } = place.manners;
-                let session = Session::open(url, terminal, patience, &Environment::of_process())?;
-                let format = session.as_ref().map(Session::format);
-                place.line = Mutex::new(session.map_or(Line::None, |session| Line::Open(Box::new(session))));
-                (place.over_session(|session| session.references(&all))?, format)
-            }
+        let Manners { terminal, patience, .. } = place.manners;
+        let session = match Session::open(url, terminal, patience, &Environment::of_process()) {
+            // Git looks whether the user takes its owner for safe.
+            Err(error) if error.message().contains("dubious ownership") => None,
+            opened => opened?,
         };
+        let format = session.as_ref().map(Session::format);
+        place.line = Mutex::new(session.map_or(Line::None, |session| Line::Open(Box::new(session))));
+        let mut found = place.over_session(|session| session.references(&all))?;
         if let Some(found) = &mut found {
             let mirrored = found.split_off(own);
             if mirrored.first().is_some_and(Option::is_some) {
@@ -134,7 +128,13 @@ impl Place {
 
     /// Fetches by a connection of its own.
     pub(crate) fn fetch(&self, into: &Quarantine, wants: &[Want], options: FetchOptions) -> Result<Fetched> {
-        transport::fetch(into, &self.url, wants, &FetchOptions { terminal: self.manners.terminal, ..options })
+        let options = FetchOptions { terminal: self.manners.terminal, ..options };
+        if self.url.is_local().is_none() || options.filter.is_none() {
+            return transport::fetch(into, &self.url, wants, &options);
+        }
+        // Git takes a path for the name of where the rest can be had, and no name begins like one.
+        transport::fetch(into, &self.url, wants, &FetchOptions { filter: None, ..options })?;
+        Ok(Fetched { filter_ignored: true })
     }
 
     /// Says over the connection that a commit is here without what it stands on.

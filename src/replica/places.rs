@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// A registry's own place has so much time before its mirrors are listened to.
 const HEAD_START: Duration = Duration::from_millis(1500);
 /// Once one place has answered, the others have so much time, and twice what that one took.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What came of one place.
 #[derive(Clone, Debug)]
