@@ -10,6 +10,7 @@ pub mod model {
     pub mod changes;
     pub mod commit;
     pub mod contents;
+    pub mod difference;
     pub mod digest;
     pub mod entry;
     pub mod error;
@@ -25,6 +26,7 @@ pub mod model {
     pub mod record;
     pub mod redact;
     pub mod refusal;
+    pub mod search;
     pub mod skip;
     pub mod slot;
     mod ssh_wire;
@@ -85,6 +87,7 @@ pub mod git {
     pub mod pack;
     mod packed;
     mod packs;
+    pub mod patch;
     mod pktline;
     pub mod program;
     pub mod quarantine;
@@ -114,6 +117,7 @@ pub mod replica {
     pub mod page;
     pub(crate) mod place;
     pub mod places;
+    pub mod search;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
@@ -126,6 +130,7 @@ pub mod command {
     pub mod client;
     pub mod context;
     pub mod decide;
+    pub mod diff;
     pub mod fork;
     pub mod gc;
     pub mod get;
@@ -140,10 +145,12 @@ pub mod command {
     pub mod needs;
     pub mod new;
     pub mod owner;
+    pub mod patch;
     pub mod progress;
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod search;
     pub mod submit;
     pub mod tour;
     pub mod trust;

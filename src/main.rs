@@ -4,7 +4,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
+use quipu::command::{
+    diff, get, hook, info, install, key, log, new, owner, patch, publish, registry, search, tour, trust, usage, verify, yank,
+};
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -27,8 +29,10 @@ enum Command {
     Update(install::Update),
     Vendor(install::Vendor),
     Get(get::Args),
+    Search(search::Args),
     Info(info::Args),
     Log(log::Args),
+    Diff(diff::Args),
     Verify(verify::Args),
     New(new::Args),
     Publish(publish::Args),
@@ -57,8 +61,10 @@ impl Command {
             Command::Update(_) => "update",
             Command::Vendor(_) => "vendor",
             Command::Get(_) => "get",
+            Command::Search(_) => "search",
             Command::Info(_) => "info",
             Command::Log(_) => "log",
+            Command::Diff(_) => "diff",
             Command::Verify(_) => "verify",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
@@ -81,8 +87,10 @@ impl Command {
             Command::Update(args) => install::update(context, args),
             Command::Vendor(args) => install::vendor(context, args),
             Command::Get(args) => get::run(context, args),
+            Command::Search(args) => search::run(context, args),
             Command::Info(args) => info::run(context, args),
             Command::Log(args) => log::run(context, args),
+            Command::Diff(args) => diff::run(context, args),
             Command::Verify(args) => verify::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
@@ -128,7 +136,9 @@ fn main() -> ExitCode {
         Ok(answer) => {
             let printed = match (flags.json, flags.quiet) {
                 (true, _) => print(&json_line(&answer.to_json(name))),
-                (false, false) => print(&for_terminal(&answer.text)),
+                (false, false) => {
+                    print(&for_terminal(&answer.text)).and_then(|()| answer.patch.as_ref().map_or(Ok(()), patch::print))
+                }
                 (false, true) => Ok(()),
             };
             if let Err(error) = printed {

@@ -116,7 +116,8 @@ fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
         ("i", "quipu install"),
         ("require wasi:http", "quipu add"),
         ("list", "quipu info"),
-        ("search http", "quipu info"),
+        ("find http", "quipu search"),
+        ("changes demo:hello", "quipu diff"),
         ("upgrade", "quipu update"),
         ("init", "quipu new"),
         ("init reg.git", "quipu registry init"),
@@ -170,7 +171,16 @@ fn whoever_has_nothing_yet_is_told_what_to_make_first() {
     let message = told(&nobody.within(world.path("homes")), "publish", 2, "bad-manifest");
     assert!(message.contains("there is no quipu.toml in") && message.contains("quipu new"), "{message}");
     assert!(!message.contains("/. ") && !message.contains("/.;"), "{message}");
-    for line in ["get demo:hello", "info", "info demo:hello", "log demo:hello", "verify demo:hello", "owner list demo:hello"] {
+    for line in [
+        "get demo:hello",
+        "info",
+        "info demo:hello",
+        "log demo:hello",
+        "diff demo:hello",
+        "search hello",
+        "verify demo:hello",
+        "owner list demo:hello",
+    ] {
         let message = told(&nobody, line, 2, "no-registry");
         assert!(message.contains("quipu trust add DOMAIN URL"), "{message}");
     }
@@ -192,7 +202,8 @@ fn whoever_has_nothing_yet_is_told_what_to_make_first() {
 fn a_name_that_is_not_there_is_answered_with_those_that_are_near() {
     let (world, alice, _) = world();
     alice.quipu(["publish", &world.package("help", "demo:help", "1.0.0")]).ok();
-    for line in ["get demo:helo", "info demo:helo", "log demo:helo", "verify demo:helo", "owner list demo:helo"] {
+    for line in ["get demo:helo", "info demo:helo", "log demo:helo", "diff demo:helo", "verify demo:helo", "owner list demo:helo"]
+    {
         let message = told(&alice, line, 3, "not-found");
         assert!(message.contains("did you mean") && message.contains("demo:help"), "{line}\n{message}");
     }

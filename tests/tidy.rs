@@ -30,6 +30,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "import",
     "keyarg",
     "needs",
+    "patch",
     "progress",
     "reason",
     "submit",

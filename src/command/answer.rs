@@ -1,5 +1,6 @@
 //! What a command says: lines for people, one JSON object for programs.
 
+use crate::git::patch::Patch;
 use crate::model::canonical::needs_escape;
 use crate::model::digest::RecordDigest;
 use crate::model::error::Error;
@@ -11,6 +12,8 @@ use std::fmt::Write as _;
 pub struct Answer {
     /// Lines for people.
     pub text: String,
+    /// A patch for people, printed after the text.
+    pub patch: Option<Patch>,
     /// Fields for programs.
     pub fields: Map<String, Value>,
     /// The exit status: 0, or 1 where the answer is no.

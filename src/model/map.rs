@@ -310,6 +310,14 @@ impl Map {
         }
     }
 
+    /// Returns the part of the map that holds all packages and decisions; `None` where there are none.
+    ///
+    /// # Errors
+    /// Those of [`Map::get`], as far as the uppermost tree goes.
+    pub fn packages(&self, objects: &impl ReadObjects) -> Result<Option<SubMap>> {
+        Ok(Top::read(objects, self.root)?.parts().find(|part| part.place.folder == Folder::Namespaces))
+    }
+
     /// Takes the map apart into at least this many parts where it has that many folders, each to be walked on its own, by
     /// another thread for one. Together they hold every entry but `skip`; where all of them are walked without an error, the map has
     /// been checked as by [`Map::for_each`].
@@ -403,6 +411,37 @@ impl SubMap {
                 }
                 Ok(names)
             }
+        }
+    }
+
+    /// Visits the packages in those trees of this part that are here: namespace, name and head. The uppermost of the trees that are not
+    /// here are put to `missing`, each to be visited on its own once it is here; that a folder is not split without need is not checked. As
+    /// with [`Map::for_each`], an error of `visit` ends it: there may be more visits than packages.
+    ///
+    /// # Errors
+    /// Those of `visit`; `bad-map` where a tree has not the shape of a map, `corrupt-object` where one is damaged.
+    pub fn packages_here(
+        &self,
+        objects: &impl ReadObjects,
+        missing: &mut Vec<SubMap>,
+        visit: &mut dyn FnMut(&Label, &str, GitId) -> Result<()>,
+    ) -> Result<()> {
+        let Some(bytes) = load(objects, self.tree, &self.place)? else {
+            missing.push(self.clone());
+            return Ok(());
+        };
+        match (self.place.parse(objects.format(), &bytes)?, &self.place.folder) {
+            (Shape::Split(parts), _) => parts.into_iter().try_for_each(|(half, tree)| {
+                SubMap { place: self.place.part(half), tree }.packages_here(objects, missing, visit)
+            }),
+            (Shape::Flat(names), Folder::Packages(namespace)) => {
+                let mut packages = names.iter().filter(|(entry, _)| !entry.ends_with(DECISIONS));
+                packages.try_for_each(|(name, id)| visit(namespace, name, *id))
+            }
+            (Shape::Flat(names), Folder::Namespaces) => names.iter().try_for_each(|(name, tree)| {
+                SubMap::new(Folder::Packages(name.parse()?), *tree).packages_here(objects, missing, visit)
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -1446,6 +1485,39 @@ mod tests {
         assert_eq!(map.lookup(&watched, &package("wasi", "c1"))?, Lookup::Missing(watched.lacks.expect("set")));
         assert_eq!(map.lookup(&watched, &package("other", "c1"))?, Lookup::Absent);
         assert_eq!(map.check(&watched, u64::MAX).unwrap_err().code(), ErrorCode::CorruptObject);
+        Ok(())
+    }
+
+    #[test]
+    fn packages_are_found_in_those_trees_that_are_here_and_in_others_once_they_come() -> Result<()> {
+        let mut objects = objects();
+        let mut all = packages(300);
+        for slot in [package("time", "clock"), decisions("time", "clock"), Slot::MirrorLog("acme.example".parse()?)] {
+            all.insert(slot, id(7));
+        }
+        let map = Map::build(&mut objects, &all)?;
+        let expected: BTreeSet<String> =
+            all.keys().filter(|slot| matches!(slot, Slot::Package(_))).map(ToString::to_string).collect();
+        let mut had = MemoryObjects::new(ObjectFormat::Sha1);
+        had.write(ObjectKind::Tree, &objects.read(ObjectKind::Tree, map.root(), TREE_MAX)?)?;
+        let mut found = BTreeSet::new();
+        let mut waiting = vec![map.packages(&had)?.expect("packages")];
+        let mut levels = Vec::new();
+        while !waiting.is_empty() {
+            let mut missing = Vec::new();
+            for part in &waiting {
+                part.packages_here(&had, &mut missing, &mut |namespace, name, _| {
+                    assert!(found.insert(package_slot(namespace, name)?.to_string()), "{name} twice");
+                    Ok(())
+                })?;
+            }
+            levels.push(missing.len());
+            for part in &missing {
+                had.write(ObjectKind::Tree, &objects.read(ObjectKind::Tree, part.tree(), TREE_MAX)?)?;
+            }
+            waiting = missing;
+        }
+        assert_eq!((found, levels), (expected, vec![1, 2, 16, 0]));
         Ok(())
     }
 

@@ -606,6 +606,11 @@ impl<'a> Snapshot<'a> {
         self.source.store().objects_path()
     }
 
+    /// Returns where it is read from.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Returns a reader of all that is here.
     pub fn reader(&self) -> crate::git::store::Reader {
         self.source.reader()

@@ -29,7 +29,7 @@ const AT_ONCE_MAX: u64 = 14 * 1024;
 /// What a part of a map may have in bytes that is fetched as a whole, with the log that may come along with it.
 const PART_MAX: u64 = 24 * 1024;
 /// What a name in the map takes in a fetch, in bytes: mostly its id, which nothing makes smaller.
-const NAME_BYTES: u64 = 28;
+pub(crate) const NAME_BYTES: u64 = 28;
 /// Deeper than any map.
 const ALL_TREES: u32 = 200;
 /// The names of a part of a namespace whose sixteen folders hold names, and too many of them to come along. Where they are more, those folders
@@ -300,6 +300,23 @@ impl Source {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Brings trees of the map here, with all that is in them or without, unless they have more than so many bytes; says whether they are
+    /// here now.
+    pub(crate) fn need_parts(&self, ids: &[GitId], whole: bool, max_bytes: u64) -> Result<bool> {
+        let Source::Remote(remote) = self else { return Ok(false) };
+        let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
+        let options = FetchOptions { max_bytes, ..trees(if whole { ALL_TREES } else { 0 }) };
+        match remote.bring(&wants, &[], &options) {
+            Err(error) if error.code() == ErrorCode::Limit => Ok(false),
+            brought => brought.map(|()| true),
+        }
+    }
+
+    /// Says how many bytes were fetched and not kept yet.
+    pub(crate) fn fetched(&self) -> u64 {
+        if let Source::Remote(remote) = self { remote.quarantine.size() } else { 0 }
     }
 
     /// Brings so many checkpoints here, from one downwards, each with the root of its map.

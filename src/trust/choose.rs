@@ -60,3 +60,21 @@ pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: 
         }
     })
 }
+
+/// Finds the release that another one is compared with where nobody says which: the newest below it that can be had, a pre-release only
+/// where there is no other or the release itself is one.
+///
+/// # Errors
+/// `not-found` where there is none.
+pub fn before<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, version: &Version) -> Result<&'a Released> {
+    let is_down = |version: &Version| decisions.is_some_and(|all| all.takedown_of(log.chain().id(), version).is_some());
+    let lower: Vec<&Released> = log
+        .releases()
+        .rev()
+        .filter(|released| released.release.version < *version && !is_down(&released.release.version))
+        .collect();
+    let is_fine = |released: &&&Released| released.yanked.is_none() && !released.flagged;
+    let fits = |released: &&&Released| version.is_prerelease() || !released.release.version.is_prerelease();
+    let found = lower.iter().filter(is_fine).find(fits).or(lower.iter().find(is_fine)).or(lower.first()).copied();
+    found.ok_or_else(|| fault!(NotFound, "{} has no release before {version}", log.name()))
+}

@@ -432,6 +432,12 @@ fn other_bytes_than_a_release_names_do_not_go_out() {
         fs::remove_file(&file).unwrap();
         let said = carol.refused(&registry, &["get", "demo:hello", "--to", "x"], "content-mismatch", 4);
         assert!(said.message().contains("the record says"), "{}", said.message());
+        // Nor are they shown.
+        let mine = b"[package]\nname = \"demo:hello\"\nversion = \"2.0.0\"\n".to_vec();
+        fs::create_dir_all(carol.folder().join("mine")).unwrap();
+        put(&carol.folder().join("mine/quipu.toml"), mine);
+        let said = carol.refused(&registry, &["diff", "demo:hello", "./mine", "--patch"], "content-mismatch", 4);
+        assert!(!said.stdout.contains("mine\\n"), "{}", said.stdout);
         assert!(!carol.folder().join("x").exists());
         carol.refused(&registry, &["verify", registry.path.to_str().unwrap()], "content-mismatch", 4);
         // Neither the right files nor others.

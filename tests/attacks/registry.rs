@@ -14,6 +14,7 @@ use quipu::model::record::SignedRecord;
 use quipu::model::skip::skip;
 use quipu::model::slot::Slot;
 use quipu::model::tree::Tree;
+use serde_json::Value;
 use std::fs;
 
 /// Reads the registry both ways: as a folder, and over the network.
@@ -862,6 +863,12 @@ fn what_was_taken_down_is_not_handed_out() {
         let said = carol.refused(&registry, &["get", "demo:hello@1.0.1", "--to", "x"], "taken-down", 4);
         assert!(said.message().contains("it steals keys"), "{}", said.message());
         assert_eq!(carol.gets("demo:hello", "other").json["version"], "1.0.0");
+        // Its files are not shown; that they are others is on record.
+        let said = carol.run(&["diff", "demo:hello@1.0.0", "@1.0.1", "--patch"]);
+        assert_eq!((said.status, &said.json["files"], &said.json["patch"]), (1, &Value::Null, &Value::Null), "{}", said.stdout);
+        assert_eq!((&said.json["changed"][0], &said.json["to"]["taken-down"]["class"]), (&"contents".into(), &"malware".into()));
+        let said = carol.say(&["diff", "demo:hello@1.0.0", "@1.0.1"]).stdout;
+        assert!(said.contains("not compared") && said.contains("was taken down (malware): it steals keys"), "{said}");
         let second = decide(&registry, "olga", &log, takedown(None), Some(&first));
         carol.refused(&registry, &["get", "demo:hello@1.0.0", "--to", "x"], "taken-down", 4);
         // Nobody publishes into what was taken down.
