@@ -139,6 +139,7 @@ pub mod command {
     pub mod reason;
     pub mod registry;
     pub mod submit;
+    pub mod table;
     pub mod tour;
     pub mod trust;
     pub mod usage;

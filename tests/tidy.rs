@@ -32,6 +32,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "progress",
     "reason",
     "submit",
+    "table",
     "trust",
     "workspace",
 ];

@@ -120,6 +120,12 @@ impl Context {
         std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
     }
 
+    /// Returns how many columns the terminal has that the answer goes to; `None` where it goes to none.
+    pub fn width(&self) -> Option<usize> {
+        let size = (!self.flags.json).then(|| terminal_size::terminal_size_of(std::io::stdout()))?;
+        size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
+    }
+
     /// Says on stderr what the user is to know beside the answer.
     pub fn warn(&self, what: &str) {
         if !self.flags.quiet {

@@ -1,6 +1,6 @@
 //! `quipu registry`: running a registry, in its own repository.
 
-use super::answer::{Answer, count, error_object, table};
+use super::answer::{Answer, count, error_object};
 use super::client;
 use super::context::{Context, Signing};
 use super::gc;
@@ -9,6 +9,7 @@ use super::import;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
+use super::table::Table;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
 use crate::disk::keys;
 use crate::git::program::Program;
@@ -555,7 +556,7 @@ fn operators(context: &Context, path: &Path, allowed_signers: bool) -> Result<An
                 ]
             })
             .collect();
-        answer.text.push_str(&table(&rows));
+        answer.text.push_str(&Table::from(rows).lay(context.width()));
     }
     fields(&mut answer, &standing.operators.log);
     Ok(answer)

@@ -1,8 +1,9 @@
 //! `quipu trust`: which registries are trusted, and by which id.
 
-use super::answer::{Answer, count, table};
+use super::answer::{Answer, count};
 use super::client;
 use super::context::Context;
+use super::table::Table;
 use crate::disk::config::{Config, Source, TrustFile, Trusted};
 use crate::disk::replace;
 use crate::git::transport::Url;
@@ -135,7 +136,8 @@ pub fn add(
         (None, Some(known)) => known.source,
         (None, None) if context.flags.yes => Source::Asked,
         (None, None) => {
-            let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
+            let what =
+                format!("{domain} is not trusted yet. What was found:\n{}", Table::from(rows.clone()).lay(context.width()));
             if !context.can_ask() || !context.ask(&format!("{what}Trust it?"))? {
                 return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
                     "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
@@ -145,7 +147,7 @@ pub fn add(
         }
     };
     answer.line(format!("{} {domain}", if known.is_some() { "still trust" } else { "trust" }));
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
     answer.field("id", found.to_string());
@@ -213,7 +215,7 @@ fn list(context: &Context) -> Result<Answer> {
             vec![format!("{mark} {}", trusted.name), trusted.id.to_string(), place(&trusted.name)]
         })
         .collect();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     let objects: Vec<_> = trust
         .registries
         .iter()
@@ -271,7 +273,7 @@ fn show(context: &Context, domain: &RegistryName) -> Result<Answer> {
     }
     answer.field("packages", memory.map_or(0, |memory| memory.packages.len()));
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(key, value)| vec![format!("  {key}"), value]).collect();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     Ok(answer)
 }
 
