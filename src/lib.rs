@@ -118,6 +118,7 @@ pub mod replica {
 /// Doors: one file a verb, thin; what several verbs share stands beside them. Imports all rooms; no verb imports another.
 pub mod command {
     pub mod answer;
+    pub mod cache;
     pub mod client;
     pub mod context;
     pub mod fork;

@@ -4,7 +4,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
-use quipu::command::{get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank};
+use quipu::command::{
+    cache, get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank,
+};
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ enum Command {
     #[command(subcommand)]
     Trust(trust::Args),
     #[command(subcommand)]
+    Cache(cache::Args),
+    #[command(subcommand)]
     Registry(registry::Args),
     #[command(subcommand)]
     Hook(hook::Args),
@@ -67,6 +71,7 @@ impl Command {
             Command::Owner(_) => "owner",
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
+            Command::Cache(_) => "cache",
             Command::Registry(_) => "registry",
             Command::Hook(_) => "hook",
             Command::Tour(_) => "tour",
@@ -91,6 +96,7 @@ impl Command {
             Command::Owner(args) => owner::run(context, args),
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),
+            Command::Cache(args) => cache::run(context, args),
             Command::Registry(args) => registry::run(context, args),
             // Not by way of a context: git may run it without a home.
             Command::Hook(_) => Err(Error::new(ErrorCode::Bug, "a hook is not run like other commands")),
