@@ -42,8 +42,15 @@ impl Cache {
     /// # Errors
     /// Those of [`Store::open`].
     pub fn open(path: &Path) -> Result<Self> {
-        let readers = share(path);
-        Ok(Cache { store: Store::open(path)?, readers })
+        for _ in 0..TRIES {
+            match share(path) {
+                Ok(readers) => return Ok(Cache { store: Store::open(path)?, readers: Some(readers) }),
+                // Removed just then; perhaps somebody made it anew.
+                Err(why) if why.kind() == io::ErrorKind::NotFound && path.is_dir() => {}
+                Err(_) => break,
+            }
+        }
+        Ok(Cache { store: Store::open(path)?, readers: None })
     }
 
     /// Opens a cache, and makes it where there is none.
@@ -53,14 +60,21 @@ impl Cache {
     pub fn open_or_init(path: &Path, format: ObjectFormat) -> Result<Self> {
         let mut tries = 0..TRIES;
         loop {
-            match Store::init(path, format) {
+            let mut readers = None;
+            // It is held before it has a name under which others could remove it.
+            let made = Store::init_with(path, format, |store| {
+                readers = share(store.path()).ok();
+                Ok(())
+            });
+            match made {
+                Ok(store) => return Ok(Cache { store, readers }),
                 // It was there, or another process was first.
-                Err(error) if error.code() != ErrorCode::Exists => return Err(error),
-                _ => match Cache::open(path) {
+                Err(error) if error.code() == ErrorCode::Exists => match Cache::open(path) {
                     // Removed just then.
                     Err(error) if error.code() == ErrorCode::NotFound && tries.next().is_some() => {}
                     opened => return opened,
                 },
+                Err(error) => return Err(error),
             }
         }
     }
@@ -184,19 +198,17 @@ impl Cache {
     }
 }
 
-/// Shares the lock of the cache at a path, and leaves a mark of its use.
-fn share(path: &Path) -> Option<File> {
-    for _ in 0..TRIES {
-        // Only where there is something: the file alone would be in the way of who makes it.
-        let mut file = path.is_dir().then(|| open_lock(path))?.ok()?;
-        file.lock_shared().ok()?;
-        if is_at(&file, &path.join(LOCK_FILE)) {
-            // The same byte at the same place each time.
-            let _ = file.write_all(b"\n");
-            return Some(file);
-        }
+/// Shares the lock of the cache at a path, and leaves a mark of its use. Where there is no cache, nothing is found.
+fn share(path: &Path) -> io::Result<File> {
+    // Without its folder it is not made: the file alone would be in the way of who makes a cache.
+    let mut file = open_lock(path)?;
+    file.lock_shared()?;
+    if !is_at(&file, &path.join(LOCK_FILE)) {
+        return Err(io::ErrorKind::NotFound.into());
     }
-    None
+    // The same byte at the same place each time.
+    let _ = file.write_all(b"\n");
+    Ok(file)
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
