@@ -112,6 +112,7 @@ pub mod replica {
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
+    pub mod suggest;
     pub mod synthetic;
 }
 
@@ -120,6 +121,7 @@ pub mod command {
     pub mod answer;
     pub mod cache;
     pub mod client;
+    pub mod completion;
     pub mod context;
     pub mod fork;
     pub mod gc;
@@ -139,6 +141,7 @@ pub mod command {
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod shells;
     pub mod submit;
     pub mod table;
     pub mod tour;

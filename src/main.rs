@@ -1,11 +1,11 @@
 //! The program `quipu`: reads the command line, runs one verb, prints its answer or its failure, and exits by the table of codes.
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank,
+    cache, completion, get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -50,6 +50,7 @@ enum Command {
     #[command(subcommand)]
     Hook(hook::Args),
     Tour(tour::Args),
+    Completion(completion::Args),
 }
 
 impl Command {
@@ -75,6 +76,7 @@ impl Command {
             Command::Registry(_) => "registry",
             Command::Hook(_) => "hook",
             Command::Tour(_) => "tour",
+            Command::Completion(_) => "completion",
         }
     }
 
@@ -101,6 +103,7 @@ impl Command {
             // Not by way of a context: git may run it without a home.
             Command::Hook(_) => Err(Error::new(ErrorCode::Bug, "a hook is not run like other commands")),
             Command::Tour(args) => tour::run(context, args, &typed),
+            Command::Completion(args) => completion::run(args),
         }
     }
 }
@@ -114,6 +117,9 @@ fn typed(line: &[String], context: &Context) -> Result<Answer> {
 }
 
 fn main() -> ExitCode {
+    if let Some(answered) = completion::answer(Cli::command) {
+        return answered;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -129,7 +135,11 @@ fn main() -> ExitCode {
     let name = cli.command.name();
     let mut flags = cli.flags.clone();
     flags.offline |= matches!(&cli.command, Command::Install(args) if args.is_frozen());
-    let answer = Context::from_environment(flags.clone()).and_then(|context| cli.command.run(&context));
+    let answer = match &cli.command {
+        // What needs no home is not to fail for want of one.
+        Command::Completion(args) => completion::run(args),
+        command => Context::from_environment(flags.clone()).and_then(|context| command.run(&context)),
+    };
     match answer {
         Ok(answer) => {
             let printed = match (flags.json, flags.quiet) {

@@ -31,6 +31,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "needs",
     "progress",
     "reason",
+    "shells",
     "submit",
     "table",
     "trust",
