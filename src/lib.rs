@@ -134,6 +134,7 @@ pub mod command {
     pub mod key;
     pub mod keyarg;
     pub mod log;
+    pub mod man;
     pub mod needs;
     pub mod new;
     pub mod owner;

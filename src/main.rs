@@ -5,7 +5,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, completion, get, hook, info, install, key, log, new, owner, publish, registry, tour, trust, usage, verify, yank,
+    cache, completion, get, hook, info, install, key, log, man, new, owner, publish, registry, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -51,6 +51,7 @@ enum Command {
     Hook(hook::Args),
     Tour(tour::Args),
     Completion(completion::Args),
+    Man(man::Args),
 }
 
 impl Command {
@@ -77,6 +78,7 @@ impl Command {
             Command::Hook(_) => "hook",
             Command::Tour(_) => "tour",
             Command::Completion(_) => "completion",
+            Command::Man(_) => "man",
         }
     }
 
@@ -104,6 +106,7 @@ impl Command {
             Command::Hook(_) => Err(Error::new(ErrorCode::Bug, "a hook is not run like other commands")),
             Command::Tour(args) => tour::run(context, args, &typed),
             Command::Completion(args) => completion::run(args),
+            Command::Man(args) => man::run(&context.flags, args, Cli::command()),
         }
     }
 }
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
     let answer = match &cli.command {
         // What needs no home is not to fail for want of one.
         Command::Completion(args) => completion::run(args),
+        Command::Man(args) => man::run(&flags, args, Cli::command()),
         command => Context::from_environment(flags.clone()).and_then(|context| command.run(&context)),
     };
     match answer {
