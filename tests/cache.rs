@@ -6,13 +6,10 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use support::daemon::Daemon;
+use support::relay::Held;
 use support::{Person, World, clean};
 
 const DOMAIN: &str = "acme.example";
@@ -31,52 +28,6 @@ fn scene() -> (World, Daemon, Person, String) {
     let bob = world.person("bob").with("TMPDIR", scratch);
     bob.trust(DOMAIN, &daemon.url("reg.git"), &id);
     (world, daemon, bob, id)
-}
-
-/// Stands between a client and a server, and holds back every fetch until it is let go.
-struct Held {
-    port: u16,
-    asked: Receiver<()>,
-    go: Sender<()>,
-}
-
-impl Held {
-    fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let ((say, asked), (go, wait)) = (channel(), channel::<()>());
-        let wait = Arc::new(Mutex::new(wait));
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-                let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut answers, &mut back);
-                    let _ = back.shutdown(Shutdown::Both);
-                });
-                let (say, wait) = (say.clone(), wait.clone());
-                std::thread::spawn(move || {
-                    let (mut client, mut server) = (client, server);
-                    let mut buffer = [0; 16 * 1024];
-                    while let Ok(count @ 1..) = client.read(&mut buffer) {
-                        if buffer[..count].windows(5).any(|part| part == b"want ") {
-                            let _ = say.send(());
-                            let _ = wait.lock().unwrap().recv();
-                        }
-                        if server.write_all(&buffer[..count]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = server.shutdown(Shutdown::Write);
-                });
-            }
-        });
-        Held { port, asked, go }
-    }
-
-    fn url(&self) -> String {
-        format!("git://127.0.0.1:{}/reg.git", self.port)
-    }
 }
 
 /// Begins a command and does not wait for it.
@@ -166,26 +117,22 @@ fn what_is_in_use_stays_and_the_one_who_uses_it_goes_on() {
     let held = Held::to(daemon.port());
     bob.quipu(["trust", "remove", DOMAIN]).ok();
     // The relay lets the fetches of this one pass.
-    for _ in 0..20 {
-        held.go.send(()).unwrap();
-    }
+    held.let_go();
     bob.trust(DOMAIN, &held.url(), &id);
     let held = Held::to(daemon.port());
     let config = bob.home.join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
     let port = text.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().to_owned();
-    fs::write(&config, text.replace(&port, &held.port.to_string())).unwrap();
+    fs::write(&config, text.replace(&port, &held.port().to_string())).unwrap();
 
     let to = world.at("got");
     let getting = begin(&bob, &world.path("scratch"), &["get", "demo:p1", "--to", &to]);
-    held.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    held.asked();
     let refused = bob.quipu(["cache", "prune", DOMAIN, "--json"]).ends(8).json();
     assert_eq!((&refused["error"]["code"], &refused["in-use"][0]["id"]), (&"conflict".into(), &id.as_str().into()));
     let all = bob.asks(["cache", "prune", "--all"]);
     assert_eq!((all["in-use"].as_array().unwrap().len(), &all["left"]), (1, &0.into()), "nor is its scratch folder deleted");
-    for _ in 0..20 {
-        held.go.send(()).unwrap();
-    }
+    held.let_go();
     let got = getting.wait_with_output().unwrap();
     assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
     assert!(world.path("got/src/text").exists());
@@ -200,7 +147,7 @@ fn what_a_killed_command_left_goes() {
     let carol = world.person("carol").with("TMPDIR", world.path("scratch"));
     for _ in 0..2 {
         let mut trusting = begin(&carol, &world.path("scratch"), &["trust", "add", DOMAIN, &held.url(), "--id", &id]);
-        held.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+        held.asked();
         trusting.kill().unwrap();
         trusting.wait().unwrap();
     }

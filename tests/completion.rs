@@ -5,103 +5,44 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
-use support::{Person, World, skipped};
+use support::terminal::Terminal;
+use support::{Person, World};
 
 const DOMAIN: &str = "acme.example";
 const PROMPT: &str = "ready> ";
 
-/// A shell at a terminal of its own.
-struct Terminal {
-    script: Child,
-    keys: ChildStdin,
-    shown: Receiver<String>,
-    seen: String,
-}
+/// A shell that completes quipu.
+struct Shell(Terminal);
 
-impl Terminal {
-    /// Starts a shell that completes quipu, in a folder; `None` where that shell is missing, which is not so where everything is to be tested.
+impl Shell {
+    /// Starts a shell in a folder; `None` where it is missing, which is not so where everything is to be tested.
     fn start(shell: &str, person: &Person, folder: &Path) -> Option<Self> {
-        for program in [shell, "script"] {
-            if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-                assert!(std::env::var_os("CI").is_none(), "{program} is missing");
-                skipped(&format!("{program} is missing"));
-                return None;
-            }
-        }
         let begin = match shell {
             "bash" => "exec bash --norc --noprofile -i",
             "zsh" => "exec zsh -f -i",
             _ => "exec fish --no-config --interactive --init-command 'function fish_prompt; echo -n \"ready> \"; end'",
         };
-        let binary = Path::new(env!("CARGO_BIN_EXE_quipu")).parent().unwrap();
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--flush", "--return", "--command", &format!("stty rows 50 cols 200; {begin}"), "/dev/null"]);
-        script.env_clear().env("HOME", &person.home).env("QUIPU_HOME", &person.home).env("PS1", PROMPT).env("SHELL", "/bin/sh");
-        script
-            .env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()))
-            .env("TERM", "xterm")
-            .env("LC_ALL", "C.UTF-8");
-        let mut script = script.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (say, shown) = channel();
-        let mut output = script.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
-                if say.send(String::from_utf8_lossy(&buffer[..count]).into_owned()).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut terminal = Terminal { keys: script.stdin.take().unwrap(), script, shown, seen: String::new() };
-        terminal.until(PROMPT);
+        let terminal = Terminal::start(&[shell], (50, 200), begin, person, folder, &[("PS1", PROMPT)])?;
+        let mut shell_at = Shell(terminal);
+        shell_at.0.until(PROMPT);
         let switch = if shell == "fish" { "quipu completion fish | source" } else { "source <(quipu completion SHELL)" };
-        terminal.press(&format!("{}; echo on''e\n", switch.replace("SHELL", shell)));
-        terminal.until("one\r\n");
-        terminal.until(PROMPT);
-        Some(terminal)
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until something is shown, and returns all that was shown up to there.
-    fn until(&mut self, text: &str) -> String {
-        let end = Instant::now() + Duration::from_secs(60);
-        loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
-                return std::mem::replace(&mut self.seen, rest);
-            }
-            match self.shown.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.seen.push_str(&more),
-                Err(_) => panic!("{text:?} does not appear:\n{}", self.seen),
-            }
-        }
+        shell_at.0.press(&format!("{}; echo on''e\n", switch.replace("SHELL", shell)));
+        shell_at.0.until("one\r\n");
+        shell_at.0.until(PROMPT);
+        Some(shell_at)
     }
 
     /// Types a line, and returns the words that the shell has in the end, with what was shown meanwhile.
     fn words(&mut self, line: &str) -> (Vec<String>, String) {
-        self.press(line);
+        self.0.press(line);
         // To the begin of the line and to its end.
-        self.press("\u{1}printf '<%s>\\n' \u{5} | tr -d '\\n'; echo en''d\n");
-        let shown = self.until("end\r\n");
-        self.until(PROMPT);
+        self.0.press("\u{1}printf '<%s>\\n' \u{5} | tr -d '\\n'; echo en''d\n");
+        let shown = self.0.until("end\r\n");
+        self.0.until(PROMPT);
         let last = shown.lines().next_back().unwrap();
         let said = last[last.find("<quipu>").unwrap_or_else(|| panic!("{line:?}: {shown}"))..].strip_suffix("end").unwrap();
         (said.trim_matches(['<', '>']).split("><").map(str::to_owned).collect(), shown)
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.script.kill();
-        let _ = self.script.wait();
     }
 }
 
@@ -160,7 +101,7 @@ const LINES: &[(&str, &[&str])] = &[
 
 fn completes(shell: &str) {
     let (world, alice) = scene();
-    let Some(mut terminal) = Terminal::start(shell, &alice, &world.path("work")) else { return };
+    let Some(mut terminal) = Shell::start(shell, &alice, &world.path("work")) else { return };
     let mut wrong = Vec::new();
     let quoted: &[(&str, &[&str])] =
         &[("quipu get 'wasi:h\tX", &["get", "wasi:http", "X"]), ("quipu get \"demo:w\tX", &["get", "demo:world", "X"])];
@@ -183,8 +124,8 @@ fn completes(shell: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     // Where there are several, all of them are shown.
-    terminal.press(if shell == "bash" { "quipu get demo:\t\t" } else { "quipu get demo:\t" });
-    let shown = format!("{}{}", terminal.until("hello"), terminal.until("world"));
+    terminal.0.press(if shell == "bash" { "quipu get demo:\t\t" } else { "quipu get demo:\t" });
+    let shown = format!("{}{}", terminal.0.until("hello"), terminal.0.until("world"));
     assert!(!shown.contains("wasi"), "{shown}");
     let (words, _) = terminal.words("w\tX");
     assert_eq!(words[1..], ["get", "demo:world", "X"]);

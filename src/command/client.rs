@@ -1,6 +1,7 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
 use super::context::Context;
+use super::progress::aside;
 use crate::disk::config::{Config, TrustFile};
 use crate::disk::replace::{self, Access};
 use crate::git::transport::{self, Url};
@@ -196,9 +197,8 @@ impl<'c> Client<'c> {
             && !self.context.flags.quiet
             && !self.told.swap(true, Ordering::Relaxed)
         {
-            let mut err = anstream::stderr();
             // Where nobody listens nothing is said.
-            let _ = writeln!(err, "note: {note}\nhint: {hint}");
+            aside(|| drop(writeln!(anstream::stderr(), "note: {note}\nhint: {hint}")));
         }
         Ok(snapshot)
     }
@@ -221,12 +221,14 @@ impl<'c> Client<'c> {
         if self.context.flags.quiet || self.context.flags.json || failures.is_empty() {
             return;
         }
-        let mut err = anstream::stderr();
-        for (url, error) in failures {
-            // Where nobody listens nothing is said.
-            let _ = writeln!(err, "warning: {url} could not answer for {}: {error}", self.name);
-        }
-        let _ = writeln!(err, "note: {answered} answers for {} instead, verified alike", self.name);
+        aside(|| {
+            let mut err = anstream::stderr();
+            for (url, error) in failures {
+                // Where nobody listens nothing is said.
+                let _ = writeln!(err, "warning: {url} could not answer for {}: {error}", self.name);
+            }
+            let _ = writeln!(err, "note: {answered} answers for {} instead, verified alike", self.name);
+        });
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.

@@ -1,6 +1,7 @@
 //! What every command has at hand: the flags that all share, the user's folders, the clock.
 
 use super::answer::{for_terminal, one_line};
+use super::progress::aside;
 use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
@@ -130,7 +131,7 @@ impl Context {
     pub fn warn(&self, what: &str) {
         if !self.flags.quiet {
             // Where nobody listens nothing is said.
-            let _ = writeln!(anstream::stderr(), "warning: {}", one_line(&for_terminal(what)));
+            aside(|| drop(writeln!(anstream::stderr(), "warning: {}", one_line(&for_terminal(what)))));
         }
     }
 

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::needs::{
     Chosen, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, lock_of, released, trust_all,
 };
+use super::progress::Steps;
 use super::workspace::{Locked, Workspace};
 use crate::disk::installed::{self, Installed};
 use crate::disk::project::Project;
@@ -268,16 +269,20 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
         trust_all(context, workspace, &names)?;
         let clients = clients(context, workspace, names.keys().cloned())?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new() };
+        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), steps: Steps::new(context) };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
         check_merged(context, workspace)?;
         for client in &clients {
-            work.registries.insert(client.name.clone(), Opened::open(client)?);
+            let opened = work.open(client)?;
+            work.registries.insert(client.name.clone(), opened);
         }
         let (preferred, sought) = work.preferences();
-        match choose(&mut work.registries, workspace, preferred, sought)? {
+        let step = work.steps.step("choosing versions", work.may_ask());
+        let chosen = choose(&mut work.registries, workspace, preferred, sought)?;
+        drop(step);
+        match chosen {
             Chosen::Beyond(name, id) => {
                 // What is here is not fetched again.
                 work.registries.values().try_for_each(Opened::remember)?;
@@ -324,9 +329,21 @@ struct Work<'w> {
     plan: &'w Plan,
     root: PathBuf,
     registries: Registries<'w>,
+    steps: Steps,
 }
 
 impl<'w> Work<'w> {
+    /// Reads a registry as it is now.
+    fn open(&self, client: &'w Client<'w>) -> Result<Opened<'w>> {
+        let _step = self.steps.step(format!("reading {}", client.name), client.url.may_ask());
+        Opened::open(client)
+    }
+
+    /// Says whether a person may be asked for a password when more is read of these registries.
+    fn may_ask(&self) -> bool {
+        self.registries.values().any(|opened| opened.snapshot.may_ask())
+    }
+
     /// Brings what a lock says, as it says it.
     fn keep(mut self, clients: &'w [Client<'w>], lock: &Lockfile) -> Result<Answer> {
         let there = Installed::look(&self.root)?;
@@ -334,7 +351,7 @@ impl<'w> Work<'w> {
             lock.packages.iter().filter(|(pin, package)| !there.has(pin, package.content)).map(|(pin, _)| pin).collect();
         for client in clients {
             let name = &client.name;
-            let opened = match Opened::open(client) {
+            let opened = match self.open(client) {
                 Ok(opened) => opened,
                 // What is here already is what the lock says, whoever is out of reach.
                 Err(error) if error.exit() == 7 && !missing.iter().any(|pin| pin.name.registry == *name) => {
@@ -356,7 +373,11 @@ impl<'w> Work<'w> {
             // The checkpoint that the lock was made at says nothing new about what it names.
             let pins: Vec<&Pin> = lock.packages.keys().filter(|pin| pin.name.registry == *name).collect();
             let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin)).collect();
+            let step = self
+                .steps
+                .step(format!("reading {} of {name}", count(wanted.len() as u64, "package")), opened.snapshot.may_ask());
             let absent = opened.look(wanted.iter().map(|pin| &pin.name.package))?;
+            drop(step);
             if let Some((_, why)) = absent.into_iter().next() {
                 return Err(why.at(lockfile::FILE));
             }
@@ -427,11 +448,15 @@ impl<'w> Work<'w> {
             for (pin, _) in missing.iter().filter(|(pin, _)| pin.name.registry == *name) {
                 releases.push(released(&self.registries, pin)?.1.release.clone());
             }
+            let all = count(releases.len() as u64, "release");
+            let _step = self.steps.step(format!("fetching {all} of {name}"), opened.snapshot.may_ask());
             opened.snapshot.gather_contents(releases.iter().map(|release| &**release))?;
         }
         let mut installed = Installed::change(&self.root)?;
         let mut begun = Vec::new();
-        for (pin, package) in missing {
+        let (step, all) = (self.steps.step("writing releases", self.may_ask()), missing.len());
+        for (number, (pin, package)) in missing.into_iter().enumerate() {
+            step.say(format!("writing release {} of {all}", number + 1));
             let release = released(&self.registries, pin)?.1.release.clone();
             let Some(opened) = self.registries.get_mut(&pin.name.registry) else { continue };
             if let Some(mut writer) = installed.begin(pin, package.content, &opened.snapshot.limits())? {
@@ -441,9 +466,11 @@ impl<'w> Work<'w> {
                 begun.push((pin.clone(), package.content, writer));
             }
         }
+        step.say("writing to disk");
         installed.finish(begun)?;
         written.removed = installed.keep_only(|pin| lock.packages.contains_key(pin))?;
         installed.save()?;
+        drop(step);
         Ok(written)
     }
 

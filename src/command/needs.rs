@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::context::Context;
+use super::progress::aside;
 use super::trust;
 use super::workspace::Workspace;
 use crate::disk::config::{Config, TrustFile};
@@ -47,11 +48,13 @@ impl<'s> Opened<'s> {
             }
             let Ok(kept) = client.snapshot_kept() else { return Err(error) };
             if !client.context.flags.quiet {
-                // Where nobody listens nothing is said.
-                let mut err = anstream::stderr();
-                let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
-                let seq = kept.checkpoint().seq();
-                let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
+                aside(|| {
+                    // Where nobody listens nothing is said.
+                    let mut err = anstream::stderr();
+                    let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
+                    let seq = kept.checkpoint().seq();
+                    let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
+                });
             }
             Ok(kept)
         })?;

@@ -431,6 +431,11 @@ impl<'a> Snapshot<'a> {
         self.source.is_kept_beside()
     }
 
+    /// Says whether a person may be asked for a password when more is fetched.
+    pub fn may_ask(&self) -> bool {
+        self.source.may_ask()
+    }
+
     /// Returns the folder of all objects that are here.
     pub fn objects_path(&self) -> std::path::PathBuf {
         self.source.store().objects_path()
