@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn where_there_is_no_room_each_cell_has_its_line_and_is_whole() {
         let id = format!("sha256:{}", "0".repeat(64));
-        let table = table(&[&["* acme.example", &id, "https://acme.example/registry.git"], &["  b.example", &id, "-"]]);
+        let three = table(&[&["* acme.example", &id, "https://acme.example/registry.git"], &["  b.example", &id, "-"]]);
         let expected =
             format!("* acme.example\n    {id}\n    https://acme.example/registry.git\n  b.example\n      {id}\n      -\n");
-        assert_eq!(table.lay(Some(60)), expected);
-        assert_eq!(table.lay(Some(200)).lines().count(), 2);
+        assert_eq!(three.lay(Some(60)), expected);
+        assert_eq!(three.lay(Some(200)).lines().count(), 2);
         // Two columns are not piled up: an id that is too long is so on a line of its own, too.
-        assert_eq!(super::tests::table(&[&["  registry id", &id]]).lay(Some(20)), format!("  registry id  {id}\n"));
+        assert_eq!(table(&[&["  registry id", &id]]).lay(Some(20)), format!("  registry id  {id}\n"));
     }
 
     #[test]
