@@ -17,6 +17,7 @@ pub mod model {
     pub mod key;
     pub mod lockfile;
     pub mod map;
+    pub mod moment;
     pub mod name;
     pub mod object;
     pub mod openssh;
@@ -63,6 +64,7 @@ pub mod disk {
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod trusted;
     pub mod verified;
     pub(crate) mod writers;
 }
@@ -109,6 +111,8 @@ pub mod replica {
     pub mod import;
     pub mod inbox;
     pub mod page;
+    pub(crate) mod place;
+    pub mod places;
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;

@@ -12,6 +12,7 @@ use quipu::model::digest::{ContentDigest, ObjectFormat, ObjectKind, RegistryId};
 use quipu::model::entry::{Entry, Grant, PackageEntry, PackageInit, PackagePrivilege, Privilege as _, Release, Subject};
 use quipu::model::error::{Error, ErrorCode};
 use quipu::model::key::KeyCache;
+use quipu::model::moment::Moment;
 use quipu::model::name::{PackageName, Version};
 use quipu::model::object::WriteObjects as _;
 use quipu::model::openssh::SecretKey;
@@ -19,7 +20,7 @@ use quipu::model::record::{Draft, Link, Record};
 use quipu::model::slot::Slot;
 use quipu::model::sshsig::Signer as _;
 use quipu::model::time::Timestamp;
-use quipu::replica::audit::{Audit, Findings, Since, audit};
+use quipu::replica::audit::{Audit, Findings, audit};
 use quipu::replica::author::Author;
 use quipu::replica::standing::{Founding, Standing, Step, advance, found};
 use std::time::Duration;
@@ -166,7 +167,7 @@ impl World {
     }
 
     fn audit(&self, since: Option<u64>) -> Result<Findings, Error> {
-        audit(&Audit { store: &self.store, expected: None, contents: false, since: since.map(Since::Seq), progress: &|_, _| {} })
+        audit(&Audit { store: &self.store, expected: None, contents: false, since: since.map(Moment::Seq), progress: &|_, _| {} })
     }
 
     /// Returns the one fault that is found.

@@ -3,8 +3,8 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::context::Context;
 use super::table::Table;
-use crate::disk::config::TrustFile;
 use crate::disk::replace;
+use crate::disk::trusted::Trust;
 use crate::disk::verified::{self, Kept};
 use crate::git::cache::{self, Cache};
 use crate::git::quarantine::Quarantine;
@@ -98,9 +98,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 fn look(context: &Context) -> Result<Found> {
     let home = &context.home;
-    let trust = TrustFile::load(home)?;
-    let trusted: BTreeMap<RegistryId, &RegistryName> =
-        trust.registries.iter().map(|trusted| (trusted.id, &trusted.name)).collect();
+    let trust = Trust::load(home)?;
+    let trusted: BTreeMap<RegistryId, &RegistryName> = trust.all().iter().map(|trusted| (trusted.id, &trusted.name)).collect();
     let registry = |id: RegistryId| {
         let path = home.cache_of(id);
         let used = Cache::used(&path).and_then(|used| used.duration_since(UNIX_EPOCH).ok());

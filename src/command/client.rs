@@ -1,18 +1,22 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
-use super::context::Context;
+use super::context::{Context, say};
 use super::progress::aside;
-use crate::disk::config::{Config, TrustFile};
+use crate::disk::config::Config;
 use crate::disk::replace::{self, Access};
+use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
 use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{PackageName, Reference, RegistryName};
-use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot};
+use crate::replica::places::Standing;
+use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot, Troubles};
 use crate::trust::choose::check_anchor;
 use crate::trust::memory::{Contradiction, Memory};
+use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A trusted registry.
@@ -27,6 +31,8 @@ pub struct Client<'c> {
     pub url: Url,
     /// Where else it is, for when that place cannot answer.
     mirrors: Vec<Url>,
+    /// How it is trusted.
+    trusted: Trusted,
     /// Where proposals to it go.
     pub push: Url,
     /// The user's own fork, where proposals are to go there and be named in a pull request.
@@ -34,8 +40,11 @@ pub struct Client<'c> {
     /// The fork that the settings name.
     known_fork: Option<String>,
     memory: Option<Memory>,
+    /// What a lock says was seen earlier.
+    locked: Option<Memory>,
     cache: PathBuf,
     evidence: Box<Evidence<'c>>,
+    troubles: Arc<Troubles>,
     /// Whether it was said that the server knows no filters.
     told: AtomicBool,
 }
@@ -67,15 +76,15 @@ impl<'c> Client<'c> {
     /// # Errors
     /// `not-trusted`, `bad-config` where its place is not known, `state-lost`.
     pub fn open(context: &'c Context, name: RegistryName) -> Result<Self> {
-        let trust = TrustFile::load(&context.home)?;
-        let Some(trusted) = trust.get(&name) else {
-            let place = Config::load(&context.home)?.registries.get(&name).map_or("URL".to_owned(), |place| place.url.clone());
+        let trust = Trust::load(&context.home)?;
+        let place = trust.place(&name, &Config::load(&context.home)?);
+        let Some(trusted) = trust.get(&name).cloned() else {
+            let url = place.map_or("URL".to_owned(), |place| place.url);
             return Err(fault!(NotTrusted, "the registry {name} is not trusted")
-                .hint(format!("look at it and decide: quipu trust add {name} {place}")));
+                .hint(format!("look at it and decide: quipu trust add {name} {url}")));
         };
         let id = trusted.id;
-        let config = Config::load(&context.home)?;
-        let Some(place) = config.registries.get(&name) else {
+        let Some(place) = place else {
             return Err(fault!(BadConfig, "it is not known where the registry {name} is")
                 .hint(format!("say it: quipu trust add {name} URL --id {id}")));
         };
@@ -93,20 +102,33 @@ impl<'c> Client<'c> {
         }
         let cache = context.home.cache_of(id);
         let evidence = keep_evidence(context, id);
+        let (quiet, of) = (context.flags.quiet, name.clone());
+        let troubles = move |lost: &Url, error: &Error, other: &Url| {
+            say(quiet, "warning", &format!("{lost} did not hand out all of {of}: {error}"));
+            say(quiet, "note", &format!("{other} does instead, verified alike"));
+        };
         Ok(Client {
             context,
             name,
             id,
             url,
             mirrors,
+            trusted,
             push,
             fork: None,
             known_fork,
             memory,
+            locked: None,
             cache,
             evidence,
+            troubles: Arc::new(troubles),
             told: AtomicBool::new(false),
         })
+    }
+
+    /// Says whether a person may be asked for a password when it is read.
+    pub fn may_ask(&self) -> bool {
+        std::iter::once(&self.url).chain(&self.mirrors).any(Url::may_ask)
     }
 
     /// Sends proposals to the user's own fork: the given one, or that of the settings.
@@ -127,47 +149,37 @@ impl<'c> Client<'c> {
         Ok(())
     }
 
-    /// Reads the registry as it is now: at its own place or, where that cannot answer, at the first mirror that can. Who did not answer is said.
+    /// Reads the registry as it is now: at its own place and at its mirrors, whichever has the newest checkpoint. Where it is not its own place
+    /// that answers, or one of them lies, that is said.
     ///
     /// # Errors
-    /// Those of [`Snapshot::open`] at the registry's own place, where no mirror can answer either; `fork` wherever it is seen: two histories that
-    /// the registry's operators signed are no failure of one place.
+    /// Those of [`Snapshot::open`].
     pub fn snapshot<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
-        let mut failures: Vec<(&Url, Error)> = Vec::new();
-        let mut stale = None;
-        for url in std::iter::once(&self.url).chain(&self.mirrors) {
-            match self.open_at(url, package) {
-                Ok(snapshot) => match snapshot.check_fresh(self.context.now) {
-                    Err(error) if !self.mirrors.is_empty() => {
-                        failures.push((url, error));
-                        stale.get_or_insert(snapshot);
-                    }
-                    _ => {
-                        self.tell(&failures, url);
-                        return Ok(snapshot);
-                    }
-                },
-                Err(error) if self.mirrors.is_empty() || !is_of_one_place(error.code()) => return Err(error),
-                Err(error) => failures.push((url, error)),
-            }
-        }
-        // One that is past its time is better than none: whoever needs a fresh one says so.
-        if let Some(snapshot) = stale {
-            return Ok(snapshot);
-        }
-        let mut failures = failures.into_iter();
-        let Some((_, error)) = failures.next() else { return Err(fault!(Bug, "{} has no place", self.name)) };
-        Err(failures.fold(error, |error, (mirror, why)| {
-            error.hint(format!("its mirror {mirror} did not answer either: {}", why.message()))
-        }))
+        let snapshot = self.open_at(&self.mirrors, package)?;
+        self.tell(&snapshot);
+        Ok(snapshot)
     }
 
     /// Takes what a lock says was seen as seen.
     pub fn also_seen(&mut self, memory: Memory) {
+        self.locked = self.memory.as_ref().filter(|own| own.checkpoint.seq > memory.checkpoint.seq).map(|_| memory.clone());
         self.memory = Some(match self.memory.take() {
             Some(own) => own.merge(memory),
             None => memory,
         });
+    }
+
+    /// Checks that a registry stands on what a lock says was seen, where the user has seen later things.
+    ///
+    /// # Errors
+    /// `fork`; those of the transport.
+    pub fn check_locked(&self, snapshot: &Snapshot<'_>) -> Result<()> {
+        match &self.locked {
+            Some(locked) if !self.context.flags.offline && snapshot.checkpoint().seq() > locked.checkpoint.seq => {
+                snapshot.check_seen(locked)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes this alone as seen.
@@ -180,7 +192,7 @@ impl<'c> Client<'c> {
     /// # Errors
     /// `network` where nothing is kept.
     pub fn snapshot_kept(&self) -> Result<Snapshot<'_>> {
-        Snapshot::open(self.reading(&self.url, None, true))
+        Snapshot::open(self.reading(&[], None, true))
     }
 
     /// Reads the registry as it is now at its own place, where it is moved on.
@@ -188,12 +200,12 @@ impl<'c> Client<'c> {
     /// # Errors
     /// Those of [`Snapshot::open`].
     pub fn snapshot_at_home<'s>(&'s self, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
-        self.open_at(&self.url, package)
+        self.open_at(&[], package)
     }
 
-    fn open_at<'s>(&'s self, url: &'s Url, package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
-        let snapshot = Snapshot::open(self.reading(url, package, self.context.flags.offline))?;
-        if let Some((note, hint)) = whole_map(&snapshot, url)
+    fn open_at<'s>(&'s self, mirrors: &'s [Url], package: Option<&'s PackageName>) -> Result<Snapshot<'s>> {
+        let snapshot = Snapshot::open(self.reading(mirrors, package, self.context.flags.offline))?;
+        if let Some((note, hint)) = whole_map(&snapshot)
             && !self.context.flags.quiet
             && !self.told.swap(true, Ordering::Relaxed)
         {
@@ -203,39 +215,89 @@ impl<'c> Client<'c> {
         Ok(snapshot)
     }
 
-    fn reading<'s>(&'s self, url: &'s Url, package: Option<&'s PackageName>, offline: bool) -> Reading<'s> {
+    fn reading<'s>(&'s self, mirrors: &'s [Url], package: Option<&'s PackageName>, offline: bool) -> Reading<'s> {
         Reading {
-            url,
+            mirrors,
             expected: Some((&self.name, self.id)),
             memory: self.memory.as_ref(),
             cache: Some(&self.cache),
             package,
             terminal: self.context.terminal(),
             offline,
-            evidence: &*self.evidence,
+            patience: self.context.patience(),
+            troubles: self.troubles.clone(),
+            ..Reading::anew(&self.url, self.context.now, &*self.evidence)
         }
     }
 
-    /// Says who did not answer, and who did instead.
-    fn tell(&self, failures: &[(&Url, Error)], answered: &Url) {
-        if self.context.flags.quiet || self.context.flags.json || failures.is_empty() {
+    /// Says who did not answer, where somebody else did instead, and whose answer does not hold.
+    fn tell(&self, snapshot: &Snapshot<'_>) {
+        let places = snapshot.places();
+        if self.context.flags.json {
             return;
         }
-        aside(|| {
-            let mut err = anstream::stderr();
-            for (url, error) in failures {
-                // Where nobody listens nothing is said.
-                let _ = writeln!(err, "warning: {url} could not answer for {}: {error}", self.name);
+        let Some(answers) = places.iter().position(|place| matches!(place.standing, Standing::Answers)) else { return };
+        for (at, place) in places.iter().enumerate() {
+            let url = &place.url;
+            match &place.standing {
+                // A mirror that is out of reach, or not there yet, matters to nobody while another one answers.
+                Standing::Failed(error) if at < answers || is_lie(error) => {
+                    self.context.warn(&format!("{url} could not answer for {}: {error}", self.name));
+                }
+                Standing::Slow if at < answers => {
+                    self.context.warn(&format!("{url} was too slow to answer for {}", self.name));
+                }
+                Standing::Behind(seq) if at < answers => {
+                    let newest = snapshot.checkpoint().seq();
+                    self.context.warn(&format!("{url} is behind: it has checkpoint {seq} of {}, not {newest}", self.name));
+                }
+                _ => {}
             }
-            let _ = writeln!(err, "note: {answered} answers for {} instead, verified alike", self.name);
+        }
+        if answers > 0 {
+            self.context.note(&format!("{} answers for {} instead, verified alike", places[answers].url, self.name));
+        }
+    }
+
+    /// Returns what came of each place where the registry is, for programs.
+    pub fn sources(snapshot: &Snapshot<'_>) -> serde_json::Value {
+        let sources = snapshot.places().iter().map(|place| {
+            let url = place.url.to_string();
+            match &place.standing {
+                Standing::Answers => json!({ "url": url, "standing": "answers", "seq": snapshot.checkpoint().seq() }),
+                Standing::Same => json!({ "url": url, "standing": "same", "seq": snapshot.checkpoint().seq() }),
+                Standing::Behind(seq) => json!({ "url": url, "standing": "behind", "seq": seq }),
+                Standing::Slow => json!({ "url": url, "standing": "slow" }),
+                Standing::Failed(error) => {
+                    json!({ "url": url, "standing": "failed", "code": error.code().as_str(), "message": error.message() })
+                }
+            }
         });
+        sources.collect()
+    }
+
+    /// Checks that the registry is trusted for a package.
+    ///
+    /// # Errors
+    /// `not-trusted`.
+    pub fn check_trusted(&self, package: &PackageName) -> Result<()> {
+        if self.trusted.covers(package) {
+            return Ok(());
+        }
+        let only: Vec<String> = self.trusted.only.iter().map(ToString::to_string).collect();
+        let (name, url) = (&self.name, &self.url);
+        let error = fault!(NotTrusted, "{name} is trusted for {} only, which {package} is not", only.join(", "));
+        let more = format!("{}:*", package.namespace());
+        let patterns: String = only.iter().chain([&more]).map(|pattern| format!(" --only '{pattern}'")).collect();
+        Err(error.hint(format!("to trust it for more: quipu trust add {name} {url}{patterns}")))
     }
 
     /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
     ///
     /// # Errors
-    /// Those of [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    /// Those of [`Client::check_trusted`], [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
     pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
+        self.check_trusted(&reference.package)?;
         let mut snapshot = self.snapshot(Some(&reference.package))?;
         let view = snapshot.package(&reference.package)?;
         check_anchor(&view.log.log, reference.anchor.as_ref())?;
@@ -260,11 +322,15 @@ impl<'c> Client<'c> {
         if self.memory.as_ref() != Some(&memory) {
             save(self.context, self.id, memory)?;
         }
-        let is_new = |trust: &TrustFile| trust.get(&self.name).is_some_and(|trusted| !trusted.seen);
-        if is_new(&TrustFile::load(&self.context.home)?) {
+        if !self.trusted.seen {
             TrustFile::change(&self.context.home, |trust| {
-                for trusted in trust.registries.iter_mut().filter(|trusted| trusted.name == self.name) {
-                    trusted.seen = true;
+                match trust.registries.iter_mut().find(|trusted| trusted.name == self.name) {
+                    Some(trusted) => trusted.seen = true,
+                    // From now on it is remembered, whatever this machine's list says.
+                    None if self.trusted.source == Source::System => {
+                        trust.put(Trusted { seen: true, since: self.context.now.unix(), ..self.trusted.clone() });
+                    }
+                    None => {}
                 }
             })?;
         }
@@ -273,14 +339,15 @@ impl<'c> Client<'c> {
 }
 
 /// Says, where a server turned out to know no filters, what that cost and what its host can do about it.
-pub fn whole_map(snapshot: &Snapshot<'_>, url: &Url) -> Option<(String, &'static str)> {
+pub fn whole_map(snapshot: &Snapshot<'_>) -> Option<(String, &'static str)> {
+    let url = snapshot.url();
     let note = || format!("{url} knows no filters, so the whole map of the registry was fetched; from now on what changes in it");
     snapshot.is_found_without_filters().then(|| (note(), "its host can change that: git config uploadpack.allowFilter true"))
 }
 
-/// Says whether an error tells of the place that was asked rather than of the registry, so that another place may answer.
-fn is_of_one_place(code: ErrorCode) -> bool {
-    !matches!(code, ErrorCode::Fork | ErrorCode::StateLost | ErrorCode::Io | ErrorCode::Bug | ErrorCode::Usage)
+/// Says whether a place handed out what does not hold, rather than nothing or what is old.
+pub fn is_lie(error: &Error) -> bool {
+    matches!(error.exit(), 4 | 5) && !matches!(error.code(), ErrorCode::Rollback | ErrorCode::Stale | ErrorCode::RefMissing)
 }
 
 /// Says that what was seen of a registry is gone.

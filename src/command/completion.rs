@@ -7,10 +7,10 @@ use super::context::{Context, Flags};
 use super::keyarg::KeyArg;
 use super::shells::{self, ASKED, Bash, Fish, Zsh};
 use super::workspace::Workspace;
-use crate::disk::config::TrustFile;
 use crate::disk::home::Home;
 use crate::disk::keys;
 use crate::disk::replace;
+use crate::disk::trusted::Trust;
 use crate::git::transport::Url;
 use crate::model::digest::ObjectFormat;
 use crate::model::entry::{OperatorPrivilege, PackagePrivilege, Privilege as _};
@@ -251,14 +251,14 @@ impl Desk {
     }
 
     fn trusted(&self) -> Vec<RegistryName> {
-        let trust = TrustFile::load(&self.context.home).unwrap_or_default();
-        trust.registries.into_iter().map(|trusted| trusted.name).collect()
+        let trust = Trust::load(&self.context.home);
+        trust.iter().flat_map(Trust::all).map(|trusted| trusted.name.clone()).collect()
     }
 
     fn cached(&self) -> Vec<String> {
         let ids = self.context.home.cached().unwrap_or_default();
-        let trust = TrustFile::load(&self.context.home).unwrap_or_default();
-        let name = |id| trust.registries.iter().find(|trusted| trusted.id == id).map(|trusted| trusted.name.to_string());
+        let Ok(trust) = Trust::load(&self.context.home) else { return Vec::new() };
+        let name = |id| trust.all().iter().find(|trusted| trusted.id == id).map(|trusted| trusted.name.to_string());
         ids.into_iter().map(|id| name(id).unwrap_or_else(|| id.to_string())).collect()
     }
 
@@ -285,11 +285,12 @@ impl Desk {
     /// Looks at what is here of a registry that is trusted.
     fn here(&self, registry: &RegistryName) -> Option<Here> {
         let home = &self.context.home;
-        let id = TrustFile::load(home).ok()?.get(registry)?.id;
+        let trust = Trust::load(home).ok()?;
+        let id = trust.get(registry)?.id;
         let seen = replace::read(&home.state_file(id)).ok()?.unwrap_or_default();
         let seen = Glance::at(&String::from_utf8_lossy(&seen));
-        let place = self.context.config.registries.get(registry);
-        let url = place.and_then(|place| Url::parse(&place.url, &self.context.folder).ok());
+        let url = trust.place(registry, &self.context.config);
+        let url = url.and_then(|place| Url::parse(&place.url, &self.context.folder).ok());
         Some(match url.as_ref().and_then(Url::is_local) {
             Some(path) => Here::look(seen, path, true),
             None => Here::look(seen, &home.cache_of(id), false),

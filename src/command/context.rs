@@ -13,9 +13,13 @@ use crate::model::name::{Label, RegistryName};
 use crate::model::sshsig::{Signer, SshSig};
 use crate::model::time::Timestamp;
 use crate::replica::author::Author;
+use crate::replica::snapshot::PATIENCE;
 use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Flags that every command takes.
@@ -127,12 +131,19 @@ impl Context {
         size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
     }
 
-    /// Says on stderr what the user is to know beside the answer.
+    /// Says on stderr what the user should look at.
     pub fn warn(&self, what: &str) {
-        if !self.flags.quiet {
-            // Where nobody listens nothing is said.
-            aside(|| drop(writeln!(anstream::stderr(), "warning: {}", one_line(&for_terminal(what)))));
-        }
+        say(self.flags.quiet, "warning", what);
+    }
+
+    /// Says on stderr what the user is to know beside the answer.
+    pub fn note(&self, what: &str) {
+        say(self.flags.quiet, "note", what);
+    }
+
+    /// Returns after which silence a registry is given up.
+    pub fn patience(&self) -> Duration {
+        self.config.timeout.map_or(PATIENCE, |seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Finds the key to sign with.
@@ -244,6 +255,18 @@ impl Signer for ByProgram {
 
     fn sign(&self, message: &[u8]) -> Result<SshSig> {
         signer::sign(&self.path, &self.key, message)
+    }
+}
+
+/// What was said on stderr so far.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Says something on stderr, in one line and once, but not to those who want quiet.
+pub(super) fn say(quiet: bool, word: &str, what: &str) {
+    let is_new = || SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{word}: {what}"));
+    if !quiet && is_new() {
+        // Where nobody listens nothing is said.
+        aside(|| drop(writeln!(anstream::stderr(), "{word}: {}", one_line(&for_terminal(what)))));
     }
 }
 

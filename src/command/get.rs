@@ -65,6 +65,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
     answer.field("whole-map", snapshot.is_found_without_filters());
+    answer.field("sources", Client::sources(&snapshot));
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());
     Ok(answer)
 }

@@ -4,10 +4,10 @@ use super::answer::{Answer, count, error_object};
 use super::context::{Context, Signing};
 use super::progress::Progress;
 use super::submit;
-use crate::disk::config::TrustFile;
 use crate::disk::folder;
 use crate::disk::layouts::{self, FoundVersion, Layout, Notes, Package};
 use crate::disk::project::{self, Project};
+use crate::disk::trusted::Trust;
 use crate::git::bundle::Bundle;
 use crate::git::store::Store;
 use crate::model::contents::Limits;
@@ -83,7 +83,7 @@ pub fn run(context: &Context, store: &Store, args: &Args) -> Result<Answer> {
         Some(layout) => {
             let source = Source {
                 registry: standing.operators.log.registry(),
-                trust: TrustFile::load(&context.home)?,
+                trust: Trust::load(&context.home)?,
                 notes: Mutex::default(),
             };
             let offers = layout
@@ -110,7 +110,7 @@ pub fn run(context: &Context, store: &Store, args: &Args) -> Result<Answer> {
 /// What all packages of a layout are read with.
 struct Source<'a> {
     registry: &'a RegistryName,
-    trust: TrustFile,
+    trust: Trust,
     notes: Mutex<Notes>,
 }
 

@@ -34,6 +34,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 /// Says of when the answer is.
 fn as_of(answer: &mut Answer, snapshot: &Snapshot<'_>, now: Timestamp) {
+    answer.field("sources", Client::sources(snapshot));
     answer.field("whole-map", snapshot.is_found_without_filters());
     let checkpoint = snapshot.checkpoint();
     let time = checkpoint.record().draft().time;

@@ -4,7 +4,8 @@ use super::answer::{Answer, count};
 use super::client::{Client, which};
 use super::context::Context;
 use super::needs::{
-    Chosen, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, lock_of, released, trust_all,
+    Chosen, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, lock_of, released, released_now,
+    trust_all,
 };
 use super::progress::Steps;
 use super::workspace::{Locked, Workspace};
@@ -13,6 +14,7 @@ use crate::disk::project::Project;
 use crate::model::digest::RecordDigest;
 use crate::model::error::{Error, Result, fault};
 use crate::model::lockfile::{self, Lockfile, Pin};
+use crate::model::moment::Moment;
 use crate::model::name::{FullName, Reference, RegistryName};
 use crate::trust::choose::choose as newest;
 use crate::trust::memory::Memory;
@@ -30,6 +32,29 @@ pub struct Install {
     /// Like --locked and --offline together
     #[arg(long)]
     frozen: bool,
+    /// Choose anew, as it would have been chosen at this checkpoint: its number or its digest; with the registry's name where several are
+    /// needed, once for each
+    #[arg(long, value_name = "[REGISTRY=]CHECKPOINT", conflicts_with_all = ["locked", "frozen"])]
+    at: Vec<At>,
+}
+
+/// A moment to go back to.
+#[derive(Clone, Debug)]
+struct At {
+    /// The registry; where it is not named, that of the project or the only one.
+    registry: Option<RegistryName>,
+    moment: Moment,
+}
+
+impl std::str::FromStr for At {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once('=') {
+            Some((registry, moment)) => Ok(At { registry: Some(registry.parse()?), moment: moment.parse()? }),
+            None => Ok(At { registry: None, moment: text.parse()? }),
+        }
+    }
 }
 
 /// Choose newer versions of what quipu.toml needs
@@ -102,6 +127,8 @@ struct Plan {
     update: Anew,
     /// Where the releases go; without one, the project's own folder for them.
     vendor: Option<PathBuf>,
+    /// The moments at which registries are asked.
+    at: BTreeMap<RegistryName, Moment>,
 }
 
 #[derive(Default)]
@@ -119,7 +146,31 @@ enum Anew {
 /// reading a registry and its packages can end in. The lock is as it was then.
 pub fn install(context: &Context, args: &Install) -> Result<Answer> {
     let workspace = Workspace::open(context, &context.folder)?;
-    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, ..Plan::default() })
+    let at = moments(&workspace, &args.at)?;
+    let update = if at.is_empty() { Anew::Nothing } else { Anew::All };
+    bring(context, &workspace, &Plan { locked: args.locked || args.frozen, update, at, ..Plan::default() })
+}
+
+/// Finds out which registry each moment is meant for.
+fn moments(workspace: &Workspace, at: &[At]) -> Result<BTreeMap<RegistryName, Moment>> {
+    let mut needed = BTreeSet::new();
+    for need in &workspace.project.dependencies {
+        needed.insert(workspace.full_name(need)?.registry);
+    }
+    let mut moments = BTreeMap::new();
+    for At { registry, moment } in at {
+        let own = workspace.own.as_ref().filter(|own| needed.contains(own));
+        let only = needed.first().filter(|_| needed.len() == 1);
+        let Some(name) = registry.as_ref().or(own).or(only) else {
+            let all: Vec<String> = needed.iter().map(ToString::to_string).collect();
+            return Err(fault!(Usage, "--at {moment} could mean any of {}", all.join(", "))
+                .hint(format!("name the registry: --at {}={moment}", needed.first().map_or("REGISTRY", |name| name.as_str()))));
+        };
+        if moments.insert(name.clone(), *moment).is_some() {
+            return Err(fault!(Usage, "--at names two moments of {name}"));
+        }
+    }
+    Ok(moments)
 }
 
 impl Install {
@@ -275,7 +326,10 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
         }
         check_merged(context, workspace)?;
         for client in &clients {
-            let opened = work.open(client)?;
+            let mut opened = work.open(client)?;
+            if let Some(moment) = plan.at.get(&client.name) {
+                opened.go_back(moment)?;
+            }
             work.registries.insert(client.name.clone(), opened);
         }
         let (preferred, sought) = work.preferences();
@@ -290,6 +344,10 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             }
             Chosen::All(solution) => {
                 let lock = lock_of(&work.registries, &solution)?;
+                if let Some(name) = plan.at.keys().find(|name| !work.registries.contains_key(*name)) {
+                    return Err(fault!(Usage, "--at names {name}, of which nothing is needed"));
+                }
+                work.check_now(&lock)?;
                 work.check_old_meanings(&lock)?;
                 let written = work.bring(&lock)?;
                 return work.finish(&lock, &written);
@@ -335,7 +393,7 @@ struct Work<'w> {
 impl<'w> Work<'w> {
     /// Reads a registry as it is now.
     fn open(&self, client: &'w Client<'w>) -> Result<Opened<'w>> {
-        let _step = self.steps.step(format!("reading {}", client.name), client.url.may_ask());
+        let _step = self.steps.step(format!("reading {}", client.name), client.may_ask());
         Opened::open(client)
     }
 
@@ -415,13 +473,22 @@ impl<'w> Work<'w> {
         (known.collect(), sought)
     }
 
+    /// Checks that what was chosen at an earlier moment is handed out still.
+    fn check_now(&mut self, lock: &Lockfile) -> Result<()> {
+        if self.plan.at.is_empty() {
+            return Ok(());
+        }
+        self.registries.values_mut().try_for_each(Opened::look_at_now)?;
+        lock.packages.iter().try_for_each(|(pin, package)| check_locked(&self.registries, pin, package))
+    }
+
     /// Checks that no name means another log than it did, but where it is chosen anew by its name.
     fn check_old_meanings(&self, lock: &Lockfile) -> Result<()> {
         let Some(old) = self.workspace.lock.known() else { return Ok(()) };
         let is_asked = |name: &FullName| matches!(&self.plan.update, Anew::Some(names) if names.contains(name));
         for pin in lock.packages.keys().filter(|pin| !is_asked(&pin.name)) {
             for (before, package) in old.packages.iter().filter(|(before, _)| before.name == pin.name) {
-                let (view, _) = released(&self.registries, pin)?;
+                let (view, _) = released_now(&self.registries, pin)?;
                 check_meaning(before, package, view)?;
             }
         }
@@ -483,7 +550,8 @@ impl<'w> Work<'w> {
         let is_gone = |pin: &&Pin| !lock.packages.contains_key(*pin);
         let dropped: Vec<&Pin> = old.into_iter().flat_map(|old| old.packages.keys()).filter(is_gone).collect();
         // Where the same versions were chosen, the lock stays as it is: it is no diary of checkpoints.
-        let is_same = matches!(&self.workspace.lock, Locked::Whole(old) if added.is_empty() && dropped.is_empty()
+        let is_same = self.plan.at.is_empty()
+            && matches!(&self.workspace.lock, Locked::Whole(old) if added.is_empty() && dropped.is_empty()
             && old.packages.iter().all(|(pin, package)| lock.packages.get(pin).is_some_and(|new| new.log == package.log && new.dependencies == package.dependencies)));
         let mut is_written = false;
         if !is_dry {
@@ -502,7 +570,7 @@ impl<'w> Work<'w> {
         }
         let mut notes = Vec::new();
         for pin in lock.packages.keys() {
-            if let Ok((_, found)) = released(&self.registries, pin)
+            if let Ok((_, found)) = released_now(&self.registries, pin)
                 && let Some(reason) = &found.yanked
             {
                 let reason = if reason.is_empty() { "no reason given" } else { reason };
@@ -543,7 +611,12 @@ impl<'w> Work<'w> {
         answer.field("lock-written", is_written);
         let checkpoints = self.registries.iter().map(|(name, opened)| {
             let checkpoint = opened.snapshot.checkpoint();
-            json!({ "registry": name.as_str(), "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() })
+            json!({
+                "registry": name.as_str(),
+                "seq": checkpoint.seq(),
+                "digest": checkpoint.digest().to_string(),
+                "sources": Client::sources(&opened.snapshot),
+            })
         });
         answer.field("checkpoints", checkpoints.collect::<Vec<_>>());
         Ok(answer)

@@ -2,15 +2,16 @@
 
 use super::client::Client;
 use super::context::Context;
-use super::progress::aside;
 use super::trust;
 use super::workspace::Workspace;
-use crate::disk::config::{Config, TrustFile};
+use crate::disk::config::Config;
+use crate::disk::trusted::Trust;
 use crate::log::package::Released;
 use crate::model::digest::RegistryId;
 use crate::model::entry::TakedownClass;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
+use crate::model::moment::Moment;
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::record::SignedRecord;
 use crate::replica::snapshot::{PackageView, Snapshot};
@@ -18,7 +19,6 @@ use crate::trust::choose::check_anchor;
 use crate::trust::memory::Memory;
 use crate::trust::resolve::{Candidate, Edge, Known, Need, Outcome, PackageKey, Pick, Request, Solution, Universe, resolve};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 
 /// What asks for the needs of a project, in messages.
 const ASKER: &str = "quipu.toml";
@@ -31,6 +31,8 @@ pub struct Opened<'s> {
     pub snapshot: Snapshot<'s>,
     /// Its packages.
     pub views: BTreeMap<PackageName, PackageView>,
+    /// Those that were chosen at an earlier moment, as they are now.
+    pub now: Option<BTreeMap<PackageName, PackageView>>,
 }
 
 /// All registries that are read, by name.
@@ -47,19 +49,14 @@ impl<'s> Opened<'s> {
                 return Err(error);
             }
             let Ok(kept) = client.snapshot_kept() else { return Err(error) };
-            if !client.context.flags.quiet {
-                aside(|| {
-                    // Where nobody listens nothing is said.
-                    let mut err = anstream::stderr();
-                    let _ = writeln!(err, "warning: {} could not be reached: {error}", client.name);
-                    let seq = kept.checkpoint().seq();
-                    let _ = writeln!(err, "note: what was seen of {} last is used, its checkpoint {seq}", client.name);
-                });
-            }
+            client.context.warn(&format!("{} could not be reached: {error}", client.name));
+            let seq = kept.checkpoint().seq();
+            client.context.note(&format!("what was seen of {} last is used, its checkpoint {seq}", client.name));
             Ok(kept)
         })?;
         snapshot.check_fresh(client.context.now)?;
-        Ok(Opened { client, snapshot, views: BTreeMap::new() })
+        client.check_locked(&snapshot)?;
+        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None })
     }
 
     /// Reads packages, all of them at once, and returns for each that there is none of why.
@@ -70,6 +67,7 @@ impl<'s> Opened<'s> {
         let packages: BTreeSet<PackageName> =
             packages.into_iter().filter(|package| !self.views.contains_key(*package)).cloned().collect();
         let packages: Vec<PackageName> = packages.into_iter().collect();
+        packages.iter().try_for_each(|package| self.client.check_trusted(package))?;
         if !packages.is_empty() {
             self.snapshot.gather(&packages)?;
         }
@@ -86,12 +84,41 @@ impl<'s> Opened<'s> {
         Ok(absent)
     }
 
+    /// Looks at the registry as it was at an earlier moment.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::go_back`].
+    pub fn go_back(&mut self, moment: &Moment) -> Result<()> {
+        self.now = Some(BTreeMap::new());
+        self.snapshot.go_back(moment).map_err(|error| error.at("--at"))
+    }
+
+    /// Looks at what was chosen at an earlier moment as it is now, and goes back.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::package`].
+    pub fn look_at_now(&mut self) -> Result<()> {
+        if self.now.is_none() {
+            return Ok(());
+        }
+        let moment = Moment::Both(self.snapshot.checkpoint().seq(), self.snapshot.checkpoint().digest());
+        self.snapshot.come_back();
+        let then = std::mem::take(&mut self.views);
+        let packages: Vec<PackageName> = then.keys().cloned().collect();
+        let absent = self.look(&packages);
+        self.now = Some(std::mem::replace(&mut self.views, then));
+        match absent?.into_iter().next() {
+            Some((_, why)) => Err(why),
+            None => self.snapshot.go_back(&moment),
+        }
+    }
+
     /// Keeps what was fetched and verified, and remembers what was seen.
     ///
     /// # Errors
     /// Those of [`Client::remember`].
     pub fn remember(&self) -> Result<()> {
-        self.client.remember(&self.snapshot, &self.views)
+        self.client.remember(&self.snapshot, self.now.as_ref().unwrap_or(&self.views))
     }
 }
 
@@ -100,8 +127,8 @@ impl<'s> Opened<'s> {
 /// # Errors
 /// `not-trusted` with the commands that would trust them, `id-mismatch`.
 pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<RegistryName, Option<RegistryId>>) -> Result<()> {
-    let file = TrustFile::load(&context.home)?;
-    let places = Config::load(&context.home)?.registries;
+    let file = Trust::load(&context.home)?;
+    let config = Config::load(&context.home)?;
     let mut unknown = Vec::new();
     for (name, id) in names {
         let said = workspace.project.registries.get(name);
@@ -122,14 +149,18 @@ pub fn trust_all(context: &Context, workspace: &Workspace, names: &BTreeMap<Regi
             }
             (Some(_), _) => {}
             (None, _) => {
-                let url = places.get(name).map(|place| place.url.clone()).or_else(|| said.and_then(|said| said.url.clone()));
+                let url = file.place(name, &config).map(|place| place.url).or_else(|| said.and_then(|said| said.url.clone()));
                 unknown.push((name, url, wanted));
             }
         }
     }
     if context.can_ask() && !context.flags.dry_run {
         for (name, url, wanted) in unknown {
-            trust::add(context, name, url.as_deref(), wanted, true)?;
+            let mirrors = workspace.project.registries.get(name).map_or(&[][..], |said| &said.mirrors);
+            trust::add(
+                context,
+                &trust::Wanted { domain: name, url: url.as_deref(), id: wanted, mirrors, only: &[], is_hearsay: true },
+            )?;
         }
         return Ok(());
     }
@@ -270,6 +301,18 @@ pub fn released<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'r Pa
         .ok_or_else(|| fault!(LockMismatch, "{pin} is in the lock, and its registry has no such release"))
 }
 
+/// Finds a package as it is now, also where it was chosen at an earlier moment, and a release of it.
+///
+/// # Errors
+/// `lock-mismatch` where there is none.
+pub fn released_now<'r>(registries: &'r Registries<'_>, pin: &Pin) -> Result<(&'r PackageView, &'r Released)> {
+    let now = registries.get(&pin.name.registry).and_then(|opened| opened.now.as_ref()?.get(&pin.name.package));
+    match now.and_then(|view| Some((view, view.log.log.release_of(&pin.version)?))) {
+        Some(found) => Ok(found),
+        None => released(registries, pin),
+    }
+}
+
 fn pin_of((key, version): &Pick) -> Pin {
     Pin { name: key.name.clone(), version: version.clone() }
 }
@@ -337,7 +380,7 @@ pub fn check_meaning(pin: &Pin, locked: &LockedPackage, view: &PackageView) -> R
 /// # Errors
 /// `lock-mismatch`, `taken-down` with the reason, `no-solution` where it is flagged, those of [`check_meaning`].
 pub fn check_locked(registries: &Registries<'_>, pin: &Pin, locked: &LockedPackage) -> Result<()> {
-    let (view, released) = released(registries, pin)?;
+    let (view, released) = released_now(registries, pin)?;
     check_meaning(pin, locked, view)?;
     let content = released.release.content;
     if content != locked.content {

@@ -5,9 +5,9 @@ use super::client::{self, Client};
 use super::context::Context;
 use super::fork::Way;
 use super::submit::{Ground, State, Submission, Wait, submit};
-use crate::disk::config::TrustFile;
 use crate::disk::folder;
 use crate::disk::project::Project;
+use crate::disk::trusted::Trust;
 use crate::model::entry::{PackageEntry, Release};
 use crate::model::error::{Error, Result, fault};
 use crate::model::name::Label;
@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let author = signing.author(args.name.as_ref())?;
     let package = &manifest.name;
     let version = &manifest.version;
-    let trust = TrustFile::load(&context.home)?;
+    let trust = Trust::load(&context.home)?;
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
     let mut described = None;

@@ -10,8 +10,9 @@ use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
 use super::table::Table;
-use crate::disk::config::{Config, Source, TrustFile, Trusted};
+use crate::disk::config::Config;
 use crate::disk::keys;
+use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
 use crate::git::program::Program;
 use crate::git::store::Store;
 use crate::git::transport::Url;
@@ -257,7 +258,7 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
         return Err(fault!(Usage, "{} is a URL, expected a path", path.display())
             .hint("make the registry in a folder here, then push it to the host: docs/format.md names its references"));
     }
-    let trust = TrustFile::load(&context.home)?;
+    let trust = Trust::load(&context.home)?;
     if let Some(known) = trust.get(name) {
         return Err(fault!(Exists, "{name} is trusted already, with the id {}", known.id)
             .hint("another registry of the same name would be taken for it; choose another name")
@@ -313,9 +314,16 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
     let id = operators.id();
     let url = std::path::absolute(&target).map_err(|why| fault!(Io, "{}: {why}", target.display()))?;
     client::save(context, id, Memory::new(operators, standing.operators.head(), &standing.checkpoint))?;
-    Config::set_registry(&context.home, name, &url.display().to_string())?;
+    Config::set_registry(&context.home, name, &url.display().to_string(), &[])?;
     TrustFile::change(&context.home, |trust| {
-        trust.put(Trusted { name: name.clone(), id, source: Source::Made, since: context.now.unix(), seen: true });
+        trust.put(Trusted {
+            name: name.clone(),
+            id,
+            source: Source::Made,
+            since: context.now.unix(),
+            seen: true,
+            only: Vec::new(),
+        });
     })?;
     answer.line(format!("made the registry {name} in {}", path.display()));
     answer.line(format!("  id        {id}"));

@@ -27,8 +27,8 @@ impl From<Vec<Vec<String>>> for Table {
 impl Table {
     /// Lays the rows out for a terminal that is so many columns wide, or for no terminal.
     ///
-    /// Where a row is too long for it, the last column is folded between words or, where that has too little room, every cell of every
-    /// row gets a line of its own. A word that is too long even for that, an id for one, stays whole.
+    /// Where a row is too long for it, the last column is folded between words. Where that has too little room, it goes to lines of its own and,
+    /// where that is not enough, so does every cell. A word that is too long even for that, an id for one, stays whole.
     pub fn lay(&self, width: Option<usize>) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widest = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
@@ -40,7 +40,12 @@ impl Table {
         for row in &self.rows {
             match width {
                 Some(width) if is_long(width) && width >= before + ROOM.min(width / 2) => fold(&mut out, row, &widths, width),
-                Some(width) if is_long(width) && columns > 2 => pile(&mut out, row, width),
+                Some(width) if is_long(width) && columns > 2 => match row.split_last() {
+                    Some((last, cells)) if before <= width + GAP && row.len() == columns => {
+                        pile(&mut out, &[in_line(cells, &widths), last.clone()], width);
+                    }
+                    _ => pile(&mut out, row, width),
+                },
                 _ => push(&mut out, &in_line(row, &widths)),
             }
         }
@@ -141,6 +146,13 @@ mod tests {
         assert_eq!(three.lay(Some(200)).lines().count(), 2);
         // Two columns are not piled up: an id that is too long is so on a line of its own, too.
         assert_eq!(table(&[&["  registry id", &id]]).lay(Some(20)), format!("  registry id  {id}\n"));
+    }
+
+    #[test]
+    fn where_the_last_column_alone_has_no_room_it_goes_below_the_others() {
+        let table = table(&[&["1", "2026-11-24T10:04:04Z", "alice", "release demo:hello 0.1.0"], &["0", "-", "bob", "init"]]);
+        let expected = "1  2026-11-24T10:04:04Z  alice\n    release demo:hello 0.1.0\n0  -                     bob\n    init\n";
+        assert_eq!(table.lay(Some(34)), expected);
     }
 
     #[test]

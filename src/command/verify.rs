@@ -4,14 +4,15 @@ use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::Client;
 use super::context::Context;
 use super::progress::Progress;
-use crate::disk::config::TrustFile;
+use crate::disk::trusted::Trust;
 use crate::disk::verified::{self, Verified};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::moment::Moment;
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::replica::audit::{Audit, Findings, Since, audit};
+use crate::replica::audit::{Audit, Findings, audit};
 use crate::trust::choose::choose;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -34,7 +35,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug)]
 enum Point {
     Last,
-    At(Since),
+    At(Moment),
 }
 
 impl FromStr for Point {
@@ -44,10 +45,9 @@ impl FromStr for Point {
         if text == "last" {
             return Ok(Point::Last);
         }
-        let seq = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).map(Since::Seq);
-        seq.or_else(|| text.parse().ok().map(Since::Digest))
+        text.parse()
             .map(Point::At)
-            .ok_or_else(|| fault!(Usage, "{text:?} is no checkpoint, expected its number, its digest (sha256:…) or `last`"))
+            .map_err(|_| fault!(Usage, "{text:?} is no checkpoint, expected its number, its digest (sha256:…) or `last`"))
     }
 }
 
@@ -118,7 +118,7 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         _ => None,
     };
     let since = match (args.since, &last) {
-        (_, Some(last)) => Some(Since::Both(last.seq, last.checkpoint)),
+        (_, Some(last)) => Some(Moment::Both(last.seq, last.checkpoint)),
         (Some(Point::At(since)), None) => Some(since),
         _ => None,
     };
@@ -166,7 +166,7 @@ fn last(context: &Context, args: &Args, store: &Store) -> Result<Verified> {
 /// Says whether the repository is the registry that its name means here: anyone can make a sound registry of any name.
 fn compare_with_trust(context: &Context, found: &Findings, answer: &mut Answer) -> Result<()> {
     let (name, id) = (found.operators.registry(), found.operators.id());
-    match TrustFile::load(&context.home)?.get(name) {
+    match Trust::load(&context.home)?.get(name) {
         None => answer.line(format!("  {name} is not trusted here: whether this is the right id is for you to compare")),
         Some(trusted) if trusted.id == id => {}
         Some(trusted) => {

@@ -1,11 +1,10 @@
-//! `config.toml`, which people edit, and `trust.toml`, which commands write.
+//! `config.toml`, which people edit.
 
 use super::home::Home;
 use super::replace::{self, Access};
-use crate::model::digest::RegistryId;
 use crate::model::error::{Result, fault};
 use crate::model::name::RegistryName;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,6 +16,8 @@ pub struct Config {
     pub key: Option<String>,
     /// The registry that names without a domain mean.
     pub registry: Option<RegistryName>,
+    /// After so many seconds of silence a place is given up.
+    pub timeout: Option<std::num::NonZeroU32>,
     /// Where registries are.
     #[serde(default)]
     pub registries: BTreeMap<RegistryName, Place>,
@@ -32,7 +33,7 @@ pub struct Place {
     pub push: Option<String>,
     /// The user's own fork of its repository, for proposals by pull request.
     pub fork: Option<String>,
-    /// Where else it can be fetched, in the order in which they are tried where `url` cannot answer.
+    /// Where else it can be fetched: mirrors of it, and registries that mirror it.
     #[serde(default)]
     pub mirrors: Vec<String>,
 }
@@ -46,11 +47,12 @@ impl Config {
         load(&home.config_file())
     }
 
-    /// Sets where a registry is, and makes it the default where there is none, keeping comments and order of the file.
+    /// Sets where a registry is, and where else where mirrors are given, and makes it the default where there is none, keeping comments and
+    /// order of the file.
     ///
     /// # Errors
     /// `bad-config`, `io`.
-    pub fn set_registry(home: &Home, name: &RegistryName, url: &str) -> Result<()> {
+    pub fn set_registry(home: &Home, name: &RegistryName, url: &str, mirrors: &[String]) -> Result<()> {
         edit(home, |document| {
             let registries = document.entry("registries").or_insert_with(|| {
                 let mut table = toml_edit::Table::new();
@@ -61,6 +63,9 @@ impl Config {
             let place = registries.entry(name.as_str()).or_insert_with(toml_edit::table);
             if let Some(place) = place.as_table_like_mut() {
                 place.insert("url", toml_edit::value(url));
+                if !mirrors.is_empty() {
+                    place.insert("mirrors", toml_edit::value(mirrors.iter().collect::<toml_edit::Array>()));
+                }
             }
             if !document.contains_key("registry") {
                 document.insert("registry", toml_edit::value(name.as_str()));
@@ -91,100 +96,7 @@ fn edit(home: &Home, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result
     replace::replace(&path, document.to_string().as_bytes(), Access::Shared)
 }
 
-/// How a registry's id was come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// The user made the registry.
-    Made,
-    /// The user gave the id.
-    Given,
-    /// The user was shown what was found, and said yes.
-    Asked,
-}
-
-impl Source {
-    /// Returns the word for it in files and answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Source::Made => "made",
-            Source::Given => "given",
-            Source::Asked => "asked",
-        }
-    }
-}
-
-/// A registry that is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Trusted {
-    /// Its name.
-    pub name: RegistryName,
-    /// Its id.
-    pub id: RegistryId,
-    /// How the id was come by.
-    pub source: Source,
-    /// When, in seconds since 1970.
-    pub since: u64,
-    /// Whether something was seen of it, so that a lost memory is noticed.
-    #[serde(default)]
-    pub seen: bool,
-}
-
-/// All registries that are trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TrustFile {
-    /// One for each name.
-    #[serde(default, rename = "registry")]
-    pub registries: Vec<Trusted>,
-}
-
-impl TrustFile {
-    /// Reads the file; one that is missing trusts nobody.
-    ///
-    /// # Errors
-    /// `bad-config`.
-    pub fn load(home: &Home) -> Result<Self> {
-        load(&home.trust_file())
-    }
-
-    /// Finds a registry.
-    pub fn get(&self, name: &RegistryName) -> Option<&Trusted> {
-        self.registries.iter().find(|trusted| trusted.name == *name)
-    }
-
-    /// Puts a registry in place of one of the same name.
-    pub fn put(&mut self, trusted: Trusted) {
-        self.registries.retain(|other| other.name != trusted.name);
-        self.registries.push(trusted);
-        self.registries.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-
-    /// Changes the file, without losing what another process changes at the same time.
-    ///
-    /// # Errors
-    /// `bad-config`, `io`.
-    pub fn change(home: &Home, change: impl FnOnce(&mut TrustFile)) -> Result<()> {
-        let _lock = home.lock()?;
-        let before = TrustFile::load(home)?;
-        let mut trust = before.clone();
-        change(&mut trust);
-        if trust == before { Ok(()) } else { trust.save(home) }
-    }
-
-    /// Writes the file as a whole.
-    ///
-    /// # Errors
-    /// `io`.
-    pub fn save(&self, home: &Home) -> Result<()> {
-        let body = toml::to_string(self).map_err(|why| fault!(Bug, "trust.toml cannot be written: {why}"))?;
-        let text = format!("# Written by quipu: which registry each name means here.\n\n{body}");
-        replace::replace(&home.trust_file(), text.as_bytes(), Access::Shared)
-    }
-}
-
-fn load<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+pub(super) fn load<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     match text_of(path)? {
         None => Ok(T::default()),
         Some(text) => toml::from_str(&text).map_err(|why| {
@@ -222,14 +134,15 @@ mod tests {
     fn comments_stay_when_a_registry_is_added() -> Result<(), Box<dyn std::error::Error>> {
         let (_folder, home) = home()?;
         replace::replace(&home.config_file(), b"# mine\nkey = \"work\" # the one at work\n", Access::Shared)?;
-        Config::set_registry(&home, &"acme.example".parse()?, "/srv/acme.git")?;
-        Config::set_registry(&home, &"other.example".parse()?, "/srv/other.git")?;
+        Config::set_registry(&home, &"acme.example".parse()?, "/srv/acme.git", &[])?;
+        Config::set_registry(&home, &"other.example".parse()?, "/srv/other.git", &["/mnt/other.git".to_owned()])?;
         Config::set_key_if_none(&home, "other")?;
         let text = String::from_utf8(replace::read(&home.config_file())?.unwrap_or_default())?;
         assert!(text.starts_with("# mine\nkey = \"work\" # the one at work\n"), "{text}");
         let config = Config::load(&home)?;
         assert_eq!(config.registry, Some("acme.example".parse()?));
         assert_eq!(config.registries[&"other.example".parse()?].url, "/srv/other.git");
+        assert_eq!(config.registries[&"other.example".parse()?].mirrors, ["/mnt/other.git"]);
         assert_eq!(config.key.as_deref(), Some("work"));
         Ok(())
     }
@@ -241,20 +154,6 @@ mod tests {
         let error = Config::load(&home).expect_err("kee is no field");
         assert_eq!(error.code().as_str(), "bad-config");
         assert!(error.message().contains("line 1") && error.message().contains("kee"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn trust_is_read_as_it_was_written() -> Result<(), Box<dyn std::error::Error>> {
-        let (_folder, home) = home()?;
-        let mut trust = TrustFile::default();
-        let id = RegistryId::of_bytes(b"x");
-        for seen in [false, true] {
-            trust.put(Trusted { name: "acme.example".parse()?, id, source: Source::Given, since: 1, seen });
-        }
-        trust.save(&home)?;
-        assert_eq!(TrustFile::load(&home)?, trust);
-        assert_eq!(trust.registries.len(), 1);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `config.toml` | default key and registry, where each registry is fetched and pushed | people, and commands that keep their comments |
 //! | `trust.toml` | registry ids, and how each was come by | commands |
+//! | machine: `/etc/quipu/trust.toml` | well-known registries: ids and places | whoever set the machine up |
 //! | `keys/` | OpenSSH keys | `quipu key new` |
 //! | state: `<registry id>.toml` | what was seen of a registry | every command that looks at it |
 //! | state: `<registry id>.proposals.toml` | proposals that were not heard of since | `publish` and the like |
@@ -25,14 +26,17 @@ pub struct Home {
     state: PathBuf,
     cache: PathBuf,
     user: PathBuf,
+    system: PathBuf,
 }
 
 impl Home {
-    /// Finds the folders: all below `$QUIPU_HOME` where it is set, else by the XDG rules.
+    /// Finds the folders: all below `$QUIPU_HOME` where it is set, else by the XDG rules; and the folder of this machine, which is
+    /// `$QUIPU_SYSTEM` or `/etc/quipu`.
     ///
     /// # Errors
     /// `bad-config` where there is no home folder, or `$QUIPU_HOME` is not absolute.
     pub fn find(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let system = variable("QUIPU_SYSTEM").filter(|folder| !folder.is_empty()).map_or("/etc/quipu".into(), PathBuf::from);
         let no_home = || fault!(BadConfig, "no home folder is known").hint("set HOME, or QUIPU_HOME for quipu alone");
         if let Some(home) = variable("QUIPU_HOME").filter(|home| !home.is_empty()) {
             let home = PathBuf::from(home);
@@ -40,7 +44,7 @@ impl Home {
                 return Err(fault!(BadConfig, "QUIPU_HOME is {}, expected an absolute path", home.display()));
             }
             let user = variable("HOME").map(PathBuf::from).unwrap_or_else(|| home.clone());
-            return Ok(Home { config: home.clone(), state: home.join("state"), cache: home.join("cache"), user });
+            return Ok(Home { config: home.clone(), state: home.join("state"), cache: home.join("cache"), user, system });
         }
         let base = etcetera::base_strategy::Xdg::new().map_err(|_| no_home())?;
         Ok(Home {
@@ -48,12 +52,19 @@ impl Home {
             state: base.state_dir().ok_or_else(no_home)?.join("quipu"),
             cache: base.cache_dir().join("quipu"),
             user: base.home_dir().to_path_buf(),
+            system,
         })
     }
 
-    /// Takes one folder for everything, as `$QUIPU_HOME` does.
+    /// Takes one folder for everything, this machine's own included.
     pub fn below(home: &Path) -> Self {
-        Home { config: home.into(), state: home.join("state"), cache: home.join("cache"), user: home.into() }
+        Home {
+            config: home.into(),
+            state: home.join("state"),
+            cache: home.join("cache"),
+            user: home.into(),
+            system: home.join("system"),
+        }
     }
 
     /// Returns the one folder that all is below, where `QUIPU_HOME` names it.
@@ -79,6 +90,11 @@ impl Home {
     /// Returns the file of trusted registries.
     pub fn trust_file(&self) -> PathBuf {
         self.config.join("trust.toml")
+    }
+
+    /// Returns the file of the registries that whoever set this machine up trusts.
+    pub fn system_trust_file(&self) -> PathBuf {
+        self.system.join("trust.toml")
     }
 
     /// Returns the file that remembers what was seen of a registry.
@@ -158,7 +174,9 @@ mod tests {
     #[test]
     fn quipu_home_moves_everything() -> Result<()> {
         let home = Home::find(|name| (name == "QUIPU_HOME").then(|| "/q".into()))?;
-        assert_eq!(home, Home::below(Path::new("/q")));
+        assert_eq!(home, Home { system: "/etc/quipu".into(), ..Home::below(Path::new("/q")) });
+        let home = Home::find(|name| ["QUIPU_HOME", "QUIPU_SYSTEM"].contains(&name).then(|| "/q".into()))?;
+        assert_eq!(home.system_trust_file(), Path::new("/q/trust.toml"));
         assert!(Home::find(|name| (name == "QUIPU_HOME").then(|| "q".into())).is_err());
         Ok(())
     }

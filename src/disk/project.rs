@@ -85,6 +85,9 @@ pub struct Package {
 pub struct KnownRegistry {
     /// Where it is.
     pub url: Option<String>,
+    /// Where else it is.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
     /// Its id.
     pub id: Option<RegistryId>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Each `git fetch` makes a connection of its own and several processes, and narrow fetches depend on one another. Here the connection stays:
 //! that of `git://` by TCP, of `ssh` by the user's own ssh command, and of `https` and `http` by git's own helper, which knows the user's
-//! credentials, proxies and certificates. Where there is no such way, or the other side speaks an older version, nothing is lost: `git fetch`
+//! credentials, proxies and certificates; for a path git's own server is the other side. Where there is no such way, or the other side speaks an older version, nothing is lost: `git fetch`
 //! does it then. What comes in is taken apart by `git index-pack`, and checked by it as in every fetch.
 
 use super::layout::RefName;
@@ -15,6 +15,8 @@ use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The port of `git://`.
@@ -42,6 +44,9 @@ pub struct Session {
     says_format: bool,
     /// A commit that is here without what it stands on.
     shallow: Option<GitId>,
+    /// Whether it is given up where nothing is heard for a while.
+    hurries: Arc<AtomicBool>,
+    is_silent: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -51,26 +56,33 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects; `None` where only `git fetch` can.
+    /// Connects; `None` where only `git fetch` can. Where nothing is heard for as long as `patience`, it is given up.
     ///
     /// # Errors
     /// Those of [`super::transport::fetch`].
-    pub fn open(url: &Url, terminal: bool, environment: &Environment) -> Result<Option<Self>> {
+    pub fn open(url: &Url, terminal: bool, patience: Duration, environment: &Environment) -> Result<Option<Self>> {
         let opened = match url.address() {
             Some(Address::Git { named, host, port, path }) => {
                 if environment.transport_config()?.iter().any(|(key, _)| key == "core.gitproxy") {
                     return Ok(None);
                 }
-                tcp(url, &named, &host, port.unwrap_or(GIT_PORT), &path).map(Some)?
+                tcp(url, &named, &host, port.unwrap_or(GIT_PORT), &path, patience).map(Some)?
             }
-            Some(Address::Ssh { host, port, path }) => ssh(url, &host, port, &path, terminal, environment)?,
-            Some(Address::Http) => web(url, terminal, environment)?,
-            None => None,
+            Some(Address::Ssh { host, port, path }) => ssh(url, &host, port, &path, terminal, patience, environment)?,
+            Some(Address::Http) => web(url, terminal, patience, environment)?,
+            None => match url.is_local() {
+                Some(path) => here(url, path, patience, environment)?,
+                None => None,
+            },
         };
-        match opened {
-            Some(mut session) => Ok(session.greet()?.then_some(session)),
-            None => Ok(None),
+        let Some(mut session) = opened else { return Ok(None) };
+        // Who is asked for a password takes the time that it takes.
+        session.hurries.store(!terminal, Ordering::Relaxed);
+        if !session.greet()? {
+            return Ok(None);
         }
+        session.hurries.store(true, Ordering::Relaxed);
+        Ok(Some(session))
     }
 
     /// Says that a commit is here without what it stands on, and that nothing below it will be asked for but by depth. A server that is told so makes its
@@ -82,6 +94,11 @@ impl Session {
     /// Returns the object format of the repository.
     pub fn format(&self) -> ObjectFormat {
         self.format
+    }
+
+    /// Says whether it was given up because nothing was heard, as it would be again.
+    pub fn is_silent(&self) -> bool {
+        self.is_silent
     }
 
     /// Says whether the other side knows filters.
@@ -305,6 +322,12 @@ impl Session {
         if why.kind() == io::ErrorKind::InvalidData {
             return fault!(Network, "{} answers what is not git's protocol", self.url);
         }
+        if why.kind() == io::ErrorKind::TimedOut {
+            // Whoever holds the connection waits as well, and is ended.
+            self.program = None;
+            self.is_silent = true;
+            return failed(&self.url, &format!("fatal: timed out: {why}"));
+        }
         let own = match why.kind() {
             io::ErrorKind::UnexpectedEof => "fatal: the remote end hung up unexpectedly".to_owned(),
             _ => format!("fatal: the remote end hung up unexpectedly: {why}"),
@@ -336,10 +359,19 @@ fn failed(url: &Url, words: &str) -> Error {
     failure(url, &Output { success: false, code: None, stdout: Vec::new(), stderr: words.to_owned() })
 }
 
-fn session(url: &Url, from: Box<dyn Read + Send>, to: Box<dyn Write + Send>, program: Option<Talk>, stateless: bool) -> Session {
+fn session(
+    url: &Url,
+    from: impl Listen + 'static,
+    to: Box<dyn Write + Send>,
+    program: Option<Talk>,
+    stateless: bool,
+    patience: Duration,
+) -> Session {
+    let hurries = Arc::new(AtomicBool::new(false));
+    let from = Patient { from, patience, hurries: hurries.clone() };
     Session {
         url: url.clone(),
-        from,
+        from: Box::new(BufReader::with_capacity(64 * 1024, from)),
         to: Some(to),
         program,
         stateless,
@@ -348,16 +380,57 @@ fn session(url: &Url, from: Box<dyn Read + Send>, to: Box<dyn Write + Send>, pro
         has_shallow: false,
         says_format: false,
         shallow: None,
+        hurries,
+        is_silent: false,
+    }
+}
+
+/// What is read from a connection, and can be waited for.
+#[cfg(unix)]
+trait Listen: Read + std::os::fd::AsFd + Send {}
+#[cfg(unix)]
+impl<R: Read + std::os::fd::AsFd + Send> Listen for R {}
+#[cfg(not(unix))]
+trait Listen: Read + Send {}
+#[cfg(not(unix))]
+impl<R: Read + Send> Listen for R {}
+
+/// Gives up where nothing comes for a while.
+struct Patient<R> {
+    from: R,
+    patience: Duration,
+    hurries: Arc<AtomicBool>,
+}
+
+impl<R: Listen> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        if self.hurries.load(Ordering::Relaxed) {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let patience = Timespec::try_from(self.patience).map_err(io::Error::other)?;
+            let mut waiting = [PollFd::new(&self.from, PollFlags::IN)];
+            let heard = loop {
+                match poll(&mut waiting, Some(&patience)) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    heard => break heard?,
+                }
+            };
+            if heard == 0 {
+                let seconds = self.patience.as_secs_f32();
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing was heard for {seconds} seconds")));
+            }
+        }
+        self.from.read(buffer)
     }
 }
 
 /// Connects by TCP.
-fn tcp(url: &Url, named: &str, host: &str, port: u16, path: &str) -> Result<Session> {
+fn tcp(url: &Url, named: &str, host: &str, port: u16, path: &str, patience: Duration) -> Result<Session> {
     let no = |why: io::Error| failed(url, &format!("fatal: unable to connect to {named}: {why}"));
     let mut last = None;
     let mut stream = None;
     for address in (host, port).to_socket_addrs().map_err(no)? {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        match TcpStream::connect_timeout(&address, CONNECT.min(patience)) {
             Ok(connected) => {
                 stream = Some(connected);
                 break;
@@ -371,12 +444,19 @@ fn tcp(url: &Url, named: &str, host: &str, port: u16, path: &str) -> Result<Sess
     let begun =
         stream.set_nodelay(true).and_then(|()| stream.try_clone()).and_then(|mut to| to.write_all(&question).map(|()| to));
     let to = begun.map_err(no)?;
-    Ok(session(url, Box::new(BufReader::with_capacity(64 * 1024, Prompt(stream))), Box::new(to), None, false))
+    Ok(session(url, Prompt(stream), Box::new(to), None, false, patience))
 }
 
 /// Acknowledges at once what it has read: git's own daemon sends a few bytes, and holds the rest back until they are acknowledged, for which a
 /// kernel takes 40 ms where nothing is sent the other way.
 struct Prompt(TcpStream);
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Prompt {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Read for Prompt {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -394,6 +474,7 @@ fn ssh(
     port: Option<u16>,
     path: &str,
     terminal: bool,
+    patience: Duration,
     environment: &Environment,
 ) -> Result<Option<Session>> {
     let config = environment.transport_config()?;
@@ -425,15 +506,27 @@ fn ssh(
     }
     // As git writes it: a server may compare it letter by letter.
     let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
-    talk(url, program.args([host, &format!("git-upload-pack '{quoted}'")]), false)
+    talk(url, program.args([host, &format!("git-upload-pack '{quoted}'")]), false, patience)
+}
+
+/// Talks with the program that would serve a repository on this machine, which knows all that we ask for.
+fn here(url: &Url, path: &std::path::Path, patience: Duration, environment: &Environment) -> Result<Option<Session>> {
+    let program = Program::git()
+        .environment(environment)
+        .env("GIT_PROTOCOL", "version=2")
+        .config("uploadpack.allowFilter", "true")
+        .arg("upload-pack")
+        .arg(path);
+    talk(url, program, false, patience)
 }
 
 /// Connects by git's helper for web servers; `None` where that knows no such way.
-fn web(url: &Url, terminal: bool, environment: &Environment) -> Result<Option<Session>> {
+fn web(url: &Url, terminal: bool, patience: Duration, environment: &Environment) -> Result<Option<Session>> {
     let scheme = if url.as_str().starts_with("https:") { "remote-https" } else { "remote-http" };
     let nowhere = std::path::Path::new("/dev/null/no-repository");
     let program = prepare(nowhere, url, environment, terminal, None)?.args([scheme, url.as_str(), url.as_str()]);
-    let Some(mut session) = talk(url, program, true)? else { return Ok(None) };
+    let Some(mut session) = talk(url, program, true, patience)? else { return Ok(None) };
+    session.hurries.store(!terminal, Ordering::Relaxed);
     let asked = match &mut session.to {
         Some(to) => to.write_all(b"stateless-connect git-upload-pack\n").and_then(|()| to.flush()),
         None => Ok(()),
@@ -451,7 +544,7 @@ fn web(url: &Url, terminal: bool, environment: &Environment) -> Result<Option<Se
     Ok(answer.is_empty().then_some(session))
 }
 
-fn talk(url: &Url, program: Program<'_>, stateless: bool) -> Result<Option<Session>> {
+fn talk(url: &Url, program: Program<'_>, stateless: bool, patience: Duration) -> Result<Option<Session>> {
     let mut program = match program.talk() {
         Ok(program) => program,
         // Git says better what it misses.
@@ -459,7 +552,7 @@ fn talk(url: &Url, program: Program<'_>, stateless: bool) -> Result<Option<Sessi
         Err(error) => return Err(error),
     };
     let (Some(from), Some(to)) = (program.take_stdout(), program.take_stdin()) else { return Ok(None) };
-    Ok(Some(session(url, Box::new(BufReader::with_capacity(64 * 1024, from)), Box::new(to), Some(program), stateless)))
+    Ok(Some(session(url, from, Box::new(to), Some(program), stateless, patience)))
 }
 
 #[cfg(test)]
@@ -472,8 +565,10 @@ mod tests {
     use crate::model::object::ReadObjects as _;
     use std::net::TcpListener;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn over(url: &Url) -> Result<Option<Session>> {
-        Session::open(url, false, &Environment::of_process())
+        Session::open(url, false, PATIENCE, &Environment::of_process())
     }
 
     fn name(text: &str) -> RefName {
@@ -568,6 +663,20 @@ mod tests {
 
     fn greeting() -> Vec<u8> {
         lines(&["version 2\n", "agent=x\n", "ls-refs=unborn\n", "fetch=shallow filter\n", "object-format=sha1\n"])
+    }
+
+    #[test]
+    fn who_falls_silent_is_not_waited_for() -> Result<()> {
+        let open = |answers| Session::open(&peer(answers), false, Duration::from_millis(100), &Environment::of_process());
+        // Neither at the greeting nor later: the peer waits for a question that never ends.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: Url = format!("git://{}/r", listener.local_addr().unwrap()).parse()?;
+        let error = Session::open(&url, false, Duration::from_millis(100), &Environment::of_process()).unwrap_err();
+        assert_eq!((error.code(), error.message().contains("nothing was heard for 0.1 seconds")), (ErrorCode::Network, true));
+        let mut session = open(vec![greeting(), b"0032".to_vec(), Vec::new()])?.unwrap();
+        let error = session.references(&[registry_log()]).unwrap_err();
+        assert_eq!((error.code(), error.message().contains("nothing was heard")), (ErrorCode::Network, true), "{error}");
+        Ok(())
     }
 
     #[test]

@@ -180,6 +180,52 @@ impl fmt::Display for PackageName {
     }
 }
 
+/// Which packages of a registry are meant: all of a namespace, `wasi:*`, one, `wasi:http`, or all, `*`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pattern {
+    /// All packages.
+    All,
+    /// All of a namespace.
+    Namespace(Label),
+    /// One.
+    Package(PackageName),
+}
+
+impl Pattern {
+    /// Says whether a package is meant.
+    pub fn matches(&self, package: &PackageName) -> bool {
+        match self {
+            Pattern::All => true,
+            Pattern::Namespace(namespace) => package.namespace() == namespace,
+            Pattern::Package(one) => one == package,
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.strip_suffix(":*") {
+            _ if text == "*" => Ok(Pattern::All),
+            Some(namespace) => namespace.parse().map(Pattern::Namespace),
+            None => text.parse().map(Pattern::Package).map_err(|error: Error| {
+                error.hint("a whole namespace is meant by namespace:*, like 'wasi:*'; everything by '*'")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::All => f.write_str("*"),
+            Pattern::Namespace(namespace) => write!(f, "{namespace}:*"),
+            Pattern::Package(package) => write!(f, "{package}"),
+        }
+    }
+}
+
 /// The name of a package together with the registry that it belongs to: `acme.example/wasi:http`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FullName {
@@ -344,7 +390,7 @@ macro_rules! debug_as_display {
         }
     )*};
 }
-debug_as_display!(PackageName FullName Version);
+debug_as_display!(PackageName FullName Pattern Version);
 
 /// Takes types through serde as the text that people write, so that serde cannot build what parsing refuses.
 macro_rules! serde_through_text {
@@ -369,6 +415,7 @@ serde_through_text!(
     RegistryName,
     PackageName,
     FullName,
+    Pattern,
     Version,
     RecordDigest,
     LogId,
@@ -384,6 +431,25 @@ mod tests {
 
     fn label(text: &str) -> Result<Label> {
         text.parse()
+    }
+
+    #[test]
+    fn a_pattern_means_one_package_a_namespace_or_all() -> Result<()> {
+        for (text, matches) in [("*", [true; 3]), ("wasi:*", [true, true, false]), ("wasi:http", [true, false, false])] {
+            let pattern: Pattern = text.parse()?;
+            assert_eq!(pattern.to_string(), text);
+            for (name, expected) in ["wasi:http", "wasi:http2", "demo:http"].iter().zip(matches) {
+                assert_eq!(pattern.matches(&name.parse()?), expected, "{text} {name}");
+            }
+        }
+        for bad in ["", "wasi", ":*", "*:http", "wasi:**", "Wasi:*", "wasi:h*", "*:*"] {
+            assert_eq!(
+                bad.parse::<Pattern>().map_err(|error| error.code()),
+                Err(crate::model::error::ErrorCode::BadName),
+                "{bad}"
+            );
+        }
+        Ok(())
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::model::entry::{Checkpoint, Entry};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map, SubMap};
+use crate::model::moment::Moment;
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::object::{Keeping, ReadObjects};
 use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
@@ -66,20 +67,9 @@ pub struct Audit<'a> {
     /// Whether the files of releases are read.
     pub contents: bool,
     /// The checkpoint whose state is taken as it is: only what changed after it is looked at.
-    pub since: Option<Since>,
+    pub since: Option<Moment>,
     /// Hears how many packages are done, and of how many.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
-}
-
-/// A checkpoint that is named for what changed after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// The one with this number.
-    Seq(u64),
-    /// The one with this digest, wherever it stands.
-    Digest(RecordDigest),
-    /// The one with this number, which must have this digest.
-    Both(u64, RecordDigest),
 }
 
 /// What was found.
@@ -279,9 +269,9 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
 }
 
 /// Returns the commits of the registry log, oldest first: all of them, or those from a checkpoint on, which comes first.
-fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Since>) -> Result<Vec<GitId>> {
+fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Moment>) -> Result<Vec<GitId>> {
     let newest = hands.with(|reader, _| chains::record(reader, head)).map_err(|error| error.at("registry log"))?;
-    if let Some(Since::Seq(seq) | Since::Both(seq, _)) = since
+    if let Some(Moment::Seq(seq) | Moment::Both(seq, _)) = since
         && seq > newest.seq()
     {
         return Err(fault!(NotFound, "there is no checkpoint {seq}, the newest is {}", newest.seq()));
@@ -292,8 +282,8 @@ fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Since>) -> Resul
     loop {
         let is_it = match since {
             None => false,
-            Some(Since::Seq(wanted) | Since::Both(wanted, _)) => seq == wanted,
-            Some(Since::Digest(wanted)) => digest == wanted,
+            Some(Moment::Seq(wanted) | Moment::Both(wanted, _)) => seq == wanted,
+            Some(Moment::Digest(wanted)) => digest == wanted,
         };
         if is_it {
             break;
@@ -302,15 +292,15 @@ fn checkpoint_ids(hands: &Hands<'_>, head: GitId, since: Option<Since>) -> Resul
         let Some(parent) = parent_of(head.format(), &bytes)? else { break };
         ids.push(parent);
         seq = seq.saturating_sub(1);
-        if let Some(Since::Digest(_)) = since {
+        if let Some(Moment::Digest(_)) = since {
             digest = place_of(parent, &hands.commit(parent)?)?.2;
         }
     }
-    if let Some(Since::Digest(wanted) | Since::Both(_, wanted)) = since {
+    if let Some(Moment::Digest(wanted) | Moment::Both(_, wanted)) = since {
         let found = hands.place(ids[ids.len() - 1])?;
         if found.digest != wanted {
             let fault = match since {
-                Some(Since::Both(seq, _)) => fault!(AnchorMismatch, "checkpoint {seq} is {}, expected {wanted}", found.digest),
+                Some(Moment::Both(seq, _)) => fault!(AnchorMismatch, "checkpoint {seq} is {}, expected {wanted}", found.digest),
                 _ => fault!(AnchorMismatch, "the registry log of {} checkpoints does not hold {wanted}", newest.seq() + 1),
             };
             return Err(fault.hint(

@@ -2,21 +2,24 @@
 
 use super::accept::{check_digest, limits};
 use super::chains::{self, Replayed};
+use super::place::{Dialed, Manners, Place};
+use super::places::{self, Asked};
 use super::source::{Heads, Source, is_whole};
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::store::Store;
 use crate::git::transport::Url;
 use crate::log::decision::DecisionLog;
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
-use crate::log::registry::CheckedCheckpoint;
+use crate::log::registry::{CheckedCheckpoint, check_hop};
 use crate::model::commit;
 use crate::model::contents::{self, Contents, FileEntry};
-use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::map::Map;
+use crate::model::moment::Moment;
 use crate::model::name::{FullName, Label, PackageName, RegistryName};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
@@ -29,14 +32,22 @@ use crate::trust::memory::{Contradiction, Memory};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes a contradiction and returns the error to end with.
 pub type Evidence<'a> = dyn Fn(Contradiction) -> Error + Sync + 'a;
 
+/// Takes a place that could not hand something out, why, and the place that did.
+pub type Troubles = dyn Fn(&Url, &Error, &Url) + Send + Sync;
+
 /// How a registry is to be read.
+#[derive(Clone)]
 pub struct Reading<'a> {
     /// Where it is.
     pub url: &'a Url,
+    /// Where else it is: its mirrors, and repositories of other registries that mirror it.
+    pub mirrors: &'a [Url],
     /// Its name and id, where they are known.
     pub expected: Option<(&'a RegistryName, RegistryId)>,
     /// What was seen of it before.
@@ -49,9 +60,49 @@ pub struct Reading<'a> {
     pub terminal: bool,
     /// Whether nothing may be fetched: what was seen last is what there is.
     pub offline: bool,
+    /// After which silence a place is given up.
+    pub patience: Duration,
+    /// Now, which tells whether a checkpoint is past its time.
+    pub now: Timestamp,
     /// What to do with a contradiction.
     pub evidence: &'a Evidence<'a>,
+    /// What to do where one place has to stand in for another.
+    pub troubles: Arc<Troubles>,
 }
+
+impl<'a> Reading<'a> {
+    /// Reads a place of which nothing is known.
+    pub fn anew(url: &'a Url, now: Timestamp, evidence: &'a Evidence<'a>) -> Self {
+        Reading {
+            url,
+            mirrors: &[],
+            expected: None,
+            memory: None,
+            cache: None,
+            package: None,
+            terminal: false,
+            offline: false,
+            patience: PATIENCE,
+            now,
+            evidence,
+            troubles: Arc::new(|_, _, _| ()),
+        }
+    }
+
+    /// Returns how its own place is spoken to.
+    pub(super) fn manners(&self) -> Manners {
+        Manners { terminal: self.terminal, patience: self.patience, mirrored: None }
+    }
+
+    /// Returns the references that are asked for first.
+    pub(super) fn names(&self) -> Vec<RefName> {
+        let package = self.package.map(layout::package);
+        [layout::registry_log(), layout::operators()].into_iter().chain(package).collect()
+    }
+}
+
+/// After which silence a place is given up where nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A registry at its newest checkpoint.
 pub struct Snapshot<'a> {
@@ -59,9 +110,13 @@ pub struct Snapshot<'a> {
     source: Source,
     operators: Replayed<OperatorLog>,
     checkpoint: CheckedCheckpoint,
+    /// The newest checkpoint, where another one is looked at.
+    newest: Option<CheckedCheckpoint>,
     /// The packages that were asked for with the registry itself or together: what their references name, as far as that was asked.
     asked: BTreeMap<PackageName, Option<GitId>>,
     keys: KeyCache,
+    /// What came of each place.
+    places: Vec<Asked>,
 }
 
 /// A package: its log and what operators decided about it.
@@ -81,13 +136,74 @@ impl PackageView {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Reads a registry's operators and its newest checkpoint, and checks them against what is known and what was seen.
+    /// Reads a registry's operators and its newest checkpoint, and checks them against what is known and what was seen. Where there are several
+    /// places, all are asked, and the newest checkpoint counts.
     ///
     /// # Errors
     /// `id-mismatch`, `wrong-registry`, `rollback`, `fork`, any code of the law, and those of the transport.
     pub fn open(reading: Reading<'a>) -> Result<Self> {
+        if !reading.mirrors.is_empty() && !reading.offline {
+            return places::open(reading);
+        }
         let (source, heads) = Source::open(&reading)?;
+        Snapshot::of(reading, source, &heads, KeyCache::default())?.standing_on_memory()
+    }
+
+    /// Reads a registry at a place that was asked for its heads, without looking at what was seen before.
+    pub(super) fn over(reading: Reading<'a>, dialed: Dialed) -> Result<Self> {
+        let (source, heads) = Source::over(&reading, dialed)?;
         Snapshot::of(reading, source, &heads, KeyCache::default())
+    }
+
+    /// Checks that it stands on what was seen before.
+    ///
+    /// # Errors
+    /// `rollback`, `fork`; those of the transport.
+    pub(super) fn standing_on_memory(self) -> Result<Self> {
+        if let Some(memory) = self.reading.memory {
+            self.check_seen(memory)?;
+        }
+        Ok(self)
+    }
+
+    /// Checks that it stands on what somebody saw.
+    ///
+    /// # Errors
+    /// `rollback`, `fork`; those of the transport.
+    pub fn check_seen(&self, memory: &Memory) -> Result<()> {
+        let between = between(&self.source, &self.operators.log, &self.checkpoint, memory)?;
+        memory
+            .check_checkpoint(&self.operators.log, &self.checkpoint, &between)
+            .map_err(|contradiction| (self.reading.evidence)(*contradiction))
+    }
+
+    /// Checks that this is a later state of the same history as another one.
+    ///
+    /// # Errors
+    /// `fork` where the two exclude each other; those of the transport.
+    pub(super) fn check_stands_on(&self, older: &Snapshot<'_>) -> Result<()> {
+        self.check_seen(&Memory::new(&older.operators.log, older.operators.head(), &older.checkpoint))
+    }
+
+    /// Takes other places to stand in, and what came of all.
+    pub(super) fn stand_in(&mut self, spare: Vec<Place>, asked: Vec<Asked>) {
+        self.source.stand_in(spare);
+        self.places = asked;
+    }
+
+    /// Gives back the places where it was read.
+    pub(super) fn into_places(self) -> Vec<Place> {
+        self.source.into_places()
+    }
+
+    /// Returns where it is read.
+    pub fn url(&self) -> &Url {
+        self.reading.url
+    }
+
+    /// Returns what came of each place where the registry is, where there are several.
+    pub fn places(&self) -> &[Asked] {
+        &self.places
     }
 
     /// Reads the registry again, as it is after something was published in it.
@@ -96,7 +212,7 @@ impl<'a> Snapshot<'a> {
     /// Those of [`Snapshot::open`].
     pub fn again(self) -> Result<Self> {
         let (source, heads) = self.source.again(&self.reading)?;
-        Snapshot::of(self.reading, source, &heads, self.keys)
+        Snapshot::of(self.reading, source, &heads, self.keys)?.standing_on_memory()
     }
 
     fn of(reading: Reading<'a>, source: Source, heads: &Heads, mut keys: KeyCache) -> Result<Self> {
@@ -114,14 +230,8 @@ impl<'a> Snapshot<'a> {
             checked = CheckedCheckpoint::newest(&operators.log, &newest);
         }
         let checkpoint = checked?;
-        if let Some(memory) = reading.memory {
-            let between = between(&source, &operators.log, &checkpoint, memory)?;
-            memory
-                .check_checkpoint(&operators.log, &checkpoint, &between)
-                .map_err(|contradiction| (reading.evidence)(*contradiction))?;
-        }
         let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
-        Ok(Snapshot { reading, source, operators, checkpoint, asked, keys })
+        Ok(Snapshot { reading, source, operators, checkpoint, newest: None, asked, keys, places: Vec::new() })
     }
 
     /// Checks that the checkpoint is not past its time.
@@ -130,6 +240,58 @@ impl<'a> Snapshot<'a> {
     /// `stale`.
     pub fn check_fresh(&self, now: Timestamp) -> Result<()> {
         self.checkpoint.check_fresh(now)
+    }
+
+    /// Looks at the registry as it was at an earlier moment. What it stands on now is what was checked; that it was so then is proven from there.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such checkpoint yet, `anchor-mismatch` where it is none of this registry's, `unauthorized` where it was
+    /// disowned, `fork`; those of the transport.
+    pub fn go_back(&mut self, moment: &Moment) -> Result<()> {
+        let newest = self.newest.take().unwrap_or_else(|| self.checkpoint.clone());
+        self.checkpoint = newest.clone();
+        let name = self.operators.log.registry().clone();
+        let seq = match moment {
+            Moment::Seq(seq) | Moment::Both(seq, _) => *seq,
+            Moment::Digest(digest) => place_of(&self.source, &newest, digest)?.ok_or_else(|| {
+                fault!(AnchorMismatch, "the {} checkpoints of {name} do not hold {digest}", newest.seq() + 1)
+                    .hint("it is a checkpoint of another registry, or of another history of this one")
+            })?,
+        };
+        if seq > newest.seq() {
+            return Err(fault!(NotFound, "{name} has no checkpoint {seq}, the newest is {}", newest.seq()));
+        }
+        let records = down_to(&self.source, &newest, seq)?;
+        records.windows(2).try_for_each(|pair| check_hop(&pair[0], &pair[1]))?;
+        let Some(found) = records.into_iter().next_back().filter(|record| record.seq() == seq) else {
+            return Err(fault!(Fork, "checkpoint {} of {name} does not stand on a checkpoint {seq}", newest.seq()));
+        };
+        if let Moment::Digest(digest) | Moment::Both(_, digest) = moment
+            && found.digest() != *digest
+        {
+            return Err(fault!(AnchorMismatch, "checkpoint {seq} of {name} is {}, expected {digest}", found.digest()));
+        }
+        if self.operators.log.repudiates(&found.digest()) {
+            return Err(fault!(Unauthorized, "checkpoint {seq} of {name} is disowned by the operators"));
+        }
+        let found = found.verify(&mut self.keys)?;
+        self.checkpoint = CheckedCheckpoint::of_history(&self.operators.log, &found)?;
+        self.newest = Some(newest);
+        self.asked.clear();
+        Ok(())
+    }
+
+    /// Looks at the registry as it is now again.
+    pub fn come_back(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            self.checkpoint = newest;
+            self.asked.clear();
+        }
+    }
+
+    /// What was seen before, which says nothing about a moment before that.
+    fn seen(&self) -> Option<&'a Memory> {
+        self.reading.memory.filter(|_| self.newest.is_none())
     }
 
     /// Returns the operators.
@@ -172,7 +334,7 @@ impl<'a> Snapshot<'a> {
         };
         let full = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
         let Some(head) = found else {
-            if let Some(seen) = self.reading.memory.and_then(|memory| memory.packages.get(package))
+            if let Some(seen) = self.seen().and_then(|memory| memory.packages.get(package))
                 && self.lookup(&Slot::Decisions(package.clone()))?.is_none()
             {
                 // A name stays in the map for ever.
@@ -221,7 +383,7 @@ impl<'a> Snapshot<'a> {
             }
         };
         let view = PackageView { log, decisions };
-        if let Some(memory) = self.reading.memory {
+        if let Some(memory) = self.seen() {
             memory
                 .check_package(package, &view.log.log, view.log.head(), view.decision_log())
                 .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
@@ -394,13 +556,14 @@ impl<'a> Snapshot<'a> {
     /// Returns what is to be remembered of the registry, and of the packages that were looked at.
     pub fn remember<'v>(&self, views: impl IntoIterator<Item = (&'v PackageName, &'v PackageView)>) -> Memory {
         let head = self.operators.head();
+        let newest = self.newest.as_ref().unwrap_or(&self.checkpoint);
         let mut memory = match self.reading.memory {
             Some(memory) => {
                 let mut memory = memory.clone();
-                memory.remember_registry(&self.operators.log, head, &self.checkpoint);
+                memory.remember_registry(&self.operators.log, head, newest);
                 memory
             }
-            None => Memory::new(&self.operators.log, head, &self.checkpoint),
+            None => Memory::new(&self.operators.log, head, newest),
         };
         for (package, view) in views {
             memory.remember_package(package, view.log.log.chain().id(), view.log.head());
@@ -470,12 +633,18 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
     if newest.seq() <= seen.seq || operators.repudiates(&seen.head) {
         return Ok(Vec::new());
     }
+    down_to(source, newest, seen.seq)
+}
+
+/// Reads checkpoints from the newest down to one with this number, both included, each of which names the next as the one before it or as
+/// its skip.
+fn down_to(source: &Source, newest: &CheckedCheckpoint, seq: u64) -> Result<Vec<Record>> {
     if source.is_without_filters() {
-        return walk_back(source, newest, seen.seq);
+        return walk_back(source, newest, |record| record.seq() <= seq);
     }
-    let is_short = newest.seq() - seen.seq <= if source.has_connection() { SHORT } else { SHORT_WITH_CONNECTIONS };
+    let is_short = newest.seq() - seq <= if source.has_connection() { SHORT } else { SHORT_WITH_CONNECTIONS };
     let mut records: Vec<Record> = vec![(**newest.record()).clone()];
-    let mut hops = descent(newest.seq(), seen.seq);
+    let mut hops = descent(newest.seq(), seq);
     while let (Some(hop), Some(last)) = (hops.next(), records.last()) {
         let next = match hop {
             Hop::Skip(_) => Map::at(last.draft().tree).get(&source.reader(), &Slot::Skip)?,
@@ -485,10 +654,10 @@ fn between(source: &Source, operators: &OperatorLog, newest: &CheckedCheckpoint,
         let Some(next) = next else { break };
         if !is_here(&source.reader(), next)? {
             let count = if is_short {
-                hop.seq() - seen.seq + 1
+                hop.seq() - seq + 1
             } else {
                 // Those that follow one by one come along.
-                let mut ahead = descent(hop.seq(), seen.seq);
+                let mut ahead = descent(hop.seq(), seq);
                 1 + std::iter::from_fn(|| ahead.next()).take_while(|hop| matches!(hop, Hop::Prev(_))).count() as u64
             };
             source.need_checkpoints(next, u32::try_from(count).unwrap_or(u32::MAX))?;
@@ -513,12 +682,12 @@ fn is_here(reader: &crate::git::store::Reader, id: GitId) -> Result<bool> {
     }
 }
 
-/// Reads all checkpoints from the newest down to the one that was seen.
-fn walk_back(source: &Source, newest: &CheckedCheckpoint, seen: u64) -> Result<Vec<Record>> {
+/// Reads all checkpoints from the newest down to the first one that will do.
+fn walk_back(source: &Source, newest: &CheckedCheckpoint, will_do: impl Fn(&Record) -> bool) -> Result<Vec<Record>> {
     let walk = |objects: &crate::git::store::Reader| -> Result<Vec<Record>> {
         let mut records = vec![chains::record(objects, newest.record().git_id())?];
         while let Some(last) = records.last()
-            && last.seq() > seen
+            && !will_do(last)
         {
             let Some(parent) = last.draft().parent else { break };
             records.push(chains::record(objects, parent)?);
@@ -531,6 +700,12 @@ fn walk_back(source: &Source, newest: &CheckedCheckpoint, seen: u64) -> Result<V
         }
         walked => walked,
     }
+}
+
+/// Finds the number of a checkpoint of which only the digest is known.
+fn place_of(source: &Source, newest: &CheckedCheckpoint, digest: &RecordDigest) -> Result<Option<u64>> {
+    let records = walk_back(source, newest, |record| record.digest() == *digest)?;
+    Ok(records.last().filter(|record| record.digest() == *digest).map(|record| record.seq()))
 }
 
 /// So many trees are read at most to find names that a person may have meant: whoever begins a package is told that there is none, too.

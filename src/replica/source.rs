@@ -1,13 +1,12 @@
 //! Where a registry is read from: a repository on this machine, or another one through a quarantine.
 
-use super::snapshot::Reading;
+use super::place::{Dialed, Place};
+use super::snapshot::{Reading, Troubles};
 use crate::git::cache::Cache;
 use crate::git::layout::{self, RefName};
-use crate::git::program::Environment;
 use crate::git::quarantine::Quarantine;
-use crate::git::session::Session;
 use crate::git::store::{Reader, Store};
-use crate::git::transport::{self, FetchOptions, Filter, Negotiate, Url, Want};
+use crate::git::transport::{FetchOptions, Filter, Negotiate, Url, Want};
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::entry::Entry;
 use crate::model::error::{Error, ErrorCode, Result, fault};
@@ -19,8 +18,8 @@ use crate::replica::chains;
 use crate::trust::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// How many levels of the map come with a checkpoint: its root and the folder of namespaces, which may have 128 names. One more could have
 /// all of those namespaces with 128 packages each.
@@ -49,28 +48,19 @@ pub(crate) enum Source {
     Remote(Box<Remote>),
 }
 
-/// A registry on another machine.
+/// A registry on other machines.
 pub(crate) struct Remote {
-    url: Url,
-    line: Mutex<Line>,
+    /// Where it is read. What the first one cannot hand out is asked of the others: it is known by its id.
+    places: Vec<Place>,
     quarantine: Quarantine,
     cache: Option<Cache>,
-    terminal: bool,
-    /// Whether the server knows no filters, so that whole maps are here.
+    troubles: Arc<Troubles>,
+    /// Whether a server knows no filters, so that whole maps are here.
     whole_maps: AtomicBool,
     /// Whether that was known before.
     was_whole: bool,
     /// Whether a part of the map turned out to be larger than the checkpoint's number of packages allows.
     is_larger: AtomicBool,
-}
-
-/// The connection over which all is asked.
-enum Line {
-    Open(Box<Session>),
-    /// It ended with an answer that was no, and another one is made when there is more to ask.
-    Cut,
-    /// There is none: each fetch has its own.
-    None,
 }
 
 /// The heads that a source has.
@@ -92,15 +82,14 @@ fn here(name: &str) -> Result<RefName> {
 }
 
 impl Source {
-    /// Opens a registry and finds its heads, and that of the package that is asked for.
+    /// Opens a registry at its own place and finds its heads, and that of the package that is asked for.
     pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
         let Reading { url, memory, package, .. } = *reading;
         if let Some(path) = url.is_local() {
             return Source::Disk(Store::open(path)?).again(reading);
         }
-        let cache = reading.cache.filter(|path| path.exists()).and_then(|path| Cache::open(path).ok());
         if reading.offline {
-            return match (cache, memory) {
+            return match (kept(reading), memory) {
                 (Some(cache), Some(memory)) => {
                     let package = package.and_then(|package| memory.packages.get(package)).map(|seen| seen.commit);
                     let heads = Heads { log: memory.checkpoint.commit, operators: memory.operators.commit, package };
@@ -111,21 +100,43 @@ impl Source {
                 }
             };
         }
-        let session = Session::open(url, reading.terminal, &Environment::of_process())?;
+        Source::over(reading, Place::dial(url, reading.manners(), &reading.names())?)
+    }
+
+    /// Opens a registry at a place that was asked for its heads.
+    pub(crate) fn over(reading: &Reading<'_>, dialed: Dialed) -> Result<(Self, Heads)> {
+        let Dialed { place, found, format } = dialed;
+        let cache = kept(reading);
         let format = cache
             .as_ref()
             .map(|cache| cache.store().format())
-            .or(memory.map(|memory| memory.checkpoint.commit.format()))
-            .or(session.as_ref().map(Session::format));
-        let open = |format, cache, session| Remote::open(reading, format, cache, session);
-        let (remote, heads) = match open(format.unwrap_or(ObjectFormat::Sha1), cache, session) {
+            .or(reading.memory.map(|memory| memory.checkpoint.commit.format()))
+            .or(format);
+        let mut remote = Remote::new(reading, format.unwrap_or(ObjectFormat::Sha1), cache, place)?;
+        let heads = match remote.find(reading, found) {
             // Nothing says beforehand which format a registry has.
             Err(error) if format.is_none() && error.message().contains("mismatched algorithms") => {
-                open(ObjectFormat::Sha256, None, None)?
+                remote.quarantine = Quarantine::new(ObjectFormat::Sha256, &[])?;
+                remote.find(reading, None)?
             }
-            opened => opened?,
+            found => found?,
         };
         Ok((Source::Remote(Box::new(remote)), heads))
+    }
+
+    /// Takes other places, of which what this one cannot hand out is asked.
+    pub(crate) fn stand_in(&mut self, places: impl IntoIterator<Item = Place>) {
+        if let Source::Remote(remote) = self {
+            remote.places.extend(places);
+        }
+    }
+
+    /// Gives back the places where it was read.
+    pub(crate) fn into_places(self) -> Vec<Place> {
+        match self {
+            Source::Remote(remote) => remote.places,
+            Source::Disk(_) | Source::Kept(_) => Vec::new(),
+        }
     }
 
     /// Finds the heads as they are now, without opening again what is on this machine.
@@ -153,20 +164,20 @@ impl Source {
         match self {
             Source::Disk(store) => store.reference(name),
             Source::Kept(_) => Ok(None),
-            Source::Remote(remote) => {
-                if let Some(found) = remote.list(std::slice::from_ref(name))? {
+            Source::Remote(remote) => remote.at_any(|place| {
+                if let Some(found) = place.references(std::slice::from_ref(name))? {
                     return Ok(found[0]);
                 }
                 let again = here("again")?;
-                let wants = [Want::reference(name.clone()).to(again.clone())];
+                let wants = [Want::reference(place.name(name)?).to(again.clone())];
                 // What it names is not asked for along with it.
                 let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
-                match remote.apart(&wants, &[], options) {
+                match remote.apart(place, &wants, &[], options) {
                     Ok(scratch) => scratch.store().reference(&again),
                     Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
                     Err(error) => Err(error),
                 }
-            }
+            }),
         }
     }
 
@@ -178,27 +189,32 @@ impl Source {
                 .hint("once without --offline brings it here")),
             Source::Remote(remote) => {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-                remote.bring(&wants, &[], FetchOptions::default())
+                remote.bring(&wants, &[], &FetchOptions::default())
             }
         }
     }
 
     /// Brings a reference's commit here, with its tree.
     pub(crate) fn need_reference(&self, name: &RefName) -> Result<Option<GitId>> {
-        match self {
+        let found = match self {
             Source::Disk(store) => store.reference(name),
             Source::Kept(_) => Ok(None),
-            Source::Remote(remote) => {
-                if let Some(found) = remote.list(std::slice::from_ref(name))? {
-                    return found[0].map(|id| self.need(&[id]).map(|()| id)).transpose();
+            Source::Remote(remote) => remote.at_any(|place| {
+                if let Some(found) = place.references(std::slice::from_ref(name))? {
+                    let options = FetchOptions::default();
+                    let id = found[0].ok_or_else(|| fault!(RefMissing, "{} has no {name}", place.url()))?;
+                    return remote.bring_from(place, &[Want::id(id)], &[], options).map(|()| Some(id));
                 }
                 let to = here("named")?;
-                match remote.apart(&[Want::reference(name.clone()).to(to.clone())], &[], FetchOptions::default()) {
-                    Ok(scratch) => scratch.keep(remote.quarantine.store()).and_then(|()| scratch.store().reference(&to)),
-                    Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
-                    Err(error) => Err(error),
-                }
-            }
+                let wants = [Want::reference(place.name(name)?).to(to.clone())];
+                let scratch = remote.apart(place, &wants, &[], FetchOptions::default())?;
+                scratch.keep(remote.quarantine.store())?;
+                scratch.store().reference(&to)
+            }),
+        };
+        match found {
+            Err(error) if error.code() == ErrorCode::RefMissing => Ok(None),
+            found => found,
         }
     }
 
@@ -219,7 +235,7 @@ impl Source {
                 }
                 Lookup::Missing(tree) => match self {
                     Source::Remote(remote) => {
-                        remote.bring(&[Want::id(tree)], &[], trees(depth_for(size, self.has_connection())))?
+                        remote.bring(&[Want::id(tree)], &[], &trees(depth_for(size, self.has_connection())))?
                     }
                     _ => self.need(&[tree])?,
                 },
@@ -266,14 +282,14 @@ impl Source {
             return Ok(());
         }
         let whole: Vec<GitId> = seen.iter().copied().filter(|id| matches!(gap(&reader, *id), Ok(None))).collect();
-        remote.bring(&missing, &whole, FetchOptions::default())
+        remote.bring(&missing, &whole, &FetchOptions::default())
     }
 
     /// Brings trees here with all that is in them, all of them at once, as far as they are not here.
     pub(crate) fn need_trees(&self, ids: &[GitId]) -> Result<()> {
         let Source::Remote(remote) = self else { return Ok(()) };
         let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-        if wants.is_empty() { Ok(()) } else { remote.bring(&wants, &[], FetchOptions::default()) }
+        if wants.is_empty() { Ok(()) } else { remote.bring(&wants, &[], &FetchOptions::default()) }
     }
 
     /// Brings the folders of all packages here, where they are few.
@@ -290,7 +306,7 @@ impl Source {
     pub(crate) fn need_checkpoints(&self, newest: GitId, count: u32) -> Result<()> {
         let Source::Remote(remote) = self else { return self.need(&[newest]) };
         let options = FetchOptions { depth: Some(count), filter: Some(Filter::Trees(1)), ..FetchOptions::default() };
-        remote.bring(&[Want::id(newest)], &[], options)
+        remote.bring(&[Want::id(newest)], &[], &options)
     }
 
     /// Says whether the server knows no filters and that was not known before.
@@ -310,7 +326,7 @@ impl Source {
 
     /// Says whether a person may be asked for a password when more is fetched.
     pub(crate) fn may_ask(&self) -> bool {
-        matches!(self, Source::Remote(remote) if !remote.has_connection() && remote.url.may_ask())
+        matches!(self, Source::Remote(remote) if remote.places.iter().any(Place::may_ask))
     }
 
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
@@ -343,8 +359,16 @@ impl Source {
     pub(crate) fn history(&self) -> Result<Quarantine> {
         let Source::Remote(remote) = self else { return Err(fault!(Bug, "a repository on disk has its history")) };
         let options = FetchOptions { filter: Some(Filter::Trees(0)), ..FetchOptions::default() };
-        remote.apart(&[Want::reference(layout::registry_log()).to(here("log")?)], &[], options)
+        remote.at_any(|place| {
+            let wants = [Want::reference(place.name(&layout::registry_log())?).to(here("log")?)];
+            remote.apart(place, &wants, &[], options.clone())
+        })
     }
+}
+
+/// Opens what was kept of a registry, where there is something.
+fn kept(reading: &Reading<'_>) -> Option<Cache> {
+    reading.cache.filter(|path| path.exists()).and_then(|path| Cache::open(path).ok())
 }
 
 /// Asks for trees and so many levels below them.
@@ -380,84 +404,101 @@ fn gap(reader: &Reader, head: GitId) -> Result<Option<GitId>> {
 }
 
 impl Remote {
-    fn open(
-        reading: &Reading<'_>,
-        format: ObjectFormat,
-        cache: Option<Cache>,
-        session: Option<Session>,
-    ) -> Result<(Self, Heads)> {
-        let Reading { url, memory, package, terminal, .. } = *reading;
+    fn new(reading: &Reading<'_>, format: ObjectFormat, cache: Option<Cache>, place: Place) -> Result<Self> {
         let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
-        let quarantine = Quarantine::new(format, &alternates)?;
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
-        let line = Mutex::new(session.map_or(Line::None, |session| Line::Open(Box::new(session))));
-        let remote = Remote {
-            url: url.clone(),
-            line,
-            quarantine,
+        Ok(Remote {
+            places: vec![place],
+            quarantine: Quarantine::new(format, &alternates)?,
             cache,
-            terminal,
+            troubles: reading.troubles.clone(),
             whole_maps: was_whole.into(),
             was_whole,
             is_larger: false.into(),
-        };
+        })
+    }
+
+    /// The place that answers.
+    fn first(&self) -> Result<&Place> {
+        self.places.first().ok_or_else(|| fault!(Bug, "a registry has no place"))
+    }
+
+    /// Finds the heads, and brings here what all reading begins with.
+    fn find(&mut self, reading: &Reading<'_>, found: Option<Vec<Option<GitId>>>) -> Result<Heads> {
+        let Reading { memory, package, .. } = *reading;
         let seen = memory.map(|memory| memory.checkpoint.commit);
-        let mut names = vec![layout::registry_log(), layout::operators()];
-        names.extend(package.map(layout::package));
-        let heads = match remote.list(&names)? {
-            Some(found) => Some(Heads {
-                log: found[0].ok_or_else(|| remote.no_registry())?,
-                operators: found[1].ok_or_else(|| remote.gone(&names[1]))?,
-                package: found.get(2).copied().flatten(),
-            }),
-            None => None,
-        };
-        let reader = remote.quarantine.store().reader();
-        let heads = match heads {
-            Some(heads) => {
+        let heads = match found {
+            Some(found) => {
+                let named = |at: usize| found.get(at).copied().flatten();
+                let heads = Heads {
+                    log: named(0).ok_or_else(|| self.no_registry(reading.url))?,
+                    operators: named(1).ok_or_else(|| self.gone(reading.url, &layout::operators()))?,
+                    package: named(2),
+                };
+                let reader = self.quarantine.store().reader();
                 let absent: Vec<Want> = heads.all().filter(|id| !reader.contains(*id)).map(Want::id).collect();
-                let seen = seen.filter(|id| was_whole && reader.contains(*id));
+                let seen = seen.filter(|id| self.was_whole && reader.contains(*id));
                 match seen {
                     _ if absent.is_empty() => {}
                     // All of its map is here, so that only what is new comes.
-                    Some(seen) => remote.bring(&absent, &[seen], FetchOptions::default())?,
-                    None => remote.bring(&absent, &[], FetchOptions { depth: Some(1), ..trees(UPPER_TREES) })?,
+                    Some(seen) => self.bring(&absent, &[seen], &FetchOptions::default())?,
+                    None => self.bring(&absent, &[], &FetchOptions { depth: Some(1), ..trees(UPPER_TREES) })?,
                 }
                 heads
             }
-            None => remote.open_narrow(package)?,
+            None => self.open_narrow(reading.url, package)?,
         };
-        if !remote.is_whole()
-            && let Line::Open(session) = &mut *remote.line.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            session.stand_on(heads.log);
+        if !self.is_whole() {
+            self.first()?.stand_on(heads.log);
         }
-        remote.complete(&heads, memory, package)?;
-        Ok((remote, heads))
+        self.complete(&heads, memory, package)?;
+        Ok(heads)
     }
 
     /// Finds the heads, and the newest checkpoint with the upper trees of its map, by one fetch.
-    fn open_narrow(&self, package: Option<&PackageName>) -> Result<Heads> {
+    fn open_narrow(&mut self, url: &Url, package: Option<&PackageName>) -> Result<Heads> {
+        let Some(domain) = self.first()?.may_mirror().cloned() else { return self.open_narrow_here(url, package) };
+        let Some(place) = self.places.first_mut() else { return Err(self.no_registry(url)) };
+        place.look_under(Some(domain));
+        match self.open_narrow_here(url, package) {
+            // It is no other registry's repository.
+            Err(error) if matches!(error.code(), ErrorCode::RefMissing | ErrorCode::BadRepository) => {
+                if let Some(place) = self.places.first_mut() {
+                    place.look_under(None);
+                }
+                self.open_narrow_here(url, package)
+            }
+            found => found,
+        }
+    }
+
+    fn open_narrow_here(&self, url: &Url, package: Option<&PackageName>) -> Result<Heads> {
+        let place = self.first()?;
         let (log, operators, named) = (here("log")?, here("operators")?, here("package")?);
         let mut wants = vec![
-            Want::reference(layout::registry_log()).to(log.clone()),
-            Want::reference(layout::operators()).to(operators.clone()),
+            Want::reference(place.name(&layout::registry_log())?).to(log.clone()),
+            Want::reference(place.name(&layout::operators())?).to(operators.clone()),
         ];
-        wants.extend(package.map(|package| Want::reference(layout::package(package)).to(named.clone())));
+        if let Some(package) = package {
+            wants.push(Want::reference(place.name(&layout::package(package))?).to(named.clone()));
+        }
         let options = || FetchOptions { depth: Some(1), ..trees(UPPER_TREES) };
-        let scratch = match self.apart(&wants, &[], options()) {
+        let scratch = match self.apart(place, &wants, &[], options()) {
             // Perhaps only the package is missing; whether that is right is for the map to say.
-            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => self.apart(&wants[..2], &[], options()),
+            Err(error) if error.code() == ErrorCode::RefMissing && package.is_some() => {
+                self.apart(place, &wants[..2], &[], options())
+            }
             fetched => fetched,
         };
+        let registry_log = place.name(&layout::registry_log())?;
         let scratch = scratch.map_err(|error| match error.code() {
-            ErrorCode::RefMissing if error.message().ends_with(layout::registry_log().as_str()) => self.no_registry(),
+            ErrorCode::RefMissing if error.message().ends_with(registry_log.as_str()) => self.no_registry(url),
             _ => error,
         })?;
         let at = |name: &RefName| scratch.store().reference(name);
         let heads = Heads {
-            log: at(&log)?.ok_or_else(|| self.gone(&layout::registry_log()))?,
-            operators: at(&operators)?.ok_or_else(|| self.gone(&layout::operators()))?,
+            log: at(&log)?.ok_or_else(|| self.gone(url, &layout::registry_log()))?,
+            operators: at(&operators)?.ok_or_else(|| self.gone(url, &layout::operators()))?,
             package: at(&named)?,
         };
         scratch.keep(self.quarantine.store())?;
@@ -496,101 +537,113 @@ impl Remote {
         Ok(())
     }
 
-    fn no_registry(&self) -> Error {
-        fault!(BadRepository, "{} is a git repository and no registry: it has no {}", self.url, layout::registry_log())
+    fn no_registry(&self, url: &Url) -> Error {
+        fault!(BadRepository, "{url} is a git repository and no registry: it has no {}", layout::registry_log())
     }
 
-    fn gone(&self, name: &RefName) -> Error {
-        fault!(RefMissing, "{}: {name} is gone", self.url)
+    fn gone(&self, url: &Url, name: &RefName) -> Error {
+        fault!(RefMissing, "{url}: {name} is gone")
+    }
+
+    /// Asks the first place and, where that cannot hand it out, the others. Who could not is said.
+    fn at_any<T>(&self, ask: impl Fn(&Place) -> Result<T>) -> Result<T> {
+        let is_only = self.places.len() == 1;
+        let mut failed: Vec<(&Place, Error)> = Vec::new();
+        for place in self.places.iter().filter(|place| is_only || !place.is_lost()) {
+            match ask(place) {
+                Ok(found) => {
+                    for (lost, error) in &failed {
+                        (self.troubles)(lost.url(), error, place.url());
+                    }
+                    return Ok(found);
+                }
+                Err(error) if is_of_a_place(error.code()) => {
+                    if matches!(error.code(), ErrorCode::Network | ErrorCode::Git) {
+                        place.lose();
+                    }
+                    failed.push((place, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut failed = failed.into_iter();
+        let Some((_, error)) = failed.next() else {
+            return Err(fault!(Network, "none of the places where the registry is answers any more"));
+        };
+        Err(failed
+            .fold(error, |error, (place, why)| error.hint(format!("{} did not have it either: {}", place.url(), why.message()))))
     }
 
     /// Fetches into a place of its own, which sees nothing that is here: git takes for whole what it has of a history, and what is here
     /// lacks trees. Histories end at the commits `until`.
-    fn apart(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
+    fn apart(&self, place: &Place, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<Quarantine> {
         let scratch = Quarantine::new(self.quarantine.store().format(), &[])?;
         if !until.is_empty() {
             scratch.set_shallow(until)?;
         }
-        self.fetch_into(&scratch, wants, options)?;
+        if place.fetch(&scratch, wants, options)?.filter_ignored {
+            self.whole_maps.store(true, Ordering::Relaxed);
+        }
         Ok(scratch)
     }
 
-    /// Asks what references name, where there is a connection for it.
-    fn list(&self, names: &[RefName]) -> Result<Option<Vec<Option<GitId>>>> {
-        self.over_session(|session| session.references(names))
+    /// Fetches what stands on nothing that is here but these commits, and puts it where the others are.
+    fn bring(&self, wants: &[Want], until: &[GitId], options: &FetchOptions) -> Result<()> {
+        self.at_any(|place| self.bring_from(place, wants, until, options.clone()))
     }
 
-    /// Fetches what stands on nothing that is here but these commits, and puts it where the others are.
-    fn bring(&self, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<()> {
+    fn bring_from(&self, place: &Place, wants: &[Want], until: &[GitId], options: FetchOptions) -> Result<()> {
         let ids: Vec<GitId> = wants.iter().filter_map(Want::plain_id).collect();
         if ids.len() == wants.len() {
             let options = FetchOptions { negotiate: Negotiate::Commits(until.to_vec()), ..options.clone() };
-            let fetched = self.over_session(|session| session.fetch(&self.quarantine, &ids, &options))?;
-            if let Some(fetched) = fetched {
+            if let Some(fetched) = place.fetch_ids(&self.quarantine, &ids, &options)? {
                 if fetched.filter_ignored {
                     self.whole_maps.store(true, Ordering::Relaxed);
                 }
                 return Ok(());
             }
         }
-        self.apart(wants, until, options)?.keep(self.quarantine.store())
+        self.apart(place, wants, until, options)?.keep(self.quarantine.store())
     }
 
     /// Brings parts of a map, so many levels of each. Whole ones were said to be small: where that is not so, only their first level comes.
     fn bring_parts(&self, wants: &[Want], until: &[GitId], depth: u32) -> Result<()> {
         if depth < ALL_TREES || self.is_whole() {
-            return self.bring(wants, until, trees(depth));
+            return self.bring(wants, until, &trees(depth));
         }
         if self.is_larger.load(Ordering::Relaxed) {
-            return self.bring(wants, until, trees(0));
+            return self.bring(wants, until, &trees(0));
         }
         let max_bytes = PART_MAX.saturating_mul(wants.len() as u64);
-        match self.bring(wants, until, FetchOptions { max_bytes, ..trees(depth) }) {
+        match self.bring(wants, until, &FetchOptions { max_bytes, ..trees(depth) }) {
             Err(error) if error.code() == ErrorCode::Limit => {
                 self.is_larger.store(true, Ordering::Relaxed);
-                self.bring(wants, until, trees(0))
+                self.bring(wants, until, &trees(0))
             }
             brought => brought,
         }
     }
 
-    /// Asks over the connection, where there is one that holds. One that broke is given up, and git tries with its own.
-    fn over_session<T>(&self, ask: impl FnOnce(&mut Session) -> Result<T>) -> Result<Option<T>> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*line, Line::Cut) {
-            *line = Session::open(&self.url, self.terminal, &Environment::of_process())?
-                .map_or(Line::None, |session| Line::Open(Box::new(session)));
-        }
-        let Line::Open(session) = &mut *line else { return Ok(None) };
-        match ask(session) {
-            Err(error) if matches!(error.code(), ErrorCode::Network | ErrorCode::Git) => {
-                *line = Line::None;
-                Ok(None)
-            }
-            Err(error) => {
-                // What is left of an answer is nothing to go on with.
-                *line = Line::Cut;
-                Err(error)
-            }
-            asked => asked.map(Some),
-        }
-    }
-
     fn has_connection(&self) -> bool {
-        !matches!(*self.line.lock().unwrap_or_else(PoisonError::into_inner), Line::None)
+        self.places.first().is_some_and(Place::has_connection)
     }
 
     fn is_whole(&self) -> bool {
         self.whole_maps.load(Ordering::Relaxed)
     }
+}
 
-    fn fetch_into(&self, quarantine: &Quarantine, wants: &[Want], options: FetchOptions) -> Result<()> {
-        let fetched = transport::fetch(quarantine, &self.url, wants, &FetchOptions { terminal: self.terminal, ..options })?;
-        if fetched.filter_ignored {
-            self.whole_maps.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
+/// Says whether an error tells of the place that was asked, so that another place may have what was asked for: it is known by its id.
+fn is_of_a_place(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Network
+            | ErrorCode::Git
+            | ErrorCode::NotFound
+            | ErrorCode::RefMissing
+            | ErrorCode::BadRepository
+            | ErrorCode::CorruptObject
+    )
 }
 
 /// Returns the map of a checkpoint, and the number of packages that it states.
