@@ -121,13 +121,16 @@ pub mod replica {
     pub mod snapshot;
     pub(crate) mod source;
     pub mod standing;
+    pub mod suggest;
     pub mod synthetic;
 }
 
 /// Doors: one file a verb, thin; what several verbs share stands beside them. Imports all rooms; no verb imports another.
 pub mod command {
     pub mod answer;
+    pub mod cache;
     pub mod client;
+    pub mod completion;
     pub mod context;
     pub mod decide;
     pub mod diff;
@@ -142,6 +145,7 @@ pub mod command {
     pub mod key;
     pub mod keyarg;
     pub mod log;
+    pub mod man;
     pub mod needs;
     pub mod new;
     pub mod owner;
@@ -151,7 +155,9 @@ pub mod command {
     pub mod reason;
     pub mod registry;
     pub mod search;
+    pub mod shells;
     pub mod submit;
+    pub mod table;
     pub mod tour;
     pub mod trust;
     pub mod usage;

@@ -1,11 +1,12 @@
 //! The program `quipu`: reads the command line, runs one verb, prints its answer or its failure, and exits by the table of codes.
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    diff, get, hook, info, install, key, log, new, owner, patch, publish, registry, search, tour, trust, usage, verify, yank,
+    cache, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, search, tour, trust,
+    usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -46,10 +47,14 @@ enum Command {
     #[command(subcommand)]
     Trust(trust::Args),
     #[command(subcommand)]
+    Cache(cache::Args),
+    #[command(subcommand)]
     Registry(registry::Args),
     #[command(subcommand)]
     Hook(hook::Args),
     Tour(tour::Args),
+    Completion(completion::Args),
+    Man(man::Args),
 }
 
 impl Command {
@@ -73,9 +78,12 @@ impl Command {
             Command::Owner(_) => "owner",
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
+            Command::Cache(_) => "cache",
             Command::Registry(_) => "registry",
             Command::Hook(_) => "hook",
             Command::Tour(_) => "tour",
+            Command::Completion(_) => "completion",
+            Command::Man(_) => "man",
         }
     }
 
@@ -99,10 +107,13 @@ impl Command {
             Command::Owner(args) => owner::run(context, args),
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),
+            Command::Cache(args) => cache::run(context, args),
             Command::Registry(args) => registry::run(context, args),
             // Not by way of a context: git may run it without a home.
             Command::Hook(_) => Err(Error::new(ErrorCode::Bug, "a hook is not run like other commands")),
             Command::Tour(args) => tour::run(context, args, &typed),
+            Command::Completion(args) => completion::run(args),
+            Command::Man(args) => man::run(&context.flags, args, Cli::command()),
         }
     }
 }
@@ -116,6 +127,9 @@ fn typed(line: &[String], context: &Context) -> Result<Answer> {
 }
 
 fn main() -> ExitCode {
+    if let Some(answered) = completion::answer(Cli::command) {
+        return answered;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -131,7 +145,12 @@ fn main() -> ExitCode {
     let name = cli.command.name();
     let mut flags = cli.flags.clone();
     flags.offline |= matches!(&cli.command, Command::Install(args) if args.is_frozen());
-    let answer = Context::from_environment(flags.clone()).and_then(|context| cli.command.run(&context));
+    let answer = match &cli.command {
+        // What needs no home is not to fail for want of one.
+        Command::Completion(args) => completion::run(args),
+        Command::Man(args) => man::run(&flags, args, Cli::command()),
+        command => Context::from_environment(flags.clone()).and_then(|context| command.run(&context)),
+    };
     match answer {
         Ok(answer) => {
             let printed = match (flags.json, flags.quiet) {

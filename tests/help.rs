@@ -131,6 +131,10 @@ fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
         ("registry add acme.example", "quipu trust add"),
         ("registry create reg.git", "quipu registry init"),
         ("key create", "quipu key new"),
+        ("completions bash", "quipu completion"),
+        ("clean", "quipu cache prune"),
+        ("cache clear", "quipu cache prune"),
+        ("cache ls", "quipu cache list"),
         ("owner add demo:hello", "quipu owner allow"),
         ("gett", "'get'"),
         ("publsh", "'publish'"),
@@ -139,7 +143,7 @@ fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
     ];
     for (line, meant) in tries {
         let first = line.split(' ').next().unwrap();
-        if known.iter().any(|word| word == first) && !matches!(first, "registry" | "key" | "owner" | "trust") {
+        if known.iter().any(|word| word == first) && !matches!(first, "registry" | "key" | "owner" | "trust" | "cache") {
             continue;
         }
         let message = told(&nobody, line, 2, "usage");

@@ -160,6 +160,15 @@ fn every_answer_has_the_documented_shape() {
     home.run("trust remove other.example");
     home.run("trust remove acme.example");
     home.run("trust add acme.example ./reg.git");
+    home.run("cache list");
+    home.run("cache prune --dry-run");
+    home.run("cache prune --all");
+    home.run("cache prune nowhere.example");
+    home.run("completion bash");
+    home.run("completion tcsh");
+    home.run("man");
+    home.run("man nothing");
+    home.run("man --dir man1");
     home.run("tour tour");
     home.run("tour tour");
     home.run("get");
@@ -184,6 +193,8 @@ fn every_command_has_a_schema() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // What is said of a command may go on in a further line, which is indented.
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert!(commands.len() > 10, "{help}");

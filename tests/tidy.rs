@@ -33,7 +33,9 @@ const SHARED_BY_VERBS: &[&str] = &[
     "patch",
     "progress",
     "reason",
+    "shells",
     "submit",
+    "table",
     "trust",
     "workspace",
 ];

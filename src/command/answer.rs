@@ -111,24 +111,6 @@ pub fn one_line(text: &str) -> String {
     text.replace('\n', "\\u{a}")
 }
 
-/// Lays rows out in columns; the last column is as wide as it is. Line feeds are shown as escapes.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 /// Says a number of bytes as people do.
 pub fn bytes_in_words(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -163,8 +145,7 @@ mod tests {
     fn what_others_wrote_makes_no_line_of_its_own() {
         let mut answer = Answer::new();
         answer.line("yanked: bad\n  license  MIT");
-        answer.text.push_str(&table(&[vec!["  yanked".into(), "bad\n  license  MIT".into()]]));
-        assert_eq!(answer.text, "yanked: bad\\u{a}  license  MIT\n  yanked  bad\\u{a}  license  MIT\n");
+        assert_eq!(answer.text, "yanked: bad\\u{a}  license  MIT\n");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
 use super::context::{Context, say};
+use super::progress::aside;
 use crate::disk::config::Config;
 use crate::disk::replace::{self, Access};
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
@@ -130,6 +131,11 @@ impl<'c> Client<'c> {
         })
     }
 
+    /// Says whether a person may be asked for a password when it is read.
+    pub fn may_ask(&self) -> bool {
+        std::iter::once(&self.url).chain(&self.mirrors).any(Url::may_ask)
+    }
+
     /// Sends proposals to the user's own fork: the given one, or that of the settings.
     ///
     /// # Errors
@@ -208,9 +214,8 @@ impl<'c> Client<'c> {
             && !self.context.flags.quiet
             && !self.told.swap(true, Ordering::Relaxed)
         {
-            let mut err = anstream::stderr();
             // Where nobody listens nothing is said.
-            let _ = writeln!(err, "note: {note}\nhint: {hint}");
+            aside(|| drop(writeln!(anstream::stderr(), "note: {note}\nhint: {hint}")));
         }
         Ok(snapshot)
     }

@@ -1,6 +1,7 @@
 //! What every command has at hand: the flags that all share, the user's folders, the clock.
 
 use super::answer::{for_terminal, one_line};
+use super::progress::aside;
 use crate::disk::config::Config;
 use crate::disk::home::Home;
 use crate::disk::keys::{self, KeyFile};
@@ -122,6 +123,12 @@ impl Context {
     /// Says whether a person may be asked for a password by git or ssh.
     pub fn terminal(&self) -> bool {
         std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
+    }
+
+    /// Returns how many columns the terminal has that the answer goes to; `None` where it goes to none.
+    pub fn width(&self) -> Option<usize> {
+        let size = (!self.flags.json).then(|| terminal_size::terminal_size_of(std::io::stdout()))?;
+        size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
     }
 
     /// Says on stderr what the user should look at.
@@ -259,7 +266,7 @@ pub(super) fn say(quiet: bool, word: &str, what: &str) {
     let is_new = || SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{word}: {what}"));
     if !quiet && is_new() {
         // Where nobody listens nothing is said.
-        let _ = writeln!(anstream::stderr(), "{word}: {}", one_line(&for_terminal(what)));
+        aside(|| drop(writeln!(anstream::stderr(), "{word}: {}", one_line(&for_terminal(what)))));
     }
 }
 

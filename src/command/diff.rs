@@ -1,8 +1,9 @@
 //! `quipu diff`: one release against another, or against the folder that is to be the next one.
 
-use super::answer::{Answer, bytes_in_words, count, table};
+use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
+use super::table::Table;
 use crate::disk::folder::{self, Collected};
 use crate::disk::project::{self, Project};
 use crate::disk::trusted::Trust;
@@ -419,7 +420,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         Form::NameOnly | Form::NameStatus if !context.flags.json => notes.iter().for_each(|note| context.warn(note)),
         _ => {
             answer.line(format!("{} → {}", old.title(), new.title()));
-            answer.text.push_str(&table(&rows(&old, &new, &needs, compared.as_ref())));
+            answer.text.push_str(&Table::from(rows(&old, &new, &needs, compared.as_ref())).lay(context.width()));
             for note in notes.iter().chain(&relation(&old, &new)) {
                 answer.line(format!("  note: {note}"));
             }

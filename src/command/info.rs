@@ -1,9 +1,10 @@
 //! `quipu info`: what a package, a release or a registry is.
 
-use super::answer::{Answer, bytes_in_words, count, error_object, table};
+use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::{self, Client};
 use super::context::Context;
 use super::submit;
+use super::table::Table;
 use crate::disk::proposals::{self, Own};
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::{PackageName, Reference, RegistryName};
@@ -59,11 +60,12 @@ fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
     let mut answer = Answer::new();
     answer.line(format!("{}: a registry of {}", client.name, count(packages, "package")));
     let policy = &operators.now().policy;
-    answer.text.push_str(&table(&[
+    let rows = vec![
         vec!["  id".into(), client.id.to_string()],
         vec!["  url".into(), client.url.to_string()],
         vec!["  registration".into(), policy.registration.as_str().into()],
-    ]));
+    ];
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.line("  operators");
     let rows: Vec<Vec<String>> = operators
         .now()
@@ -74,7 +76,7 @@ fn registry(context: &Context, name: RegistryName) -> Result<Answer> {
             vec![format!("    {}", key.name), key.key.fingerprint().to_string(), words.join(", ")]
         })
         .collect();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", client.name.as_str());
     answer.field("id", client.id.to_string());
     answer.field("url", client.url.to_string());
@@ -217,7 +219,7 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             }
         }
     }
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("renamed-to", view.renamed_to().map(ToString::to_string));

@@ -7,6 +7,7 @@ use super::needs::{
     Chosen, Doubt, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted, lock_of,
     released, released_now, trust_all,
 };
+use super::progress::Steps;
 use super::workspace::{Locked, Workspace};
 use crate::disk::installed::{self, Installed};
 use crate::disk::project::Project;
@@ -353,13 +354,14 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
         trust_all(context, workspace, &names)?;
         let clients = clients(context, workspace, names.keys().cloned(), &followed)?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new() };
+        let steps = Steps::new(context);
+        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new(), steps };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
         check_merged(context, workspace)?;
         for client in &clients {
-            let mut opened = Opened::open(client)?;
+            let mut opened = work.open(client)?;
             if let Some(moment) = plan.at.get(&client.name) {
                 opened.go_back(moment)?;
             }
@@ -370,7 +372,10 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             .iter()
             .filter(|(key, version)| plan.insist.contains(&Pin { name: key.name.clone(), version: version.clone() }));
         let insist = insist.cloned().collect();
-        match choose(&mut work.registries, workspace, preferred, insist, sought)? {
+        let step = work.steps.step("choosing versions", work.may_ask());
+        let chosen = choose(&mut work.registries, workspace, preferred, insist, sought)?;
+        drop(step);
+        match chosen {
             Chosen::Beyond(name, id) => {
                 // What is here is not fetched again.
                 work.registries.values().try_for_each(Opened::remember)?;
@@ -427,9 +432,21 @@ struct Work<'w> {
     registries: Registries<'w>,
     /// What has to be said of what is taken all the same.
     doubts: Vec<(Pin, Doubt)>,
+    steps: Steps,
 }
 
 impl<'w> Work<'w> {
+    /// Reads a registry as it is now.
+    fn open(&self, client: &'w Client<'w>) -> Result<Opened<'w>> {
+        let _step = self.steps.step(format!("reading {}", client.name), client.may_ask());
+        Opened::open(client)
+    }
+
+    /// Says whether a person may be asked for a password when more is read of these registries.
+    fn may_ask(&self) -> bool {
+        self.registries.values().any(|opened| opened.snapshot.may_ask())
+    }
+
     /// Brings what a lock says, as it says it.
     fn keep(mut self, clients: &'w [Client<'w>], lock: &Lockfile) -> Result<Answer> {
         let there = Installed::look(&self.root)?;
@@ -437,7 +454,7 @@ impl<'w> Work<'w> {
             lock.packages.iter().filter(|(pin, package)| !there.has(pin, package.content)).map(|(pin, _)| pin).collect();
         for client in clients {
             let name = &client.name;
-            let opened = match Opened::open(client) {
+            let opened = match self.open(client) {
                 Ok(opened) => opened,
                 // What is here already is what the lock says, whoever is out of reach.
                 Err(error) if error.exit() == 7 && !missing.iter().any(|pin| pin.name.registry == *name) => {
@@ -460,7 +477,11 @@ impl<'w> Work<'w> {
             let pins: Vec<&Pin> = lock.packages.keys().filter(|pin| pin.name.registry == *name).collect();
             let is_doubted = |pin: &Pin| lock.packages.get(pin).is_some_and(|package| package.flagged);
             let wanted: Vec<&Pin> = pins.into_iter().filter(|pin| !is_same || missing.contains(pin) || is_doubted(pin)).collect();
+            let step = self
+                .steps
+                .step(format!("reading {} of {name}", count(wanted.len() as u64, "package")), opened.snapshot.may_ask());
             let absent = opened.look(wanted.iter().map(|pin| &pin.name.package))?;
+            drop(step);
             if let Some((_, why)) = absent.into_iter().next() {
                 return Err(why.at(lockfile::FILE));
             }
@@ -548,11 +569,15 @@ impl<'w> Work<'w> {
             for (pin, _) in missing.iter().filter(|(pin, _)| pin.name.registry == *name) {
                 releases.push(released(&self.registries, pin)?.1.release.clone());
             }
+            let all = count(releases.len() as u64, "release");
+            let _step = self.steps.step(format!("fetching {all} of {name}"), opened.snapshot.may_ask());
             opened.snapshot.gather_contents(releases.iter().map(|release| &**release))?;
         }
         let mut installed = Installed::change(&self.root)?;
         let mut begun = Vec::new();
-        for (pin, package) in missing {
+        let (step, all) = (self.steps.step("writing releases", self.may_ask()), missing.len());
+        for (number, (pin, package)) in missing.into_iter().enumerate() {
+            step.say(format!("writing release {} of {all}", number + 1));
             let release = released(&self.registries, pin)?.1.release.clone();
             let Some(opened) = self.registries.get_mut(&pin.name.registry) else { continue };
             if let Some(mut writer) = installed.begin(pin, package.content, &opened.snapshot.limits())? {
@@ -562,9 +587,11 @@ impl<'w> Work<'w> {
                 begun.push((pin.clone(), package.content, writer));
             }
         }
+        step.say("writing to disk");
         installed.finish(begun)?;
         written.removed = installed.keep_only(|pin| lock.packages.contains_key(pin))?;
         installed.save()?;
+        drop(step);
         Ok(written)
     }
 

@@ -1,7 +1,8 @@
 //! `quipu key`: making keys, and showing the ones there are.
 
-use super::answer::{Answer, table};
+use super::answer::Answer;
 use super::context::Context;
+use super::table::Table;
 use crate::disk::keys::{self, KeyFile};
 use crate::git::signer;
 use crate::model::error::Result;
@@ -102,7 +103,7 @@ fn list(context: &Context) -> Result<Answer> {
             vec![format!("{mark} {name}"), key.public.fingerprint().to_string(), file]
         })
         .collect();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     let objects: Vec<_> = found
         .iter()
         .map(|key| {

@@ -1,8 +1,9 @@
 //! `quipu log`: a package's story.
 
-use super::answer::{Answer, table};
+use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
+use super::table::Table;
 use crate::model::error::Result;
 use crate::model::name::Reference;
 use crate::model::record::SignedRecord;
@@ -44,7 +45,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         })
         .collect();
     let mut answer = Answer::new();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("log", view.log.log.chain().id().to_string());

@@ -1,11 +1,12 @@
 //! `quipu owner`: the keys of a package.
 
-use super::answer::{Answer, table};
+use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
 use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
 use super::submit::{State, Submission, Wait, submit};
+use super::table::Table;
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
 use crate::model::key::allowed_signers_line;
@@ -174,7 +175,7 @@ fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Resu
                 vec![key.name.to_string(), key.key.fingerprint().to_string(), privileges]
             })
             .collect();
-        answer.text.push_str(&table(&rows));
+        answer.text.push_str(&Table::from(rows).lay(context.width()));
     }
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());

@@ -1,6 +1,6 @@
 //! `quipu registry`: running a registry, in its own repository.
 
-use super::answer::{Answer, count, error_object, table};
+use super::answer::{Answer, count, error_object};
 use super::client;
 use super::context::{Context, Signing};
 use super::decide;
@@ -10,6 +10,7 @@ use super::import;
 use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
+use super::table::Table;
 use crate::disk::config::Config;
 use crate::disk::keys;
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
@@ -570,7 +571,7 @@ fn operators(context: &Context, path: &Path, allowed_signers: bool) -> Result<An
                 ]
             })
             .collect();
-        answer.text.push_str(&table(&rows));
+        answer.text.push_str(&Table::from(rows).lay(context.width()));
     }
     fields(&mut answer, &standing.operators.log);
     Ok(answer)

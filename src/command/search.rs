@@ -1,8 +1,9 @@
 //! `quipu search`: packages by their names and by what they say of themselves.
 
-use super::answer::{Answer, bytes_in_words, count, error_object, for_terminal, one_line, table};
+use super::answer::{Answer, bytes_in_words, count, error_object, for_terminal, one_line};
 use super::client::{self, Client};
 use super::context::Context;
+use super::table::Table;
 use crate::disk::trusted::Trust;
 use crate::log::package::Released;
 use crate::model::error::{Error, ErrorCode, Result, fault};
@@ -94,7 +95,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         answer.fault.get_or_insert_with(|| faulty.clone());
     }
     let matches: u64 = looked.iter().filter_map(|looked| looked.found.as_ref().ok()).map(|(.., found)| found.best.all()).sum();
-    answer.text.push_str(&table(&shown.iter().map(Shown::row).collect::<Vec<_>>()));
+    answer.text.push_str(&Table::from(shown.iter().map(Shown::row).collect::<Vec<_>>()).lay(context.width()));
     answer.exit = u8::from(shown.is_empty());
     tell(context, args, &looked, matches, shown.len() as u64);
 

@@ -1,8 +1,9 @@
 //! `quipu trust`: which registries are trusted, and by which id.
 
-use super::answer::{Answer, count, table};
+use super::answer::{Answer, count};
 use super::client;
 use super::context::Context;
+use super::table::Table;
 use crate::disk::config::Config;
 use crate::disk::replace;
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
@@ -177,7 +178,8 @@ pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
         (None, Some(known)) => known.source,
         (None, None) if context.flags.yes => Source::Asked,
         (None, None) => {
-            let what = format!("{domain} is not trusted yet. What was found:\n{}", table(&rows));
+            let what =
+                format!("{domain} is not trusted yet. What was found:\n{}", Table::from(rows.clone()).lay(context.width()));
             if !context.can_ask() || !context.ask(&format!("{what}Trust it?"))? {
                 return Err(fault!(NotTrusted, "{domain} was not trusted: nobody said that its id is {found}").hint(format!(
                     "compare the id with one that you know to be right, then: quipu trust add {domain} {url} --id {found}"
@@ -187,7 +189,7 @@ pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
         }
     };
     answer.line(format!("{} {domain}", if known.is_some() { "still trust" } else { "trust" }));
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", domain.as_str());
     answer.field("url", url.to_string());
     answer.field("mirrors", mirrors.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -266,7 +268,7 @@ fn list(context: &Context) -> Result<Answer> {
         }
         vec![format!("{mark} {}", trusted.name), trusted.id.to_string(), place(&trusted.name), notes.join("; ")]
     };
-    answer.text.push_str(&table(&trust.all().iter().map(row).collect::<Vec<_>>()));
+    answer.text.push_str(&Table::from(trust.all().iter().map(row).collect::<Vec<_>>()).lay(context.width()));
     let refused: Vec<String> = trust.refused().map(ToString::to_string).collect();
     for name in &refused {
         answer.line(format!("  {name} is on this machine's list, and you do not trust it; to do so: quipu trust add {name}"));
@@ -341,7 +343,7 @@ fn show(context: &Context, domain: &RegistryName) -> Result<Answer> {
     }
     answer.field("packages", memory.map_or(0, |memory| memory.packages.len()));
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(key, value)| vec![format!("  {key}"), value]).collect();
-    answer.text.push_str(&table(&rows));
+    answer.text.push_str(&Table::from(rows).lay(context.width()));
     Ok(answer)
 }
 

@@ -142,7 +142,8 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
     if is_kept && is_whole && found.faults.is_empty() {
         let (seq, checkpoint) = (found.checkpoint.seq(), found.checkpoint.digest());
         let (registry, id) = (found.operators.registry().clone(), found.operators.id());
-        let verified = Verified { registry, id, seq, checkpoint, contents: !args.logs_only };
+        let repository = store.path().to_str().map(str::to_owned);
+        let verified = Verified { registry, id, seq, checkpoint, contents: !args.logs_only, repository };
         // It is a cache: a home that cannot be written to does not make the registry any worse.
         let _ = verified::keep(&context.home, store.path(), &verified);
     }

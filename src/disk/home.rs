@@ -109,12 +109,32 @@ impl Home {
 
     /// Returns the file that says what was verified of a repository on disk.
     pub(crate) fn verified_file(&self, key: &str) -> PathBuf {
-        self.cache.join("verified").join(format!("{key}.toml"))
+        self.verified().join(format!("{key}.toml"))
     }
 
     /// Returns the git repository that keeps the verified objects of a registry.
     pub fn cache_of(&self, id: RegistryId) -> PathBuf {
         self.cache.join(format!("{}.git", id.hex()))
+    }
+
+    /// Returns the folder of what may be deleted at any time.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Returns the registries of which objects are kept, by their ids.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn cached(&self) -> Result<Vec<RegistryId>> {
+        let names = replace::names(&self.cache)?;
+        let id = |name: &String| format!("sha256:{}", name.strip_suffix(".git")?).parse().ok();
+        Ok(names.iter().filter_map(id).collect())
+    }
+
+    /// Returns the folder of what was verified of repositories on disk.
+    pub(crate) fn verified(&self) -> PathBuf {
+        self.cache.join("verified")
     }
 
     /// Takes the lock of the files that commands read, change and write again: held briefly, for one file at a time, and gone with the

@@ -118,6 +118,24 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Returns the names in a folder, sorted, as far as they are text; none where there is no folder.
+///
+/// # Errors
+/// `io` with the path.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| io_fault(&error, "read", folder))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_fault(&error, "read", folder))?;
+        names.extend(entry.file_name().to_str().map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// Writes a temporary file beside a path, and sees it to the disk.
 fn write_beside(path: &Path, folder: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFile> {
     create_folders(folder, access)?;

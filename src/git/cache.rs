@@ -1,20 +1,21 @@
 //! A user's own store of verified objects. It has no references, and every fetch that brings something adds a pack to it: when there are
 //! many they are merged.
 //!
-//! Whoever reads it shares a lock with all others who do, and packs are merged only by a process that is alone with it. So no pack vanishes
-//! from under a reader.
+//! Whoever reads it shares a lock with all others who do, and packs are merged, and the whole is removed, only by a process that is alone with
+//! it. So no pack vanishes from under a reader. When the file of that lock was written last says when the cache was used last.
 
 use super::pack::io_error;
 use super::program::Program;
+use super::quarantine;
 use super::refs::sync_folders;
-use super::store::Store;
+use super::store::{INIT_PREFIX, Store};
 use crate::model::digest::ObjectFormat;
 use crate::model::error::{ErrorCode, Result, fault};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::Path;
-use std::time::Duration;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The most small packs that there may be; git's `gc.autoPackLimit` is the same.
 const PACKS_MAX: usize = 50;
@@ -22,6 +23,10 @@ const PACKS_MAX: usize = 50;
 const LARGE: u64 = 64 * 1024 * 1024;
 /// The name of the file that readers lock.
 const LOCK_FILE: &str = "readers.lock";
+/// What a cache is called that was removed, until all of it is deleted.
+const REMOVED: &str = ".quipu-removed-";
+/// So often a cache that is removed just then is looked for again.
+const TRIES: usize = 8;
 
 /// A store of verified objects, open for reading.
 #[derive(Debug)]
@@ -37,10 +42,15 @@ impl Cache {
     /// # Errors
     /// Those of [`Store::open`].
     pub fn open(path: &Path) -> Result<Self> {
-        // Only where there is something: the file alone would be in the way of who makes it.
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK_FILE));
-        let readers = path.is_dir().then(open).and_then(io::Result::ok).filter(|file| file.lock_shared().is_ok());
-        Ok(Cache { store: Store::open(path)?, readers })
+        for _ in 0..TRIES {
+            match share(path) {
+                Ok(readers) => return Ok(Cache { store: Store::open(path)?, readers: Some(readers) }),
+                // Removed just then; perhaps somebody made it anew.
+                Err(why) if why.kind() == io::ErrorKind::NotFound && path.is_dir() => {}
+                Err(_) => break,
+            }
+        }
+        Ok(Cache { store: Store::open(path)?, readers: None })
     }
 
     /// Opens a cache, and makes it where there is none.
@@ -48,11 +58,59 @@ impl Cache {
     /// # Errors
     /// Those of [`Store::init`] and of [`Store::open`].
     pub fn open_or_init(path: &Path, format: ObjectFormat) -> Result<Self> {
-        match Store::init(path, format) {
-            // It was there, or another process was first.
-            Err(error) if error.code() != ErrorCode::Exists => Err(error),
-            _ => Cache::open(path),
+        let mut tries = 0..TRIES;
+        loop {
+            let mut readers = None;
+            // It is held before it has a name under which others could remove it.
+            let made = Store::init_with(path, format, |store| {
+                readers = share(store.path()).ok();
+                Ok(())
+            });
+            match made {
+                Ok(store) => return Ok(Cache { store, readers }),
+                // It was there, or another process was first.
+                Err(error) if error.code() == ErrorCode::Exists => match Cache::open(path) {
+                    // Removed just then.
+                    Err(error) if error.code() == ErrorCode::NotFound && tries.next().is_some() => {}
+                    opened => return opened,
+                },
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// Deletes the cache at a path, and says whether it did: one that is in use stays as it is.
+    ///
+    /// It loses its name before anything of it is deleted, so that nobody ever opens half of one.
+    ///
+    /// # Errors
+    /// `io`; what is left of it then has no name that anybody reads, and is among what [`left`] finds.
+    pub fn remove(path: &Path) -> Result<bool> {
+        let lock = path.join(LOCK_FILE);
+        let file = match open_lock(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(true),
+            opened => opened.map_err(|why| io_error(&lock, &why))?,
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            locked => locked.map_err(|why| io_error(&lock, &why.into()))?,
+        }
+        if !is_at(&file, &lock) {
+            // Another process was first.
+            return Ok(true);
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = path.with_file_name(format!("{REMOVED}{}-{name}", std::process::id()));
+        discard(&aside)?;
+        fs::rename(path, &aside).map_err(|why| io_error(path, &why))?;
+        drop(file);
+        discard(&aside).map(|()| true)
+    }
+
+    /// Returns when the cache at a path was opened last; `None` where that cannot be known.
+    pub fn used(path: &Path) -> Option<SystemTime> {
+        let found = fs::metadata(path.join(LOCK_FILE)).or_else(|_| fs::metadata(path));
+        found.and_then(|found| found.modified()).ok()
     }
 
     /// Returns the objects.
@@ -137,6 +195,61 @@ impl Cache {
             }
         }
         Ok(packs)
+    }
+}
+
+/// Shares the lock of the cache at a path, and leaves a mark of its use. Where there is no cache, nothing is found.
+fn share(path: &Path) -> io::Result<File> {
+    // Without its folder it is not made: the file alone would be in the way of who makes a cache.
+    let mut file = open_lock(path)?;
+    file.lock_shared()?;
+    if !is_at(&file, &path.join(LOCK_FILE)) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // The same byte at the same place each time.
+    let _ = file.write_all(b"\n");
+    Ok(file)
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK_FILE))
+}
+
+/// Says whether a file that is open is the one at a path: the lock that was waited for may be that of a cache that was removed since.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |found: &fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(open), Ok(there)) if place(&open) == place(&there))
+}
+
+/// Elsewhere a folder in which a file is open keeps its name.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// Finds what processes left in a folder of caches that were killed while they made or removed one.
+///
+/// # Errors
+/// `io`.
+pub fn left(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = quarantine::left(folder, INIT_PREFIX)?;
+    for entry in fs::read_dir(folder).map_err(|why| io_error(folder, &why))? {
+        let entry = entry.map_err(|why| io_error(folder, &why))?;
+        found.extend(entry.file_name().to_str().is_some_and(|name| name.starts_with(REMOVED)).then(|| entry.path()));
+    }
+    Ok(found)
+}
+
+/// Deletes a folder that nobody reads, and says nothing where there is none.
+///
+/// # Errors
+/// `io`.
+pub fn discard(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(io_error(folder, &why)),
+        _ => Ok(()),
     }
 }
 
@@ -242,6 +355,67 @@ mod tests {
         drop(other);
         assert!(cache.tidy_from(1, LARGE)?);
         Ok(())
+    }
+
+    #[test]
+    fn a_cache_in_use_is_not_removed_and_one_that_was_is_made_anew() -> Result<()> {
+        let (folder, cache, objects, packs) = scattered(ObjectFormat::Sha1);
+        let path = cache.store.path().to_owned();
+        assert!(!Cache::remove(&path)?, "it is open");
+        assert_eq!(held(&Cache::open(&path)?, &objects), packs);
+        drop(cache);
+        assert!(Cache::remove(&path)?);
+        assert!(!path.exists() && left(folder.path())?.is_empty());
+        assert!(Cache::remove(&path)?, "it is gone already");
+        assert_eq!(Cache::open(&path).unwrap_err().code(), ErrorCode::NotFound);
+        let made = Cache::open_or_init(&path, ObjectFormat::Sha1)?;
+        assert_eq!(held(&made, &objects), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_waited_for_the_lock_of_a_cache_that_was_removed_takes_the_one_that_is_there() -> Result<()> {
+        let (_folder, cache, ..) = scattered(ObjectFormat::Sha1);
+        let path = cache.store.path().to_owned();
+        drop(cache);
+        let old = open_lock(&path).unwrap();
+        assert!(is_at(&old, &path.join(LOCK_FILE)));
+        assert!(Cache::remove(&path)?);
+        assert!(!is_at(&old, &path.join(LOCK_FILE)));
+        let _made = Cache::open_or_init(&path, ObjectFormat::Sha1)?;
+        old.lock().unwrap();
+        assert!(!is_at(&old, &path.join(LOCK_FILE)), "this lock is of no cache");
+        assert!(!Cache::remove(&path)?, "and that one is held");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_process_left_that_was_killed_while_it_removed_is_found() -> Result<()> {
+        let (folder, cache, ..) = scattered(ObjectFormat::Sha1);
+        let aside = folder.path().join(format!("{REMOVED}1-x.git"));
+        drop(cache);
+        fs::rename(folder.path().join("cache.git"), &aside).unwrap();
+        assert_eq!(left(folder.path())?, std::slice::from_ref(&aside));
+        discard(&aside)?;
+        discard(&aside)?;
+        assert!(left(folder.path())?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn every_opening_marks_the_use() {
+        let (_folder, cache, ..) = scattered(ObjectFormat::Sha1);
+        let path = cache.store.path().to_owned();
+        drop(cache);
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let lock = File::options().write(true).open(path.join(LOCK_FILE)).unwrap();
+        lock.set_modified(long_ago).unwrap();
+        assert_eq!(Cache::used(&path), Some(long_ago));
+        drop(Cache::open(&path).unwrap());
+        assert!(Cache::used(&path).is_some_and(|used| used > long_ago));
+        assert_eq!(lock.metadata().unwrap().len(), 1);
+        drop(Cache::open(&path).unwrap());
+        assert_eq!(lock.metadata().unwrap().len(), 1);
     }
 
     #[test]

@@ -91,6 +91,12 @@ impl Quarantine {
         sweep(store.path(), PREFIX)
     }
 
+    /// Finds the quarantines in the system's folder for temporary files that killed processes left. Others' cannot be looked into, and are
+    /// left out.
+    pub fn left() -> Vec<PathBuf> {
+        left(&std::env::temp_dir(), PREFIX).unwrap_or_default()
+    }
+
     /// Returns the path of the git directory.
     pub fn path(&self) -> &Path {
         self.store.path()
@@ -249,11 +255,19 @@ fn rank(name: &str) -> Option<u8> {
     }
 }
 
-/// Deletes the scratch folders in a folder that killed processes left, and returns how many there were. One is in use while its lock is
-/// held. The note in the lock stays where a process was killed, and only there; without lock or note a folder is being made or about to go, or was,
-/// if it is old.
+/// Deletes the scratch folders in a folder that killed processes left, and returns how many there were.
 pub(crate) fn sweep(folder: &Path, prefix: &str) -> Result<usize> {
-    let mut swept = 0;
+    let left = left(folder, prefix)?;
+    for folder in &left {
+        fs::remove_dir_all(folder).map_err(|why| io_error(folder, &why))?;
+    }
+    Ok(left.len())
+}
+
+/// Finds the scratch folders in a folder that killed processes left. One is in use while its lock is held. The note in the lock stays where a
+/// process was killed, and only there; without lock or note a folder is being made or about to go, or was, if it is old.
+pub(crate) fn left(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
     for name in names(folder)?.into_iter().filter(|name| name.starts_with(prefix)) {
         let folder = folder.join(name);
         let lock = folder.join(LOCK_FILE);
@@ -275,11 +289,10 @@ pub(crate) fn sweep(folder: &Path, prefix: &str) -> Result<usize> {
             Err(why) => return Err(at(&why)),
         };
         if is_left {
-            fs::remove_dir_all(&folder).map_err(|why| at(&why))?;
-            swept += 1;
+            left.push(folder);
         }
     }
-    Ok(swept)
+    Ok(left)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

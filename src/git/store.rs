@@ -46,7 +46,7 @@ pub(crate) const LOCK_FILE: &str = "quipu.lock";
 /// The name of the file that whoever keeps the repository quick locks.
 const UPKEEP_LOCK_FILE: &str = "quipu-gc.lock";
 /// What the folders begin with in which repositories are made.
-const INIT_PREFIX: &str = ".quipu-init-";
+pub(super) const INIT_PREFIX: &str = ".quipu-init-";
 /// How old a temporary file is that nobody will finish.
 pub(crate) const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
 /// The most of a lock's note that is read.

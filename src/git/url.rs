@@ -96,6 +96,11 @@ impl Url {
         &self.text
     }
 
+    /// Says whether a person may be asked for a password by whoever reaches it.
+    pub fn may_ask(&self) -> bool {
+        self.is_local().is_none() && !self.as_str().starts_with("git://")
+    }
+
     /// Returns the path, where it is one on this machine.
     pub fn is_local(&self) -> Option<&Path> {
         self.local.as_deref()

@@ -318,6 +318,23 @@ impl Map {
         Ok(Top::read(objects, self.root)?.parts().find(|part| part.place.folder == Folder::Namespaces))
     }
 
+    /// Visits the namespaces or, within one, the packages, as far as their trees are here, and says whether all of them are. It is for
+    /// suggestions: that a name is not visited proves nothing, and what is visited is not all checked.
+    ///
+    /// # Errors
+    /// `bad-map` where a tree on the way has not the shape of a map, `corrupt-object` where one is damaged; what was visited by then was there.
+    pub fn names_here(&self, objects: &impl ReadObjects, within: Option<&Label>, visit: &mut dyn FnMut(&str)) -> Result<bool> {
+        let Some(bytes) = load(objects, self.root, &"the map")? else { return Ok(false) };
+        let namespaces = Top::parse(objects.format(), &bytes)?.parts().find(|part| part.place.folder == Folder::Namespaces);
+        let Some(namespaces) = namespaces else { return Ok(true) };
+        let Some(namespace) = within else { return namespaces.names_here(objects, visit) };
+        match namespaces.place.find(objects, namespaces.tree, namespace.as_str(), &mut Size::of(u64::MAX))? {
+            Lookup::Found(tree) => SubMap::new(Folder::Packages(namespace.clone()), tree).names_here(objects, visit),
+            Lookup::Absent => Ok(true),
+            Lookup::Missing(_) => Ok(false),
+        }
+    }
+
     /// Takes the map apart into at least this many parts where it has that many folders, each to be walked on its own, by
     /// another thread for one. Together they hold every entry but `skip`; where all of them are walked without an error, the map has
     /// been checked as by [`Map::for_each`].
@@ -442,6 +459,26 @@ impl SubMap {
                 SubMap::new(Folder::Packages(name.parse()?), *tree).packages_here(objects, missing, visit)
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// Visits the names of the folder itself, and passes over parts that are not here.
+    fn names_here(&self, objects: &impl ReadObjects, visit: &mut dyn FnMut(&str)) -> Result<bool> {
+        let Some(bytes) = load(objects, self.tree, &self.place)? else { return Ok(false) };
+        match self.place.parse(objects.format(), &bytes)? {
+            Shape::Flat(names) => {
+                for (name, _) in names.iter().filter(|(name, _)| self.place.folder.name_of(name) == name) {
+                    visit(name);
+                }
+                Ok(true)
+            }
+            Shape::Split(parts) => {
+                let mut all = true;
+                for (half, tree) in parts {
+                    all &= SubMap { place: self.place.part(half), tree }.names_here(objects, visit)?;
+                }
+                Ok(all)
+            }
         }
     }
 

@@ -145,6 +145,11 @@ impl Place {
     }
 
     /// Says whether one connection is there for many questions.
+    /// Says whether a person may be asked for a password when more is asked of it.
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.has_connection() && self.url.may_ask()
+    }
+
     pub(crate) fn has_connection(&self) -> bool {
         !matches!(*self.line(), Line::None)
     }

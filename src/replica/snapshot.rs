@@ -601,6 +601,11 @@ impl<'a> Snapshot<'a> {
         self.source.is_kept_beside()
     }
 
+    /// Says whether a person may be asked for a password when more is fetched.
+    pub fn may_ask(&self) -> bool {
+        self.source.may_ask()
+    }
+
     /// Returns the folder of all objects that are here.
     pub fn objects_path(&self) -> std::path::PathBuf {
         self.source.store().objects_path()
@@ -719,9 +724,16 @@ fn place_of(source: &Source, newest: &CheckedCheckpoint, digest: &RecordDigest) 
 const NEAR_TREES: u32 = 40;
 
 /// Reads so many objects, and no more.
-struct Few<'a, R> {
+pub(super) struct Few<'a, R> {
     objects: &'a R,
     left: Cell<u32>,
+}
+
+impl<'a, R> Few<'a, R> {
+    /// Lets so many objects be read.
+    pub(super) fn of(objects: &'a R, most: u32) -> Self {
+        Few { objects, left: Cell::new(most) }
+    }
 }
 
 impl<R: ReadObjects> ReadObjects for Few<'_, R> {
@@ -739,7 +751,7 @@ impl<R: ReadObjects> ReadObjects for Few<'_, R> {
 /// Finds names that a person may have meant, where they are found quickly.
 fn near_names(objects: &impl ReadObjects, map: Map, wanted: &PackageName) -> Vec<String> {
     const NEAR: usize = 3;
-    let objects = &Few { objects, left: Cell::new(NEAR_TREES) };
+    let objects = &Few::of(objects, NEAR_TREES);
     let mut near: Vec<(usize, String)> = Vec::new();
     let mut consider = |name: &PackageName| {
         let distance = strsim::damerau_levenshtein(&name.to_string(), &wanted.to_string());

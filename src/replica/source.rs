@@ -341,6 +341,11 @@ impl Source {
         matches!(self, Source::Remote(remote) if remote.has_connection())
     }
 
+    /// Says whether a person may be asked for a password when more is fetched.
+    pub(crate) fn may_ask(&self) -> bool {
+        matches!(self, Source::Remote(remote) if remote.places.iter().any(Place::may_ask))
+    }
+
     /// Says whether what is kept is read along with what was fetched, so that keeping it takes nothing out of reach.
     pub(crate) fn is_kept_beside(&self) -> bool {
         matches!(self, Source::Remote(remote) if remote.cache.is_some())

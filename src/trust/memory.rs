@@ -66,6 +66,40 @@ pub struct Memory {
     pub followed: BTreeSet<PackageName>,
 }
 
+/// What a short look at a memory tells, without the digest and the records in it: enough for suggestions, and for nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The newest checkpoint.
+    pub checkpoint: Option<GitId>,
+    /// The packages that were looked at, each with its head.
+    pub packages: BTreeMap<PackageName, GitId>,
+}
+
+impl Glance {
+    /// Looks at the text of a memory. It may hold many records, and they are passed over.
+    pub fn at(text: &str) -> Self {
+        let mut glance = Glance::default();
+        let (mut place, mut within) = ("", None);
+        for line in text.lines() {
+            if let Some(end) = within {
+                within = if line.ends_with(end) { None } else { within };
+            } else if let Some(value) = line.strip_prefix("record = ") {
+                within = ["\"\"\"", "'''"].into_iter().find(|mark| value == *mark);
+            } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                place = name;
+            } else if let Some(commit) = line.strip_prefix("commit = \"").and_then(|line| line.strip_suffix('"')) {
+                let package = place.strip_prefix("packages.\"").and_then(|name| name.strip_suffix('"')?.parse().ok());
+                match (place, package, commit.parse().ok()) {
+                    ("checkpoint", _, commit) => glance.checkpoint = commit,
+                    (_, Some(package), Some(commit)) => drop(glance.packages.insert(package, commit)),
+                    _ => {}
+                }
+            }
+        }
+        glance
+    }
+}
+
 /// A contradiction, with the two signed objects that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {

@@ -11,6 +11,8 @@ pub(crate) mod folders;
 pub(crate) mod hosts;
 pub(crate) mod relay;
 pub(crate) mod servers;
+#[cfg(unix)]
+pub(crate) mod terminal;
 pub(crate) mod web;
 
 use serde_json::Value;

@@ -6,7 +6,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -104,5 +106,69 @@ impl Relay {
     /// Returns connections and bytes since it was asked last.
     pub(crate) fn spent(&self) -> (u64, u64) {
         (self.connections.swap(0, Ordering::SeqCst), self.bytes.swap(0, Ordering::SeqCst))
+    }
+}
+
+/// Stands between a client and a server, and holds back every fetch until it is let go.
+pub(crate) struct Held {
+    port: u16,
+    asked: Receiver<()>,
+    go: Sender<()>,
+}
+
+impl Held {
+    /// Holds back what is fetched from a port; it ends with the process of the test.
+    pub(crate) fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ((say, asked), (go, wait)) = (channel(), channel::<()>());
+        let wait = Arc::new(Mutex::new(wait));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+                let (mut back, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut answers, &mut back);
+                    let _ = back.shutdown(Shutdown::Both);
+                });
+                let (say, wait) = (say.clone(), wait.clone());
+                std::thread::spawn(move || {
+                    let (mut client, mut server) = (client, server);
+                    let mut buffer = [0; 16 * 1024];
+                    while let Ok(count @ 1..) = client.read(&mut buffer) {
+                        if buffer[..count].windows(5).any(|part| part == b"want ") {
+                            let _ = say.send(());
+                            let _ = wait.lock().unwrap().recv();
+                        }
+                        if server.write_all(&buffer[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = server.shutdown(Shutdown::Write);
+                });
+            }
+        });
+        Held { port, asked, go }
+    }
+
+    /// Returns the URL of the registry `reg.git` behind a `git daemon`.
+    pub(crate) fn url(&self) -> String {
+        format!("git://127.0.0.1:{}/reg.git", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until somebody fetches.
+    pub(crate) fn asked(&self) {
+        self.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    /// Lets what is fetched pass from now on.
+    pub(crate) fn let_go(&self) {
+        for _ in 0..100 {
+            self.go.send(()).unwrap();
+        }
     }
 }
