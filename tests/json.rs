@@ -122,6 +122,10 @@ fn every_answer_has_the_documented_shape() {
     home.run("verify ./reg.git");
     home.run("verify acme.example");
     home.run("verify ./hello");
+    home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --dry-run");
+    home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --class malware");
+    home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why");
+    home.run("registry restore reg.git demo:world@1.0.0-rc.1 --reason because");
     home.run("registry accept reg.git");
     home.run("registry accept reg.git --dry-run");
     home.write("proposals/demo/hello/x.toml", "format = 1\n");
