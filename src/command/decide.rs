@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct Takedown {
     /// The registry's repository
     pub path: PathBuf,
-    /// The package, or one release of it: NAMESPACE:NAME[@VERSION]
+    /// The package, NAMESPACE:NAME, or one release of it, NAMESPACE:NAME@VERSION
     reference: Reference,
     /// Why, for everybody to read
     #[arg(long, value_name = "TEXT")]
@@ -34,7 +34,7 @@ pub struct Takedown {
 pub struct Restore {
     /// The registry's repository
     pub path: PathBuf,
-    /// The package, or one release of it: NAMESPACE:NAME[@VERSION]; what was taken down as a whole comes back as a whole
+    /// The package, NAMESPACE:NAME, or one release of it, NAMESPACE:NAME@VERSION; what was taken down as a whole comes back as a whole
     reference: Reference,
     /// Why, for everybody to read
     #[arg(long, value_name = "TEXT")]
