@@ -109,6 +109,7 @@ pub mod replica {
     pub mod audit;
     pub mod author;
     pub mod chains;
+    pub mod compare;
     pub mod decide;
     pub mod discovery;
     pub mod forge;
@@ -130,6 +131,7 @@ pub mod command {
     pub mod answer;
     pub mod cache;
     pub mod client;
+    pub mod compare;
     pub mod completion;
     pub mod context;
     pub mod decide;

@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, search, tour, trust,
-    usage, verify, yank,
+    cache, compare, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, search,
+    tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -35,6 +35,7 @@ enum Command {
     Log(log::Args),
     Diff(diff::Args),
     Verify(verify::Args),
+    Compare(compare::Args),
     New(new::Args),
     Publish(publish::Args),
     Yank(yank::Args),
@@ -71,6 +72,7 @@ impl Command {
             Command::Log(_) => "log",
             Command::Diff(_) => "diff",
             Command::Verify(_) => "verify",
+            Command::Compare(_) => "compare",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
             Command::Yank(_) => "yank",
@@ -100,6 +102,7 @@ impl Command {
             Command::Log(args) => log::run(context, args),
             Command::Diff(args) => diff::run(context, args),
             Command::Verify(args) => verify::run(context, args),
+            Command::Compare(args) => compare::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),

@@ -126,6 +126,9 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --class malware");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why");
     home.run("registry restore reg.git demo:world@1.0.0-rc.1 --reason because");
+    assert_eq!(home.run("compare acme.example ./reg.git")["relation"], "same");
+    assert_eq!(home.run("compare acme.example@1")["relation"], "behind");
+    home.run("compare acme.example");
     home.run("registry accept reg.git");
     home.run("registry accept reg.git --dry-run");
     home.write("proposals/demo/hello/x.toml", "format = 1\n");

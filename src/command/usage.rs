@@ -14,7 +14,7 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["list", "ls", "find", "query", "packages"], "to find packages: quipu search [WORDS]"),
     ("quipu", &["list", "ls"], "for lists: quipu trust list, quipu key list, quipu owner list NAMESPACE:NAME"),
     ("quipu", &["history", "versions", "changes"], "to see a package's records: quipu log NAMESPACE:NAME"),
-    ("quipu", &["compare", "changes", "review"], "to see what a release changed: quipu diff NAMESPACE:NAME@VERSION"),
+    ("quipu", &["changes", "review"], "to see what a release changed: quipu diff NAMESPACE:NAME@VERSION"),
     ("quipu", &["init", "create"], "to make a folder a package: quipu new DIR"),
     ("quipu", &["init", "create"], "to make a registry: quipu registry init PATH --name DOMAIN"),
     ("quipu", &["push", "upload", "release", "submit", "package"], "to publish a folder: quipu publish DIR"),
