@@ -29,6 +29,11 @@ const FETCH_MAX: u64 = 4 << 30;
 pub(super) const GIT_MEMORY_MAX: &str = "1g";
 /// The same while it only asks what references there are: their list is held in memory.
 const LIST_MEMORY_MAX: &str = "256m";
+/// What git's receiver says where an empty folder of objects was taken away under its hands, as upkeep does on the other side. Nothing was let
+/// in then, and the next attempt makes the folder anew.
+const NOT_MIGRATED: &str = "unable to migrate objects to permanent storage";
+/// So many more attempts are made.
+const MIGRATIONS: usize = 5;
 /// How long ssh waits for a connection, in seconds.
 const SSH_CONNECT_SECONDS: u32 = 20;
 
@@ -539,7 +544,33 @@ pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptio
     if edits.len() > PUSH_MAX {
         return Err(fault!(Limit, "{} references are to be pushed at once, at most {PUSH_MAX} are", edits.len()));
     }
-    let output = run(from, url, &options.environment, || {
+    let mut output = push_once(from, url, edits, options)?;
+    for _ in 0..MIGRATIONS {
+        if !String::from_utf8_lossy(&output.stdout).contains(NOT_MIGRATED) {
+            break;
+        }
+        output = push_once(from, url, edits, options)?;
+    }
+    let refs = parse_report(&String::from_utf8_lossy(&output.stdout));
+    if let Some(missing) = edits.iter().find(|edit| !refs.contains_key(&edit.name)) {
+        return Err(if output.success {
+            fault!(Git, "{url}: git says nothing of {}", missing.name)
+        } else {
+            push_failure(url, &output)
+        });
+    }
+    let said = output
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("remote: "))
+        .map(in_one_line)
+        .filter(|line| !line.is_empty())
+        .collect();
+    Ok(PushReport { refs, said })
+}
+
+fn push_once(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptions) -> Result<Output> {
+    run(from, url, &options.environment, || {
         let mut program = prepare(from.path(), url, &options.environment, options.terminal, options.deadline)?
             .args([
                 "push",
@@ -563,23 +594,7 @@ pub fn push(from: &Quarantine, url: &Url, edits: &[RefEdit], options: &PushOptio
             let new = edit.new.map(|id| id.to_string()).unwrap_or_default();
             format!("{new}:{}", edit.name)
         })))
-    })?;
-    let refs = parse_report(&String::from_utf8_lossy(&output.stdout));
-    if let Some(missing) = edits.iter().find(|edit| !refs.contains_key(&edit.name)) {
-        return Err(if output.success {
-            fault!(Git, "{url}: git says nothing of {}", missing.name)
-        } else {
-            push_failure(url, &output)
-        });
-    }
-    let said = output
-        .stderr
-        .lines()
-        .filter_map(|line| line.strip_prefix("remote: "))
-        .map(in_one_line)
-        .filter(|line| !line.is_empty())
-        .collect();
-    Ok(PushReport { refs, said })
+    })
 }
 
 /// Says why a push failed where one has fetched before.

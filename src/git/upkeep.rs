@@ -9,6 +9,7 @@ use super::pack::io_error;
 use super::program::Program;
 use super::refs::sync_folders;
 use super::store::{RepositoryLock, Store, is_old, remove_if_old};
+use crate::model::digest::GitId;
 use crate::model::error::{ErrorCode, Result, fault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -161,9 +162,29 @@ impl<'a> Upkeep<'a> {
         let table = "pack.writeBitmapLookupTable=true";
         self.git("packing objects", &["-c", table, "repack", "-a", "-d", "-b", "-n", "-q", "--cruft", &cruft])?;
         index_packs(self.store)?;
-        // What is so old in a file of its own goes into no pack, and stays where it is.
-        self.git("dropping objects", &["prune", &format!("--expire={expiry}")])?;
+        self.drop_loose(&expiry)?;
         self.git("indexing commits", &["commit-graph", "write", "--reachable", "--split", "--no-progress"])
+    }
+
+    /// Drops what is so old and in files of their own: it goes into no pack. Git says which they are; it would also remove folders, under the
+    /// hands of whoever is about to put an object there.
+    fn drop_loose(&self, expiry: &str) -> Result<()> {
+        let expire = format!("--expire={expiry}");
+        let output = Program::git().args(["prune", "-n", &expire]).env("GIT_DIR", self.store.path()).run()?;
+        if !output.success {
+            return Err(fault!(Git, "finding what nothing leads to: git failed: {}", output.words()));
+        }
+        let objects = self.store.objects_path();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Some(id) = line.split(' ').next().and_then(|id| id.parse::<GitId>().ok()) else { continue };
+            let id = id.to_string();
+            let path = objects.join(&id[..2]).join(&id[2..]);
+            match fs::remove_file(&path) {
+                Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&path, &why)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn accepting(&self) -> Result<RepositoryLock> {
