@@ -120,6 +120,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         ErrorCode::IdMismatch => error.hint("only what is of one registry can be compared; a fork of it is another one"),
         _ => error,
     })?;
+    // Names of a large namespace come by their hashes.
+    listed.sort_by(|a, b| a.slot.cmp(&b.slot));
     let mut answer = Answer::new();
     let registry = one.operators().log.registry();
     let (from, to) = (one.checkpoint(), other.checkpoint());
