@@ -139,6 +139,7 @@ fn what_cannot_be_decided_is_refused_and_changes_nothing() {
         (&["takedown", "demo:io@9.0.0", "--reason", "x"], 3, "not-found"),
         (&["takedown", "other.example/demo:io", "--reason", "x"], 8, "wrong-registry"),
         (&["takedown", "demo:io"], 2, "usage"),
+        (&["takedown", "demo:io", "--reason", " "], 2, "usage"),
         (&["takedown", "demo:io", "--reason", "x", "--class", "mood"], 2, "usage"),
         (&["restore", "demo:io", "--reason", "x"], 8, "bad-record"),
     ] {

@@ -6,7 +6,7 @@ use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Url, Want};
 use crate::model::entry::{TakedownClass, Verdict};
-use crate::model::error::{ErrorCode, Result};
+use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::name::Reference;
 use crate::replica::accept::{Asked, accept};
 use crate::replica::decide::Case;
@@ -82,6 +82,11 @@ pub fn restore(context: &Context, store: &Store, args: &Restore) -> Result<Answe
 fn decide(context: &Context, store: &Store, reference: &Reference, from: Option<&str>, verdict: Verdict) -> Result<Answer> {
     let (package, version) = (&reference.package, reference.version.as_ref());
     let is_takedown = matches!(verdict, Verdict::Takedown { .. });
+    if let Verdict::Takedown { reason, .. } | Verdict::Restore { reason, .. } = &verdict
+        && reason.trim().is_empty()
+    {
+        return Err(fault!(Usage, "--reason is empty, and everybody will want to know why"));
+    }
     let signing = context.signing(&context.key()?)?;
     let author = signing.operator()?;
     let lock = store.lock(Duration::from_secs(60), "quipu: deciding about a package")?;
