@@ -15,6 +15,7 @@ pub mod model {
     pub mod entry;
     pub mod error;
     pub mod gitfiles;
+    pub mod held;
     pub mod key;
     pub mod lockfile;
     pub mod map;
@@ -22,6 +23,7 @@ pub mod model {
     pub mod name;
     pub mod object;
     pub mod openssh;
+    pub mod proofs;
     pub mod proposal;
     pub mod record;
     pub mod redact;
@@ -115,6 +117,7 @@ pub mod replica {
     pub mod forge;
     pub mod import;
     pub mod inbox;
+    pub mod mirror;
     pub mod page;
     pub(crate) mod place;
     pub mod places;
@@ -148,6 +151,7 @@ pub mod command {
     pub mod keyarg;
     pub mod log;
     pub mod man;
+    pub mod mirror;
     pub mod needs;
     pub mod new;
     pub mod owner;

@@ -106,8 +106,12 @@ pub fn add(context: &Context, wanted: &Wanted<'_>) -> Result<Answer> {
     context.may_reach(&url)?;
     let known = trust.get(domain).cloned();
     let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
-    let reading =
-        Reading { terminal: context.terminal(), patience: context.patience(), ..Reading::anew(&url, context.now, &evidence) };
+    let reading = Reading {
+        mirrored: Some(domain),
+        terminal: context.terminal(),
+        patience: context.patience(),
+        ..Reading::anew(&url, context.now, &evidence)
+    };
     let snapshot = Snapshot::open(reading.clone())?;
     let operators = &snapshot.operators().log;
     let found = operators.id();

@@ -159,6 +159,11 @@ pub fn mirrored(registry: &RegistryName, name: &RefName) -> Result<RefName> {
     format!("{MIRRORS}{registry}/{rest}").parse()
 }
 
+/// Names the proofs of the part of another registry's map that is held here.
+pub fn proofs(registry: &RegistryName) -> RefName {
+    ref_name!("{MIRRORS}{registry}/proofs")
+}
+
 /// Reads the package out of the name of its log; `None` for any other reference.
 pub fn parse_package(name: &RefName) -> Option<PackageName> {
     let (namespace, name) = name.as_str().strip_prefix(PACKAGES)?.split_once('/')?;
@@ -241,6 +246,7 @@ mod tests {
             incoming(&http, id),
             retired_log(log),
             retired_contents(log),
+            proofs(&acme),
             mirrored(&acme, &incoming(&http, id))?,
         ] {
             assert_eq!(name(built.as_str()), Ok(built));

@@ -6,12 +6,14 @@
 //! after it, never the other way round, so that a `git pack-refs` at the same time hides nothing.
 
 use super::effort;
-use super::layout::RefName;
+use super::layout::{MIRRORS, RefName};
 use super::pack::io_error;
 use super::packed::{self, Opened, PackedFile};
 use super::program::in_one_line;
 use crate::model::digest::{GitId, ObjectFormat};
 use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::name::RegistryName;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -75,6 +77,8 @@ pub struct RefEdit {
 pub(crate) struct References {
     root: PathBuf,
     format: ObjectFormat,
+    /// The registry under whose name in `refs/mirrors/` all of them stand, where it is not the repository's own.
+    under: Option<RegistryName>,
 }
 
 /// References that are asked for by the thousand: `packed-refs` is opened once, and which of them are loose is looked up once. That may have
@@ -146,7 +150,7 @@ impl OpenedReferences<'_> {
         let loose = if may_be_loose { self.references.loose(name)? } else { None };
         match loose {
             Some(id) => Ok(Some(id)),
-            None => self.packed.find(self.references, name.as_str()),
+            None => self.packed.find(self.references, &self.references.real(name.as_str())),
         }
     }
 }
@@ -154,11 +158,35 @@ impl OpenedReferences<'_> {
 impl References {
     /// Takes the references of the git directory `root`.
     pub(crate) fn new(root: PathBuf, format: ObjectFormat) -> Self {
-        References { root, format }
+        References { root, format, under: None }
+    }
+
+    /// Takes those that a registry has that is mirrored here, for reading: each has the name that it has at home.
+    pub(crate) fn under(&self, domain: &RegistryName) -> Self {
+        References { under: Some(domain.clone()), ..self.clone() }
+    }
+
+    /// Returns the name that a reference has here.
+    fn real<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        match (&self.under, name.strip_prefix("refs/")) {
+            (Some(domain), Some(rest)) => format!("{MIRRORS}{domain}/{rest}").into(),
+            _ => name.into(),
+        }
+    }
+
+    /// Returns the name at home of what has this name here; `None` where it is none.
+    fn at_home(&self, real: &str) -> Option<RefName> {
+        match &self.under {
+            None => real.parse().ok(),
+            Some(domain) => {
+                let rest = real.strip_prefix(MIRRORS)?.strip_prefix(domain.as_str())?.strip_prefix('/')?;
+                format!("refs/{rest}").parse().ok()
+            }
+        }
     }
 
     fn path(&self, name: &RefName) -> PathBuf {
-        self.root.join(name.as_str())
+        self.root.join(&*self.real(name.as_str()))
     }
 
     fn packed_path(&self) -> PathBuf {
@@ -169,7 +197,7 @@ impl References {
     pub(crate) fn get(&self, name: &RefName) -> Result<Option<GitId>> {
         match self.loose(name)? {
             Some(id) => Ok(Some(id)),
-            None => self.packed()?.find(self, name.as_str()),
+            None => self.packed()?.find(self, &self.real(name.as_str())),
         }
     }
 
@@ -252,12 +280,13 @@ impl References {
             None => Ok(()),
         };
         if let Some(packed) = self.mapped()? {
-            let packed = packed.iter_prefixed(prefix.into()).map_err(|why| self.packed_broken(&why))?;
+            let prefix = self.real(prefix);
+            let packed = packed.iter_prefixed(prefix.as_ref().into()).map_err(|why| self.packed_broken(&why))?;
             for reference in packed {
                 effort::references(1);
                 let reference = reference.map_err(|why| self.packed_broken(&why))?;
                 // A name that is not ASCII is none of ours.
-                let Ok(name) = reference.name.as_bstr().to_string().parse::<RefName>() else {
+                let Some(name) = self.at_home(&reference.name.as_bstr().to_string()) else {
                     continue;
                 };
                 while let Some(before) = loose.next_if(|other| *other < name) {
@@ -279,9 +308,13 @@ impl References {
     /// Lists the loose references whose names begin with `prefix`.
     pub(crate) fn loose_names(&self, prefix: &str) -> Result<BTreeSet<RefName>> {
         let mut found = BTreeSet::new();
+        let prefix = &*self.real(prefix);
         let folder = prefix.rfind('/').map_or("refs", |slash| &prefix[..slash]);
         if folder == "refs" || folder.parse::<RefName>().is_ok() {
             self.walk(folder, prefix, 0, &mut found)?;
+        }
+        if self.under.is_some() {
+            found = found.iter().filter_map(|name| self.at_home(name.as_str())).collect();
         }
         Ok(found)
     }
@@ -320,6 +353,7 @@ impl References {
 
     /// Makes all changes, or none where one reference is not what was expected. A step is on disk before the next one begins.
     pub(crate) fn update(&self, steps: &[&[RefEdit]]) -> Result<()> {
+        self.check_own()?;
         let mut sorted: BTreeMap<&RefName, (usize, &RefEdit)> = BTreeMap::new();
         for (step, edit) in steps.iter().enumerate().flat_map(|(step, edits)| edits.iter().map(move |edit| (step, edit))) {
             let ids = [edit.new, edit.expected.id()];
@@ -381,6 +415,14 @@ impl References {
             sync_folders_that_are_there(&folders)?;
         }
         Ok(())
+    }
+
+    /// What is mirrored is changed under the names that it has here.
+    fn check_own(&self) -> Result<()> {
+        match &self.under {
+            Some(domain) => Err(fault!(Bug, "references of the mirrored registry {domain} are to be changed as if it were here")),
+            None => Ok(()),
+        }
     }
 
     /// Takes the lock of a reference, in a folder that may have to be made.
@@ -464,6 +506,7 @@ impl References {
 
     /// Makes all changes, however many, by giving `packed-refs` a new content once. See [`super::store::Store::update_at_once`].
     pub(crate) fn update_packed(&self, edits: &[RefEdit]) -> Result<()> {
+        self.check_own()?;
         let mut sorted: Vec<&RefEdit> = edits.iter().collect();
         sorted.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {

@@ -195,7 +195,7 @@ impl Session {
                 pktline::write(&mut question, &format!("have {id}\n"));
             }
         }
-        match (options.depth, self.shallow.filter(|_| self.has_shallow)) {
+        match (options.depth, self.shallow.filter(|_| self.has_shallow && !options.deep)) {
             (Some(depth), _) => pktline::write(&mut question, &format!("deepen {depth}\n")),
             (None, Some(commit)) => pktline::write(&mut question, &format!("shallow {commit}\n")),
             (None, None) => {}

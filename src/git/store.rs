@@ -13,6 +13,7 @@ use super::refs::{Lock, OpenedReferences, RefEdit, References, sync_files, sync_
 use super::upkeep;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Error, Result, fault};
+use crate::model::name::RegistryName;
 use crate::model::object::ReadObjects;
 use gix::hash::ObjectId;
 use gix::objs::{Find as _, FindHeader as _};
@@ -170,6 +171,23 @@ impl Store {
         let _ = scratch.keep();
         sync_folders(&BTreeSet::from([parent.to_owned()]))?;
         Store::open(&absolute)
+    }
+
+    /// Looks at the repository as at one of a registry that is mirrored in it: each reference has the name that it has at home. It is for
+    /// reading.
+    ///
+    /// # Errors
+    /// `io` where objects cannot be read.
+    pub fn mirrored(&self, domain: &RegistryName) -> Result<Self> {
+        let objects = open_objects(&self.objects_path(), self.format)?;
+        Ok(Store {
+            references: self.references.under(domain),
+            root: self.root.clone(),
+            format: self.format,
+            objects: RwLock::new(objects),
+            drops: upkeep::drops(&self.root).into(),
+            through: None,
+        })
     }
 
     /// Returns the path of the git directory.

@@ -144,6 +144,8 @@ pub struct FetchOptions {
     pub max_bytes: u64,
     /// After which time it is given up; never where it is missing.
     pub deadline: Option<Duration>,
+    /// Whether commits come with all that they stand on, also where it was said before that this is not here.
+    pub deep: bool,
     /// Whether the person at the terminal may be asked for a password.
     pub terminal: bool,
     /// Whether the URL is a stranger's: only `https`, `ssh` and `git` are spoken then, also where the other side sends us elsewhere, and no
@@ -161,6 +163,7 @@ impl Default for FetchOptions {
             negotiate: Negotiate::default(),
             max_bytes: FETCH_MAX,
             deadline: None,
+            deep: false,
             terminal: false,
             stranger: false,
             environment: Environment::of_process(),

@@ -30,6 +30,19 @@ pub fn proposal(tree: GitId, head: GitId) -> Vec<u8> {
     fixed(tree, Some(head), "proposal")
 }
 
+/// Returns the commit of the proofs of a part of a registry's map.
+///
+/// ```text
+/// tree <id>
+/// author quipu <proofs> 0 +0000
+/// committer quipu <proofs> 0 +0000
+///
+/// proofs
+/// ```
+pub fn proofs(tree: GitId) -> Vec<u8> {
+    fixed(tree, None, "proofs")
+}
+
 fn fixed(tree: GitId, parent: Option<GitId>, word: &str) -> Vec<u8> {
     let parent = parent.map(|id| format!("parent {id}\n")).unwrap_or_default();
     format!("tree {tree}\n{parent}author quipu <{word}> 0 +0000\ncommitter quipu <{word}> 0 +0000\n\n{word}\n").into_bytes()
@@ -42,6 +55,15 @@ fn fixed(tree: GitId, parent: Option<GitId>, word: &str) -> Vec<u8> {
 pub fn parse_contents(format: ObjectFormat, bytes: &[u8]) -> Result<GitId> {
     let tree = header(format, bytes, "tree ", 0);
     tree.filter(|tree| contents(*tree) == bytes).ok_or_else(|| fault!(NotCanonical, "the commit is not one of contents"))
+}
+
+/// Reads a commit of proofs and returns its tree.
+///
+/// # Errors
+/// `not-canonical` for any other bytes.
+pub fn parse_proofs(format: ObjectFormat, bytes: &[u8]) -> Result<GitId> {
+    let tree = header(format, bytes, "tree ", 0);
+    tree.filter(|tree| proofs(*tree) == bytes).ok_or_else(|| fault!(NotCanonical, "the commit is not one of proofs"))
 }
 
 /// Reads a proposal and returns its tree and the head of the log.

@@ -306,6 +306,8 @@ pub struct Mirror {
     pub patterns: Vec<String>,
     /// Whether contents are kept, or logs alone.
     pub contents: bool,
+    /// Whether contents stay that the mirrored registry takes down.
+    pub keep_taken_down: bool,
 }
 
 /// The first entry of an operator log.
@@ -1068,6 +1070,9 @@ fn write_operator(entry: &OperatorEntry, w: &mut Writer<'_>) {
             w.text("id", mirror.id);
             w.strings("patterns", &mirror.patterns);
             w.boolean("contents", mirror.contents);
+            if mirror.keep_taken_down {
+                w.boolean("keep-taken-down", true);
+            }
         }
         OperatorEntry::Repudiate(checkpoints, reason) => {
             w.strings("checkpoints", checkpoints);
@@ -1108,6 +1113,7 @@ fn read_operator(kind: &str, r: &mut Reader<'_>) -> Result<OperatorEntry> {
             id: r.text("id")?,
             patterns: r.strings("patterns")?,
             contents: r.boolean("contents")?,
+            keep_taken_down: r.next_is("keep-taken-down") && r.boolean("keep-taken-down")?,
         }),
         "repudiate" => OperatorEntry::Repudiate(parse_all(&r.strings("checkpoints")?)?, r.string("reason")?),
         "upgrade" => OperatorEntry::Upgrade(r.integer("format")?),

@@ -16,6 +16,7 @@ use crate::model::contents::{self, Limits};
 use crate::model::digest::{ChangesDigest, FileDigest, GitId, LogId, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::{Checkpoint, Entry};
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::held::{HELD_MAX, Held};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map, SubMap};
 use crate::model::moment::Moment;
@@ -110,6 +111,19 @@ struct Totals {
 }
 
 impl Totals {
+    /// Begins with so many records.
+    fn of(records: u64) -> Self {
+        Totals {
+            records: AtomicU64::new(records),
+            releases: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            faults: Mutex::new(Vec::new()),
+            fault_count: AtomicU64::new(0),
+            unpublished: Mutex::new(Vec::new()),
+        }
+    }
+
     fn fault(&self, error: Error) {
         self.fault_count.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut faults) = self.faults.lock()
@@ -215,15 +229,7 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         }
     }
     let operators = operators.log;
-    let totals = Totals {
-        records: AtomicU64::new(operators.chain().seq() + 1),
-        releases: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-        faults: Mutex::new(Vec::new()),
-        fault_count: AtomicU64::new(0),
-        unpublished: Mutex::new(Vec::new()),
-    };
+    let totals = Totals::of(operators.chain().seq() + 1);
     let mut hands = Hands::of(store, audit.since.is_none());
     let ids = checkpoint_ids(&hands, log_head, audit.since)?;
     let Chain { newest, since } = checkpoints(&hands, &operators, &ids, audit.since.is_some(), &totals)?;
@@ -266,6 +272,42 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
         faults,
         fault_count: totals.fault_count.into_inner(),
     })
+}
+
+/// A package that is verified by itself: its heads, for which somebody else's word stands.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The package.
+    pub package: PackageName,
+    /// The head of its log.
+    pub head: GitId,
+    /// The head of its decision log.
+    pub decisions: Option<GitId>,
+    /// The head up to which the files of its releases are known to be right.
+    pub known: Option<GitId>,
+}
+
+/// Verifies some packages of a registry whose map names these heads, and the files of their releases; returns how many records there were, and
+/// the first fault. The store's references are those of the registry.
+///
+/// # Errors
+/// `io`, `bad-repository`.
+pub fn audit_parts(store: &Store, operators: &OperatorLog, contents: bool, parts: &[Part]) -> Result<(u64, Option<Error>)> {
+    let audit = Audit { store, expected: None, contents, since: None, progress: &|_, _| () };
+    let totals = Totals::of(0);
+    let hands = Hands::of(store, false);
+    let limits = limits(&operators.now().policy);
+    let judge = Judge { audit: &audit, hands: &hands, operators, limits: &limits, totals: &totals };
+    let references = Heads { logs: store.opened_references_for_some()?, contents: None };
+    for some in parts.chunks(PACKAGES_AT_ONCE) {
+        let logs = |part: &Part| {
+            let Part { package, head, decisions, known } = part.clone();
+            Logs { slot: Slot::Package(package), head, decisions, known }
+        };
+        judge.some(&mut some.iter().map(logs).collect(), &references, parts.len() as u64);
+    }
+    let faults = totals.faults.into_inner().unwrap_or_default();
+    Ok((totals.records.into_inner(), faults.into_iter().next()))
 }
 
 /// Returns the commits of the registry log, oldest first: all of them, or those from a checkpoint on, which comes first.
@@ -432,6 +474,7 @@ struct Line {
 #[derive(Clone, Copy)]
 enum What {
     Head(GitId),
+    Mirrored(Place),
     Held(FileDigest),
     Gone,
 }
@@ -462,6 +505,7 @@ impl Changed {
             Ok(match line.what {
                 What::Gone => ChangeLine::Gone,
                 What::Held(digest) => ChangeLine::Held(digest),
+                What::Mirrored(Place { log, seq, digest }) => ChangeLine::Head { log, seq, head: digest },
                 What::Head(id) => {
                     let Place { log, seq, digest } = hands.place(id).map_err(|error: Error| error.at(text(line)))?;
                     ChangeLine::Head { log, seq, head: digest }
@@ -533,9 +577,12 @@ fn check_changes(
             }
             (Slot::Skip, None) => return Ok(()),
             (_, None) => What::Gone,
-            (Slot::MirrorHeld(_), Some(id)) => {
-                What::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, RECORD_MAX)?))
-            }
+            (Slot::MirrorHeld(_), Some(id)) => What::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, HELD_MAX)?)),
+            // Of a part of a registry its registry log is not here; what is held of it says where that stands.
+            (Slot::MirrorLog(domain), Some(id)) => match differences.to.get(reader, &Slot::MirrorHeld(domain.clone()))? {
+                Some(blob) => What::Mirrored(Place::held(&Held::parse(&reader.read(ObjectKind::Blob, blob, HELD_MAX)?)?)),
+                None => What::Head(id),
+            },
             (_, Some(id)) => What::Head(id),
         };
         changed.lines.push(Line { at, len, what });
@@ -614,6 +661,13 @@ struct Place {
     log: LogId,
     seq: u64,
     digest: RecordDigest,
+}
+
+impl Place {
+    /// Says where the registry log stands of which something is held.
+    fn held(held: &Held) -> Self {
+        Place { log: held.log, seq: held.seq, digest: held.checkpoint }
+    }
 }
 
 fn log_of(record: &Record) -> LogId {

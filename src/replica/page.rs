@@ -5,6 +5,7 @@ use crate::model::digest::{GitId, ObjectKind};
 use crate::model::error::{Result, fault};
 use crate::model::object::{ReadObjects, STRUCTURE_MAX, WriteObjects};
 use crate::model::tree::{Entry, Mode, Tree};
+use std::collections::BTreeMap;
 
 /// One file of a front page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +23,47 @@ pub struct PageFile {
 /// # Errors
 /// `bad-contents` where the tree has something that no tree of ours has, or a file where a folder is needed.
 pub fn put<O: ReadObjects + WriteObjects>(objects: &mut O, tree: Option<GitId>, files: &[PageFile]) -> Result<GitId> {
-    let mut tree = tree;
+    let mut all = Vec::with_capacity(files.len());
     for file in files {
-        let id = objects.write(ObjectKind::Blob, &file.bytes)?;
         let mode = if file.executable { Mode::Exec } else { Mode::File };
-        tree = set(objects, tree, &file.path, Some((mode, id)))?;
+        all.push((file.path.clone(), mode, objects.write(ObjectKind::Blob, &file.bytes)?));
     }
-    tree.map_or_else(|| objects.write(ObjectKind::Tree, b""), Ok)
+    put_all(objects, tree, all)?.map_or_else(|| objects.write(ObjectKind::Tree, b""), Ok)
+}
+
+/// Puts blobs into a tree, or into a new one, all at once, and returns it; `None` where nothing is in it.
+///
+/// # Errors
+/// `bad-contents` where the tree has something that no tree of ours has, or a file where a folder is needed.
+pub fn put_all<O: ReadObjects + WriteObjects>(
+    objects: &mut O,
+    tree: Option<GitId>,
+    files: Vec<(String, Mode, GitId)>,
+) -> Result<Option<GitId>> {
+    let mut entries = match tree {
+        Some(tree) => read(objects, tree)?.entries().to_vec(),
+        None => Vec::new(),
+    };
+    let mut below: BTreeMap<String, Vec<(String, Mode, GitId)>> = BTreeMap::new();
+    for (path, mode, id) in files {
+        match path.split_once('/') {
+            Some((folder, rest)) => below.entry(folder.to_owned()).or_default().push((rest.to_owned(), mode, id)),
+            None => {
+                entries.retain(|entry| entry.name != path);
+                entries.push(Entry { name: path, mode, id });
+            }
+        }
+    }
+    for (folder, files) in below {
+        let old = entries.iter().position(|entry| entry.name == folder).map(|at| entries.swap_remove(at));
+        if old.as_ref().is_some_and(|old| old.mode != Mode::Tree) {
+            return Err(fault!(BadContents, "{folder} is a file, expected a folder"));
+        }
+        if let Some(id) = put_all(objects, old.map(|old| old.id), files)? {
+            entries.push(Entry { name: folder, mode: Mode::Tree, id });
+        }
+    }
+    if entries.is_empty() { Ok(None) } else { Tree::new(entries)?.write(objects).map(Some) }
 }
 
 /// Takes files out of a tree, and the folders that are empty then, and returns it; `None` where none of them is there.

@@ -21,6 +21,8 @@ pub(crate) struct Manners {
     pub(crate) patience: Duration,
     /// The registry that another one's repository may mirror beside its own.
     pub(crate) mirrored: Option<RegistryName>,
+    /// Whether it is more likely to be a mirror than the registry's own.
+    pub(crate) is_mirror: bool,
 }
 
 /// A repository that has a registry, its own or one that it mirrors.
@@ -29,6 +31,8 @@ pub(crate) struct Place {
     manners: Manners,
     /// The registry under whose name the references stand, where the repository is another registry's.
     under: Option<RegistryName>,
+    /// The proofs of what it holds, where it holds a part of the registry's map.
+    proofs: Option<GitId>,
     line: Mutex<Line>,
     is_lost: AtomicBool,
 }
@@ -55,13 +59,20 @@ pub(crate) struct Dialed {
 impl Place {
     /// Connects to a repository, and asks what these references of the registry name in it.
     pub(crate) fn dial(url: &Url, manners: Manners, names: &[RefName]) -> Result<Dialed> {
-        let mut place =
-            Place { url: url.clone(), manners, under: None, line: Mutex::new(Line::None), is_lost: AtomicBool::new(false) };
+        let mut place = Place {
+            url: url.clone(),
+            manners,
+            under: None,
+            proofs: None,
+            line: Mutex::new(Line::None),
+            is_lost: AtomicBool::new(false),
+        };
         let (mut all, own) = (names.to_vec(), names.len());
         if let Some(domain) = &place.manners.mirrored {
             for name in names {
                 all.push(layout::mirrored(domain, name)?);
             }
+            all.push(layout::proofs(domain));
         }
         let Manners { terminal, patience, .. } = place.manners;
         let session = match Session::open(url, terminal, patience, &Environment::of_process()) {
@@ -73,10 +84,13 @@ impl Place {
         place.line = Mutex::new(session.map_or(Line::None, |session| Line::Open(Box::new(session))));
         let mut found = place.over_session(|session| session.references(&all))?;
         if let Some(found) = &mut found {
-            let mirrored = found.split_off(own);
-            if mirrored.first().is_some_and(Option::is_some) {
+            let mut mirrored = found.split_off(own);
+            let proofs = mirrored.pop().flatten();
+            let is_whole = mirrored.first().is_some_and(Option::is_some);
+            if is_whole || proofs.is_some() {
                 *found = mirrored;
                 place.under = place.manners.mirrored.clone();
+                place.proofs = proofs.filter(|_| !is_whole);
             }
         }
         Ok(Dialed { place, found, format })
@@ -102,7 +116,12 @@ impl Place {
 
     /// Returns the registry that the repository may mirror beside its own.
     pub(crate) fn may_mirror(&self) -> Option<&RegistryName> {
-        self.manners.mirrored.as_ref()
+        self.manners.mirrored.as_ref().filter(|_| self.manners.is_mirror)
+    }
+
+    /// Returns the proofs of what it holds, where it holds a part of the registry's map.
+    pub(crate) fn proofs(&self) -> Option<GitId> {
+        self.proofs
     }
 
     /// Takes note that it does not answer any more.
@@ -144,12 +163,12 @@ impl Place {
         }
     }
 
-    /// Says whether one connection is there for many questions.
     /// Says whether a person may be asked for a password when more is asked of it.
     pub(crate) fn may_ask(&self) -> bool {
         !self.has_connection() && self.url.may_ask()
     }
 
+    /// Says whether one connection is there for many questions.
     pub(crate) fn has_connection(&self) -> bool {
         !matches!(*self.line(), Line::None)
     }

@@ -93,8 +93,7 @@ pub(super) fn open<'a>(reading: Reading<'a>) -> Result<Snapshot<'a>> {
 
 /// Nobody is asked for a password by several programs at once.
 fn manners(reading: &Reading<'_>, at: usize) -> Manners {
-    let domain = reading.expected.map(|(name, _)| name.clone());
-    Manners { terminal: false, patience: reading.patience, mirrored: domain.filter(|_| at > 0) }
+    Manners { terminal: false, is_mirror: at > 0, ..reading.manners() }
 }
 
 struct Race<'a> {

@@ -50,10 +50,14 @@ pub struct Reading<'a> {
     pub mirrors: &'a [Url],
     /// Its name and id, where they are known.
     pub expected: Option<(&'a RegistryName, RegistryId)>,
+    /// The name by which it is looked for in a repository that may mirror it, where it is not known otherwise.
+    pub mirrored: Option<&'a RegistryName>,
     /// What was seen of it before.
     pub memory: Option<&'a Memory>,
     /// Where verified objects are kept.
     pub cache: Option<&'a Path>,
+    /// A repository whose objects are read along: what it holds is not asked for.
+    pub beside: Option<&'a Store>,
     /// The package that will be asked for, so that it comes in the same breath.
     pub package: Option<&'a PackageName>,
     /// Whether a person may be asked for a password.
@@ -77,8 +81,10 @@ impl<'a> Reading<'a> {
             url,
             mirrors: &[],
             expected: None,
+            mirrored: None,
             memory: None,
             cache: None,
+            beside: None,
             package: None,
             terminal: false,
             offline: false,
@@ -89,9 +95,15 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Returns the name of the registry, where it is known.
+    pub(super) fn called(&self) -> Option<&'a RegistryName> {
+        self.mirrored.or(self.expected.map(|(name, _)| name))
+    }
+
     /// Returns how its own place is spoken to.
     pub(super) fn manners(&self) -> Manners {
-        Manners { terminal: self.terminal, patience: self.patience, mirrored: None }
+        let mirrored = self.called().cloned();
+        Manners { terminal: self.terminal, patience: self.patience, mirrored, is_mirror: false }
     }
 
     /// Returns the references that are asked for first.
@@ -658,6 +670,10 @@ fn down_to(source: &Source, newest: &CheckedCheckpoint, seq: u64) -> Result<Vec<
     let mut records: Vec<Record> = vec![(**newest.record()).clone()];
     let mut hops = descent(newest.seq(), seq);
     while let (Some(hop), Some(last)) = (hops.next(), records.last()) {
+        if let Some(record) = source.proof_of(hop.seq())? {
+            records.push(record);
+            continue;
+        }
         let next = match hop {
             Hop::Skip(_) => Map::at(last.draft().tree).get(&source.reader(), &Slot::Skip)?,
             Hop::Prev(_) => last.draft().parent,

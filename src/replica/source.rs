@@ -5,15 +5,20 @@ use super::snapshot::{Reading, Troubles};
 use crate::git::cache::Cache;
 use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
+use crate::git::staging::Staging;
 use crate::git::store::{Reader, Store};
 use crate::git::transport::{FetchOptions, Filter, Negotiate, Url, Want};
-use crate::model::digest::{GitId, ObjectFormat};
+use crate::model::commit;
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::entry::Entry;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::map::{Lookup, Map, Size};
 use crate::model::name::PackageName;
-use crate::model::record::Record;
+use crate::model::object::{ReadObjects as _, STRUCTURE_MAX, WriteObjects as _};
+use crate::model::proofs;
+use crate::model::record::{RECORD_MAX, Record};
 use crate::model::slot::Slot;
+use crate::model::tree::{Mode, Tree};
 use crate::replica::chains;
 use crate::trust::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +37,12 @@ const PART_MAX: u64 = 24 * 1024;
 pub(crate) const NAME_BYTES: u64 = 28;
 /// Deeper than any map.
 const ALL_TREES: u32 = 200;
+/// The most that the trees of a part of a map take in a fetch, in bytes.
+const PROOFS_MAX: u64 = 256 * 1024 * 1024;
+/// The most that a step of a mirror takes in one fetch, in bytes.
+const MIRROR_MAX: u64 = 1 << 40;
+/// So many objects a mirror asks for at once.
+const IDS_AT_ONCE: usize = 50_000;
 /// The names of a part of a namespace whose sixteen folders hold names, and too many of them to come along. Where they are more, those folders
 /// are split themselves and small.
 const WIDE: std::ops::Range<u64> = 430..2300;
@@ -61,6 +72,8 @@ pub(crate) struct Remote {
     was_whole: bool,
     /// Whether a part of the map turned out to be larger than the checkpoint's number of packages allows.
     is_larger: AtomicBool,
+    /// The tree of the proofs by which a part of the registry is read.
+    proofs: Option<GitId>,
 }
 
 /// The heads that a source has.
@@ -85,8 +98,19 @@ impl Source {
     /// Opens a registry at its own place and finds its heads, and that of the package that is asked for.
     pub(crate) fn open(reading: &Reading<'_>) -> Result<(Self, Heads)> {
         let Reading { url, memory, package, .. } = *reading;
-        if let Some(path) = url.is_local() {
-            return Source::Disk(Store::open(path)?).again(reading);
+        if let Some(path) = url.is_local().filter(|_| reading.beside.is_none()) {
+            let store = Store::open(path)?;
+            let own = match reading.called() {
+                Some(domain) if store.reference(&layout::mirrored(domain, &layout::registry_log())?)?.is_some() => {
+                    Some(store.mirrored(domain)?)
+                }
+                // Of a part there are proofs only, and objects are made of them as if it were elsewhere.
+                Some(domain) if store.reference(&layout::proofs(domain))?.is_some() => None,
+                _ => Some(store),
+            };
+            if let Some(own) = own {
+                return Source::Disk(own).again(reading);
+            }
         }
         if reading.offline {
             return match (kept(reading), memory) {
@@ -319,6 +343,39 @@ impl Source {
         if let Source::Remote(remote) = self { remote.quarantine.size() } else { 0 }
     }
 
+    /// Fetches objects by their ids into a place of their own, with all that they stand on but these commits.
+    pub(crate) fn fetch_into(&self, into: &Quarantine, ids: &[GitId], until: &[GitId]) -> Result<()> {
+        let Source::Remote(remote) = self else { return Err(fault!(Bug, "what is here is not fetched")) };
+        let negotiate = Negotiate::Commits(until.to_vec());
+        let options = FetchOptions { deep: true, negotiate, max_bytes: MIRROR_MAX, ..FetchOptions::default() };
+        for some in ids.chunks(IDS_AT_ONCE) {
+            remote.at_any(|place| {
+                if place.fetch_ids(into, some, &options)?.is_none() {
+                    let wants: Vec<Want> = some.iter().copied().map(Want::id).collect();
+                    place.fetch(into, &wants, options.clone())?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Brings so many checkpoints here, from one downwards, without their maps; all where no number is given.
+    pub(crate) fn need_records(&self, newest: GitId, count: Option<u32>) -> Result<()> {
+        let Source::Remote(remote) = self else { return Ok(()) };
+        remote.bring(&[Want::id(newest)], &[], &FetchOptions { depth: count, deep: true, ..trees(0) })
+    }
+
+    /// Returns a checkpoint by its number, where the registry is read by proofs.
+    pub(crate) fn proof_of(&self, seq: u64) -> Result<Option<Record>> {
+        if let Source::Remote(remote) = self { remote.proof_of(seq) } else { Ok(None) }
+    }
+
+    /// Returns the objects that were fetched.
+    pub(crate) fn quarantine(&self) -> Option<&Quarantine> {
+        if let Source::Remote(remote) = self { Some(&remote.quarantine) } else { None }
+    }
+
     /// Brings so many checkpoints here, from one downwards, each with the root of its map.
     pub(crate) fn need_checkpoints(&self, newest: GitId, count: u32) -> Result<()> {
         let Source::Remote(remote) = self else { return self.need(&[newest]) };
@@ -422,7 +479,8 @@ fn gap(reader: &Reader, head: GitId) -> Result<Option<GitId>> {
 
 impl Remote {
     fn new(reading: &Reading<'_>, format: ObjectFormat, cache: Option<Cache>, place: Place) -> Result<Self> {
-        let alternates: Vec<_> = cache.iter().map(|cache| cache.store().objects_path()).collect();
+        let others = cache.iter().map(Cache::store).chain(reading.beside);
+        let alternates: Vec<_> = others.map(Store::objects_path).collect();
         let was_whole = cache.as_ref().is_some_and(|cache| cache.store().path().join(WHOLE_MAPS).exists());
         Ok(Remote {
             places: vec![place],
@@ -432,6 +490,7 @@ impl Remote {
             whole_maps: was_whole.into(),
             was_whole,
             is_larger: false.into(),
+            proofs: None,
         })
     }
 
@@ -444,11 +503,12 @@ impl Remote {
     fn find(&mut self, reading: &Reading<'_>, found: Option<Vec<Option<GitId>>>) -> Result<Heads> {
         let Reading { memory, package, .. } = *reading;
         let seen = memory.map(|memory| memory.checkpoint.commit);
+        let proven = self.open_proofs()?;
         let heads = match found {
             Some(found) => {
                 let named = |at: usize| found.get(at).copied().flatten();
                 let heads = Heads {
-                    log: named(0).ok_or_else(|| self.no_registry(reading.url))?,
+                    log: proven.or(named(0)).ok_or_else(|| self.no_registry(reading.url))?,
                     operators: named(1).ok_or_else(|| self.gone(reading.url, &layout::operators()))?,
                     package: named(2),
                 };
@@ -465,11 +525,78 @@ impl Remote {
             }
             None => self.open_narrow(reading.url, package)?,
         };
-        if !self.is_whole() {
+        if !self.is_whole() && proven.is_none() {
             self.first()?.stand_on(heads.log);
         }
         self.complete(&heads, memory, package)?;
         Ok(heads)
+    }
+
+    /// Makes objects of the proofs of the part of the registry's map that the place holds, where it holds a part, and returns the newest
+    /// checkpoint.
+    fn open_proofs(&mut self) -> Result<Option<GitId>> {
+        let Some(commit) = self.first()?.proofs() else { return Ok(None) };
+        // The proofs change at each step of the mirror, and are read into a place of their own.
+        let options = FetchOptions { depth: Some(1), filter: Some(Filter::Trees(2)), ..FetchOptions::default() };
+        self.bring(&[Want::id(commit)], &[], &options)?;
+        let reader = self.quarantine.store().reader();
+        let tree = commit::parse_proofs(reader.format(), &reader.read(ObjectKind::Commit, commit, STRUCTURE_MAX)?)?;
+        self.proofs = Some(tree);
+        let folder = |name: &str| -> Result<GitId> {
+            let found = Tree::read(&reader, tree)?.get(name).map(|entry| entry.id);
+            found.ok_or_else(|| fault!(BadRepository, "the proofs {commit} have no folder {name}"))
+        };
+        let below = folder(proofs::TREES)?;
+        self.bring(&[Want::id(below)], &[], &FetchOptions { max_bytes: PROOFS_MAX, ..FetchOptions::default() })?;
+        let reader = self.quarantine.store().reader();
+        let mut objects = Staging::new(self.quarantine.store());
+        for first in Tree::read(&reader, below)?.entries() {
+            for rest in Tree::read(&reader, first.id)?.entries() {
+                let bytes = reader.read(ObjectKind::Blob, rest.id, STRUCTURE_MAX)?;
+                let made = objects.write(ObjectKind::Tree, &bytes)?;
+                if made.to_string() != format!("{}{}", first.name, rest.name) {
+                    return Err(fault!(CorruptObject, "the proof of the tree {}{} is that of {made}", first.name, rest.name));
+                }
+            }
+        }
+        objects.finish()?;
+        // The last of all is the newest.
+        let mut at = (folder(proofs::LOG)?, Mode::Tree);
+        while at.1 == Mode::Tree {
+            self.bring(&[Want::id(at.0)], &[], &trees(0))?;
+            let reader = self.quarantine.store().reader();
+            let last = Tree::read(&reader, at.0)?.entries().last().map(|entry| (entry.id, entry.mode));
+            at = last.ok_or_else(|| fault!(BadRepository, "the proofs {commit} have no checkpoint"))?;
+        }
+        self.bring(&[Want::id(at.0)], &[], &FetchOptions::default())?;
+        self.make_checkpoint(at.0).map(|record| Some(record.git_id()))
+    }
+
+    /// Makes a checkpoint of a blob with its bytes.
+    fn make_checkpoint(&self, blob: GitId) -> Result<Record> {
+        let store = self.quarantine.store();
+        let bytes = store.reader().read(ObjectKind::Blob, blob, RECORD_MAX)?;
+        let mut objects = Staging::new(store);
+        let id = objects.write(ObjectKind::Commit, &bytes)?;
+        objects.finish()?;
+        chains::record(&store.reader(), id)
+    }
+
+    /// Returns a checkpoint by its number, where the registry is read by proofs.
+    fn proof_of(&self, seq: u64) -> Result<Option<Record>> {
+        let Some(tree) = self.proofs else { return Ok(None) };
+        let mut at = tree;
+        for name in proofs::checkpoint(seq)?.split('/') {
+            if !self.quarantine.store().contains(at) {
+                self.bring(&[Want::id(at)], &[], &trees(0))?;
+            }
+            let found = Tree::read(&self.quarantine.store().reader(), at)?.get(name).map(|entry| entry.id);
+            at = found.ok_or_else(|| fault!(RefMissing, "the mirror has no proof of checkpoint {seq}"))?;
+        }
+        if !self.quarantine.store().contains(at) {
+            self.bring(&[Want::id(at)], &[], &FetchOptions::default())?;
+        }
+        self.make_checkpoint(at).map(Some)
     }
 
     /// Finds the heads, and the newest checkpoint with the upper trees of its map, by one fetch.

@@ -253,6 +253,7 @@ pub(crate) fn world(format: ObjectFormat) -> World {
             id: RegistryId::from_sha256([0xcd; 32]),
             patterns: patterns.iter().map(|pattern| (*pattern).into()).collect(),
             contents,
+            keep_taken_down: false,
         }))
     };
     m.next("operators", &alice, mirror(&["cli:run", "wasi:*"], true));

@@ -243,12 +243,13 @@ fn operator_entry() -> BoxedStrategy<OperatorEntry> {
         grant().prop_map(OperatorEntry::Allow),
         denial().prop_map(OperatorEntry::Deny),
         policy().prop_map(OperatorEntry::Policy),
-        (registry(), registry_id(), prop::collection::btree_set(pattern(), 0..3), any::<bool>()).prop_map(
-            |(name, id, patterns, contents)| OperatorEntry::Mirror(Mirror {
+        (registry(), registry_id(), prop::collection::btree_set(pattern(), 0..3), any::<bool>(), any::<bool>()).prop_map(
+            |(name, id, patterns, contents, keep_taken_down)| OperatorEntry::Mirror(Mirror {
                 name,
                 id,
                 patterns: patterns.into_iter().collect(),
-                contents
+                contents,
+                keep_taken_down,
             })
         ),
         (prop::collection::btree_set(record_digest(), 1..3), text())

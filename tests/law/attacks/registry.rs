@@ -43,6 +43,7 @@ fn mirror(name: &str, id: u8, patterns: &[&str]) -> OperatorEntry {
         id: RegistryId::from_sha256([id; 32]),
         patterns: patterns.iter().map(|text| (*text).into()).collect(),
         contents: true,
+        keep_taken_down: false,
     })
 }
 

@@ -1,0 +1,898 @@
+//! Mirroring: another registry's logs and files, as they are, under that registry's own name in this repository.
+//!
+//! What is new is fetched into a quarantine, verified there as it would be at home, and only then moved here. References of the mirror move
+//! before the head of its registry log does, and that before our own checkpoint, which says what is held. Killed anywhere, the mirror serves the
+//! old state or the new one, and the next step goes on from what our newest checkpoint says.
+//!
+//! Of all packages, the registry log is here as it is at home. Of a part of them, the trees of its map that prove the part are here as files
+//! ([`crate::model::proofs`]), together with all checkpoints: a commit whose tree is not whole would be a hole in the repository.
+
+use super::accept::contents_at;
+use super::audit::{Audit, Part, audit, audit_parts};
+use super::author::Author;
+use super::chains;
+use super::page;
+use super::snapshot::Snapshot;
+use super::standing::{Standing, Step, advance, names_of};
+use crate::git::layout::{self, RefName};
+use crate::git::quarantine::Quarantine;
+use crate::git::refs::{Expected, RefEdit};
+use crate::git::staging::Staging;
+use crate::git::store::{Reader, RepositoryLock, Store};
+use crate::log::decision::DecisionLog;
+use crate::log::registry::CheckedCheckpoint;
+use crate::model::changes::ChangeLine;
+use crate::model::commit;
+use crate::model::digest::{FileDigest, GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
+use crate::model::entry::{Entry, Mirror, OperatorEntry, OperatorPrivilege, PackageEntry};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::held::{self, HELD_MAX, Held};
+use crate::model::key::KeyCache;
+use crate::model::map::{Change, Map};
+use crate::model::moment::Moment;
+use crate::model::name::{Label, PackageName, Pattern, RegistryName, Version};
+use crate::model::object::{ReadObjects, STRUCTURE_MAX, WriteObjects as _};
+use crate::model::proofs;
+use crate::model::record::{RECORD_MAX, Record};
+use crate::model::slot::Slot;
+use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
+use crate::trust::memory::Memory;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many logs are asked for together.
+const LOGS_AT_ONCE: usize = 20_000;
+/// From so many references on all of them move in one new `packed-refs`.
+const REFS_AT_ONCE: usize = 2_000;
+/// The most that the trees of a namespace take, in bytes.
+const NAMESPACE_MAX: u64 = 256 * 1024 * 1024;
+
+/// What is to be held of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: RegistryName,
+    /// Its id.
+    pub id: RegistryId,
+    /// Which packages, in order: see [`held::in_order`].
+    pub patterns: Vec<Pattern>,
+    /// Whether contents are held, or logs alone.
+    pub contents: bool,
+    /// Whether contents stay that the registry takes down.
+    pub keep_taken_down: bool,
+}
+
+impl Wanted {
+    /// Reads what the operators said.
+    ///
+    /// # Errors
+    /// `bad-name` for a pattern that is none.
+    pub fn of(mirror: &Mirror) -> Result<Self> {
+        Ok(Wanted {
+            name: mirror.name.clone(),
+            id: mirror.id,
+            patterns: mirror.patterns.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?,
+            contents: mirror.contents,
+            keep_taken_down: mirror.keep_taken_down,
+        })
+    }
+
+    /// Writes what the operators are to say.
+    pub fn entry(&self) -> OperatorEntry {
+        OperatorEntry::Mirror(Mirror {
+            name: self.name.clone(),
+            id: self.id,
+            patterns: self.patterns.iter().map(ToString::to_string).collect(),
+            contents: self.contents,
+            keep_taken_down: self.keep_taken_down,
+        })
+    }
+
+    fn is_held_as(&self, held: &Held) -> bool {
+        (&self.patterns, self.contents, self.keep_taken_down) == (&held.patterns, held.contents, held.keep_taken_down)
+    }
+}
+
+/// What a repository holds of another registry now, by its own newest checkpoint.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What is held.
+    pub held: Held,
+    /// The commit of its newest checkpoint.
+    pub commit: GitId,
+}
+
+impl Kept {
+    /// Reads what is held of a registry; `None` where nothing is.
+    ///
+    /// # Errors
+    /// `bad-map`, `not-canonical`, `corrupt-object`.
+    pub fn read(store: &Store, standing: &Standing, domain: &RegistryName) -> Result<Option<Self>> {
+        let reader = store.reader();
+        let blob = standing.map.get(&reader, &Slot::MirrorHeld(domain.clone()))?;
+        let commit = standing.map.get(&reader, &Slot::MirrorLog(domain.clone()))?;
+        let (Some(blob), Some(commit)) = (blob, commit) else { return Ok(None) };
+        let held = Held::parse(&reader.read(ObjectKind::Blob, blob, HELD_MAX)?)?;
+        if held.registry != *domain {
+            return Err(fault!(BadMap, "what is held of {domain} says that it is of {}", held.registry));
+        }
+        Ok(Some(Kept { held, commit }))
+    }
+
+    /// Returns what was seen of the registry, for whoever reads it again.
+    ///
+    /// # Errors
+    /// `ref-missing` where a part of the mirror is gone; any code of the law.
+    pub fn memory(&self, store: &Store) -> Result<Memory> {
+        let mut keys = KeyCache::default();
+        let domain = &self.held.registry;
+        let view = store.mirrored(domain)?;
+        let reader = view.reader();
+        let gone = |name: RefName| fault!(RefMissing, "the mirror of {domain} has no {name}");
+        let head = view.reference(&layout::operators())?.ok_or_else(|| gone(layout::operators()))?;
+        let operators = chains::operators(&reader, head, &mut keys)?;
+        let record = match self.held.is_whole() {
+            true => chains::record(&reader, self.commit)?,
+            false => {
+                let commit = store.reference(&layout::proofs(domain))?.ok_or_else(|| gone(layout::proofs(domain)))?;
+                proven(&reader, commit, self.held.seq)?
+            }
+        };
+        if record.digest() != self.held.checkpoint {
+            return Err(fault!(
+                CorruptObject,
+                "the mirror of {domain} has checkpoint {}, our own checkpoint vouches for {}",
+                record.digest(),
+                self.held.checkpoint
+            ));
+        }
+        let checkpoint = CheckedCheckpoint::of_history(&operators.log, &record.verify(&mut keys)?)?;
+        Ok(Memory::new(&operators.log, operators.head(), &checkpoint))
+    }
+}
+
+/// Reads a checkpoint from proofs.
+fn proven(reader: &Reader, proofs: GitId, seq: u64) -> Result<Record> {
+    let tree = commit::parse_proofs(reader.format(), &reader.read(ObjectKind::Commit, proofs, STRUCTURE_MAX)?)?;
+    let blob = page::blob(reader, tree, &proofs::checkpoint(seq)?)?;
+    let blob = blob.ok_or_else(|| fault!(RefMissing, "there is no proof of checkpoint {seq}"))?;
+    Record::parse(reader.format(), reader.read(ObjectKind::Blob, blob, RECORD_MAX)?)
+}
+
+/// One step of a mirror.
+pub struct Syncing<'a> {
+    /// The lock of the repository.
+    pub lock: &'a RepositoryLock,
+    /// The repository.
+    pub store: &'a Store,
+    /// Who makes the checkpoint.
+    pub author: &'a Author<'a>,
+    /// Where the repository's own registry stands.
+    pub standing: &'a Standing,
+    /// What is to be held.
+    pub wanted: &'a Wanted,
+    /// What is held now.
+    pub kept: Option<&'a Kept>,
+    /// The registry as it is now.
+    pub upstream: &'a Snapshot<'a>,
+    /// Whether the operators are to say first that they mirror it so.
+    pub says: bool,
+    /// Hears how many packages are verified, and of how many.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// What a step of a mirror did.
+#[derive(Clone, Debug, Default)]
+pub struct Synced {
+    /// The place of the newest checkpoint that is held.
+    pub seq: u64,
+    /// How many packages were new or had changed.
+    pub packages: u64,
+    /// How many releases' files came.
+    pub releases: u64,
+    /// How many releases' files are not held any more, since they were taken down.
+    pub dropped: u64,
+    /// Our own checkpoint that vouches for it; `None` where nothing was new.
+    pub checkpoint: Option<(u64, RecordDigest)>,
+}
+
+/// A package that is new or has changed.
+struct Changed {
+    package: PackageName,
+    head: GitId,
+    /// Its head as it is held now.
+    was: Option<GitId>,
+    decisions: Option<GitId>,
+    decisions_were: Option<GitId>,
+}
+
+/// What was found to have changed, and what proves it.
+#[derive(Default)]
+struct News {
+    packages: Vec<Changed>,
+    attestations: Vec<(RegistryName, PackageName, GitId)>,
+    /// The trees of the map that prove a part of it.
+    trees: BTreeMap<GitId, Vec<u8>>,
+    /// All that is covered, where that is a part: for what is not covered any more.
+    covered: BTreeSet<RefName>,
+}
+
+/// Reads objects and takes note of the trees that it reads.
+struct Noting<'r> {
+    reader: &'r Reader,
+    trees: RefCell<BTreeMap<GitId, Vec<u8>>>,
+}
+
+impl ReadObjects for Noting<'_> {
+    fn format(&self) -> ObjectFormat {
+        self.reader.format()
+    }
+
+    fn read(&self, kind: ObjectKind, id: GitId, limit: u64) -> Result<Vec<u8>> {
+        let bytes = self.reader.read(kind, id, limit)?;
+        if kind == ObjectKind::Tree {
+            self.trees.borrow_mut().insert(id, bytes.clone());
+        }
+        Ok(bytes)
+    }
+}
+
+impl Syncing<'_> {
+    /// Brings the mirror to where the registry is now.
+    ///
+    /// # Errors
+    /// `ref-missing` where the registry does not hand out what it names, `bad-repository` where its object format is another one, any code of
+    /// the law for what does not hold; `unauthorized` where the author may not do that, `conflict`, `io`. Then nothing has changed.
+    pub fn run(&self) -> Result<Synced> {
+        let (domain, newest) = (&self.wanted.name, self.upstream.checkpoint());
+        let same = self.kept.filter(|kept| self.wanted.is_held_as(&kept.held));
+        if let Some(kept) = same
+            && kept.held.checkpoint == newest.digest()
+        {
+            return Ok(Synced { seq: newest.seq(), ..Synced::default() });
+        }
+        if let Some(kept) = self.kept
+            && kept.held.seq > newest.seq()
+        {
+            return Err(fault!(
+                Conflict,
+                "another process brought the mirror of {domain} to checkpoint {} meanwhile, this one saw checkpoint {}",
+                kept.held.seq,
+                newest.seq()
+            ));
+        }
+        if self.upstream.format() != self.store.format() {
+            return Err(fault!(
+                BadRepository,
+                "{domain} has the object format {}, this repository {}: a mirror has that of its registry",
+                self.upstream.format(),
+                self.store.format()
+            )
+            .hint(format!(
+                "make a repository for it: quipu registry init PATH --name DOMAIN --format {}",
+                self.upstream.format()
+            )));
+        }
+        self.check_authority()?;
+        let view = self.store.mirrored(domain)?;
+        let fetched: Vec<_> = self.upstream.source().quarantine().iter().map(|fetched| fetched.store().objects_path()).collect();
+        let alternates: Vec<_> = std::iter::once(self.store.objects_path()).chain(fetched).collect();
+        let quarantine = Quarantine::within(self.store.path(), self.store.format(), &alternates)?;
+        let is_whole = held::is_whole(&self.wanted.patterns);
+        let news = match is_whole {
+            true => self.news_of_all(&quarantine, &view, same)?,
+            false => self.news_of_part(&view, same)?,
+        };
+        let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs: Vec::new(), synced: Synced::default() };
+        work.synced.seq = newest.seq();
+        work.bring(&news)?;
+        work.refs.push((layout::operators(), Some(self.upstream.operators().head().git_id())));
+        if is_whole {
+            work.refs.push((layout::registry_log(), Some(newest.record().git_id())));
+        }
+        work.verify(&news, same, is_whole)?;
+        let proofs = if is_whole { None } else { Some(work.prove(&news)?) };
+        let Work { refs, synced, .. } = work;
+        quarantine.keep(self.store)?;
+        self.publish(refs, proofs, &news, same.is_none(), synced)
+    }
+
+    fn check_authority(&self) -> Result<()> {
+        let operators = &self.standing.operators.log;
+        let mut needed = vec![(OperatorPrivilege::Checkpoint, "make checkpoints of")];
+        if self.says {
+            needed.push((OperatorPrivilege::Mirror, "say what is mirrored in"));
+        }
+        for (privilege, what) in needed {
+            if !operators.now().keys.holds(self.author.key(), privilege) {
+                let (key, name) = (self.author.key().fingerprint(), operators.registry());
+                return Err(fault!(Unauthorized, "the key {key} may not {what} {name}")
+                    .hint(format!("the keys that may: {}", names_of(operators, privilege)))
+                    .asked());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what changed in the whole registry, and brings its registry log here.
+    fn news_of_all(&self, quarantine: &Quarantine, view: &Store, same: Option<&Kept>) -> Result<News> {
+        let (newest, operators) = (self.upstream.checkpoint().record().git_id(), self.upstream.operators().head().git_id());
+        let until: Vec<GitId> = [layout::registry_log(), layout::operators()]
+            .iter()
+            .filter_map(|name| view.reference(name).transpose())
+            .collect::<Result<_>>()?;
+        self.upstream.source().fetch_into(quarantine, &[newest, operators], &until)?;
+        let reader = quarantine.store().reader();
+        let from = match same {
+            Some(kept) => Map::at(chains::record(&reader, kept.commit)?.draft().tree),
+            None => Map::empty(reader.format()),
+        };
+        let to = self.upstream.map();
+        let mut packages: BTreeMap<PackageName, Changed> = BTreeMap::new();
+        let mut attestations = Vec::new();
+        Map::diff(&reader, from, to, &mut |Change { slot, old, new }| {
+            match (slot, new) {
+                (Slot::Package(package) | Slot::Decisions(package), _) if !packages.contains_key(&package) => {
+                    let (logs, beside) = (Slot::Package(package.clone()), Slot::Decisions(package.clone()));
+                    let changed = Changed {
+                        head: to.get(&reader, &logs)?.ok_or_else(|| fault!(BadMap, "decisions about {package} stand alone"))?,
+                        was: from.get(&reader, &logs)?,
+                        decisions: to.get(&reader, &beside)?,
+                        decisions_were: from.get(&reader, &beside)?,
+                        package: package.clone(),
+                    };
+                    packages.insert(package, changed);
+                }
+                (Slot::Attestation(of, package), Some(head)) if old != Some(head) => attestations.push((of, package, head)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let packages: Vec<Changed> = packages.into_values().collect();
+        let covered = if same.is_some() { BTreeSet::new() } else { covered(packages.iter(), &attestations) };
+        Ok(News { packages, attestations, covered, ..News::default() })
+    }
+
+    /// Finds what changed in a part of the registry, and the trees that prove it.
+    fn news_of_part(&self, view: &Store, same: Option<&Kept>) -> Result<News> {
+        let source = self.upstream.source();
+        let (map, count) = (self.upstream.map(), self.upstream.checkpoint().checkpoint().packages);
+        let slots_of = |package: &PackageName| [Slot::Package(package.clone()), Slot::Decisions(package.clone())];
+        // Whatever stands in a namespace, the way there leads to its folder.
+        let inside = |namespace: &Label| Slot::Package(PackageName::new(namespace.clone(), namespace.clone()));
+        let ways = self.wanted.patterns.iter().flat_map(|pattern| match pattern {
+            Pattern::Namespace(namespace) => vec![inside(namespace)],
+            Pattern::Package(package) => slots_of(package).to_vec(),
+            Pattern::All => Vec::new(),
+        });
+        let ways: Vec<Slot> = ways.collect();
+        source.need_slots(map, count, &ways)?;
+        let mut folders = Vec::new();
+        for pattern in &self.wanted.patterns {
+            if let Pattern::Namespace(namespace) = pattern {
+                folders.extend(map.packages_of(&self.upstream.reader(), namespace)?.map(|folder| folder.tree()));
+            }
+        }
+        if !folders.is_empty() && source.quarantine().is_some() {
+            let is_absent = |tree: &GitId| !self.upstream.reader().contains(*tree);
+            // Those that are not small are not whole yet.
+            if !source.need_parts(&folders, true, NAMESPACE_MAX.saturating_mul(folders.len() as u64))?
+                && folders.iter().any(is_absent)
+            {
+                return Err(fault!(Limit, "the names of that part of {} take more than {NAMESPACE_MAX} bytes", self.wanted.name));
+            }
+        }
+        let reader = self.upstream.reader();
+        let noting = Noting { reader: &reader, trees: RefCell::default() };
+        let mut found: BTreeMap<PackageName, (Option<GitId>, Option<GitId>)> = BTreeMap::new();
+        for pattern in &self.wanted.patterns {
+            match pattern {
+                Pattern::Namespace(namespace) => {
+                    // The way to an absent namespace proves that it is absent.
+                    map.get(&noting, &inside(namespace))?;
+                    if let Some(folder) = map.packages_of(&noting, namespace)? {
+                        folder.for_each(&noting, &mut |slot, head| {
+                            match slot {
+                                Slot::Package(package) => found.entry(package).or_default().0 = Some(head),
+                                Slot::Decisions(package) => found.entry(package).or_default().1 = Some(head),
+                                _ => {}
+                            }
+                            Ok(())
+                        })?;
+                    }
+                }
+                Pattern::Package(package) => {
+                    let [log, decisions] = slots_of(package);
+                    let heads = (map.get(&noting, &log)?, map.get(&noting, &decisions)?);
+                    found.insert(package.clone(), heads);
+                }
+                Pattern::All => {}
+            }
+        }
+        let about = |package: &PackageName| Slot::Attestation(self.wanted.name.clone(), package.clone());
+        source.need_slots(map, count, &found.keys().map(about).collect::<Vec<Slot>>())?;
+        let reader = self.upstream.reader();
+        let noting = Noting { reader: &reader, trees: noting.trees };
+        let mut news = News::default();
+        let mut all = Vec::new();
+        for (package, (head, decisions)) in found {
+            let Some(head) = head else { continue };
+            if let Some(head) = map.get(&noting, &about(&package))? {
+                news.attestations.push((self.wanted.name.clone(), package.clone(), head));
+            }
+            let was = view.reference(&layout::package(&package))?;
+            let decisions_were = view.reference(&layout::decisions(&package))?;
+            all.push(Changed { package, head, was, decisions, decisions_were });
+        }
+        news.covered = covered(all.iter(), &news.attestations);
+        if same.is_some() {
+            all.retain(|changed| changed.was != Some(changed.head) || changed.decisions_were != changed.decisions);
+            let is_new = |(of, package, head): &(RegistryName, PackageName, GitId)| {
+                view.reference(&layout::attestation(of, package)).map(|found| found != Some(*head))
+            };
+            let mut left = Vec::new();
+            for attestation in std::mem::take(&mut news.attestations) {
+                if is_new(&attestation)? {
+                    left.push(attestation);
+                }
+            }
+            news.attestations = left;
+        }
+        news.packages = all;
+        news.trees = noting.trees.into_inner();
+        Ok(news)
+    }
+
+    /// Moves the references of the mirror, and vouches for it with a checkpoint of our own.
+    fn publish(
+        &self,
+        refs: Vec<(RefName, Option<GitId>)>,
+        proofs: Option<GitId>,
+        news: &News,
+        is_anew: bool,
+        mut synced: Synced,
+    ) -> Result<Synced> {
+        let (domain, newest) = (&self.wanted.name, self.upstream.checkpoint());
+        let is_whole = proofs.is_none();
+        let mut edits: BTreeMap<RefName, RefEdit> = BTreeMap::new();
+        let prefix = format!("{}{domain}/", layout::MIRRORS);
+        let opened = self.store.opened_references(&prefix)?;
+        let mut put = |name: RefName, new: Option<GitId>| -> Result<()> {
+            let was = opened.find(&name)?;
+            if was != new {
+                edits.insert(name.clone(), RefEdit { name, expected: was.into(), new });
+            }
+            Ok(())
+        };
+        let mut kept: BTreeSet<RefName> = BTreeSet::new();
+        for (name, new) in refs {
+            let name = layout::mirrored(domain, &name)?;
+            kept.insert(name.clone());
+            put(name, new)?;
+        }
+        if let Some(proofs) = proofs {
+            kept.insert(layout::proofs(domain));
+            put(layout::proofs(domain), Some(proofs))?;
+        }
+        if is_anew || !is_whole {
+            for name in &news.covered {
+                kept.insert(layout::mirrored(domain, name)?);
+            }
+            self.store.for_each_reference(&prefix, |name, _| {
+                // What a reset put aside stays with what is held.
+                let is_retired = name.as_str()[prefix.len()..].starts_with("retired/");
+                if kept.contains(&name) || (is_retired && !is_anew) { Ok(()) } else { put(name, None) }
+            })?;
+        }
+        let last = [layout::mirrored(domain, &layout::registry_log())?, layout::proofs(domain)];
+        let order = |name: &RefName| {
+            let rest = &name.as_str()[prefix.len()..];
+            match rest.split('/').next() {
+                _ if last.contains(name) => 3,
+                Some("registry") => 2,
+                Some("packages") => 1,
+                // Contents first: a log that is ahead of its map has its contents beside it.
+                _ => 0,
+            }
+        };
+        let mut moved: Vec<RefEdit> = edits.into_values().collect();
+        moved.sort_by_key(|edit| order(&edit.name));
+
+        let mut objects = Staging::new(self.store);
+        let log = newest.record().draft().link.map_or(LogId::from(newest.digest()), |link| link.log);
+        let held = Held {
+            registry: domain.clone(),
+            id: self.wanted.id,
+            log,
+            seq: newest.seq(),
+            checkpoint: newest.digest(),
+            patterns: self.wanted.patterns.clone(),
+            contents: self.wanted.contents,
+            keep_taken_down: self.wanted.keep_taken_down,
+        };
+        let text = held.to_text();
+        let blob = objects.write(ObjectKind::Blob, text.as_bytes())?;
+        let mut step = Step { at_once: moved.len() >= REFS_AT_ONCE, refs: moved, ..Step::default() };
+        let head = ChangeLine::Head { log, seq: newest.seq(), head: newest.digest() };
+        step.changes.insert(Slot::MirrorLog(domain.clone()), (Some(newest.record().git_id()), head));
+        let line = ChangeLine::Held(FileDigest::of_bytes(text.as_bytes()));
+        step.changes.insert(Slot::MirrorHeld(domain.clone()), (Some(blob), line));
+        let mut operators = self.standing.operators.log.clone();
+        if self.says {
+            operators = say(self.store, &mut objects, &operators, self.author, self.wanted.entry(), &mut step)?;
+        }
+        let checkpoint = advance(self.lock, self.store, self.standing, &operators, objects, self.author, step)?;
+        synced.checkpoint = Some((checkpoint.seq(), checkpoint.digest()));
+        Ok(synced)
+    }
+}
+
+/// Lets the operators say something in the same checkpoint.
+fn say(
+    store: &Store,
+    objects: &mut Staging<'_>,
+    operators: &crate::log::operator::OperatorLog,
+    author: &Author<'_>,
+    entry: OperatorEntry,
+    step: &mut Step,
+) -> Result<crate::log::operator::OperatorLog> {
+    let Some(known) = operators.now().keys.get(author.key()) else {
+        return Err(
+            fault!(Unauthorized, "the key {} is no operator of {}", author.key().fingerprint(), operators.registry()).asked()
+        );
+    };
+    let record = author.next(operators.chain(), known.name.clone(), store.format().empty_tree(), Entry::Operator(entry))?;
+    let changed = operators.clone().append(&record).map_err(Error::asked)?;
+    objects.write(ObjectKind::Tree, b"")?;
+    objects.write(ObjectKind::Commit, record.bytes())?;
+    let expected = Expected::At(operators.chain().git_head());
+    step.refs.push(RefEdit { name: layout::operators(), expected, new: Some(record.git_id()) });
+    Ok(changed)
+}
+
+/// Ends a mirror: the operators say so, its references go, and its name stays known with its id.
+///
+/// # Errors
+/// `not-found` where there is none, `unauthorized`, `conflict`, `io`. Then nothing has changed.
+pub fn remove(lock: &RepositoryLock, store: &Store, author: &Author<'_>, domain: &RegistryName) -> Result<(u64, RecordDigest)> {
+    let standing = Standing::read(store, &mut KeyCache::default())?;
+    let operators = &standing.operators.log;
+    let known = operators.mirrors().find(|mirror| mirror.name == *domain && !mirror.patterns.is_empty());
+    let known = known.ok_or_else(|| fault!(NotFound, "{} does not mirror {domain}", operators.registry()))?;
+    if !operators.now().keys.holds(author.key(), OperatorPrivilege::Mirror) {
+        let (key, name) = (author.key().fingerprint(), operators.registry());
+        return Err(fault!(Unauthorized, "the key {key} may not say what is mirrored in {name}")
+            .hint(format!("the keys that may: {}", names_of(operators, OperatorPrivilege::Mirror)))
+            .asked());
+    }
+    let ended = OperatorEntry::Mirror(Mirror { patterns: Vec::new(), ..known.clone() });
+    let mut step = Step::default();
+    let prefix = format!("{}{domain}/", layout::MIRRORS);
+    store.for_each_reference(&prefix, |name, id| {
+        step.refs.push(RefEdit { name, expected: Expected::At(id), new: None });
+        Ok(())
+    })?;
+    // What says where the mirror stands goes first: nobody is to read a mirror that is half gone.
+    let heads = [layout::mirrored(domain, &layout::registry_log())?, layout::proofs(domain)];
+    step.refs.sort_by_key(|edit| !heads.contains(&edit.name));
+    step.at_once = step.refs.len() >= REFS_AT_ONCE;
+    let reader = store.reader();
+    for slot in [Slot::MirrorLog(domain.clone()), Slot::MirrorHeld(domain.clone())] {
+        if standing.map.get(&reader, &slot)?.is_some() {
+            step.changes.insert(slot, (None, ChangeLine::Gone));
+        }
+    }
+    let mut objects = Staging::new(store);
+    let changed = say(store, &mut objects, operators, author, ended, &mut step)?;
+    let checkpoint = advance(lock, store, &standing, &changed, objects, author, step)?;
+    Ok((checkpoint.seq(), checkpoint.digest()))
+}
+
+fn covered<'c>(
+    packages: impl Iterator<Item = &'c Changed>,
+    attestations: &[(RegistryName, PackageName, GitId)],
+) -> BTreeSet<RefName> {
+    let of = |changed: &Changed| {
+        let package = &changed.package;
+        [layout::package(package), layout::decisions(package), layout::contents(package)]
+    };
+    let about = attestations.iter().map(|(of, package, _)| layout::attestation(of, package));
+    packages.flat_map(of).chain(about).collect()
+}
+
+/// A step under way.
+struct Work<'a> {
+    step: &'a Syncing<'a>,
+    view: &'a Store,
+    quarantine: &'a Quarantine,
+    /// The references of the mirror that move, with their names at home.
+    refs: Vec<(RefName, Option<GitId>)>,
+    synced: Synced,
+}
+
+impl Work<'_> {
+    /// Brings the logs and the files of what changed into the quarantine.
+    fn bring(&mut self, news: &News) -> Result<()> {
+        let source = self.step.upstream.source();
+        for some in news.packages.chunks(LOGS_AT_ONCE) {
+            let heads: Vec<GitId> = some.iter().flat_map(|changed| [Some(changed.head), changed.decisions]).flatten().collect();
+            let held: Vec<GitId> = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten().collect();
+            let reader = self.quarantine.store().reader();
+            let missing: Vec<GitId> = heads.into_iter().filter(|head| !reader.contains(*head)).collect();
+            if !missing.is_empty() {
+                source.fetch_into(self.quarantine, &missing, &held).map_err(|error| self.withheld(error, "a log"))?;
+            }
+        }
+        let about: Vec<GitId> = news.attestations.iter().map(|(_, _, head)| *head).collect();
+        if !about.is_empty() {
+            source.fetch_into(self.quarantine, &about, &[]).map_err(|error| self.withheld(error, "statements"))?;
+        }
+        for (of, package, head) in &news.attestations {
+            self.refs.push((layout::attestation(of, package), Some(*head)));
+        }
+        let mut keys = KeyCache::default();
+        for some in news.packages.chunks(LOGS_AT_ONCE) {
+            self.contents(some, &mut keys)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the files of releases of these packages, and makes the commits that name them.
+    fn contents(&mut self, packages: &[Changed], keys: &mut KeyCache) -> Result<()> {
+        let (store, wanted) = (self.quarantine.store(), self.step.wanted);
+        let reader = store.reader();
+        let mut commits: Vec<(RefName, Vec<TreeEntry>)> = Vec::new();
+        let mut missing = BTreeSet::new();
+        for changed in packages {
+            let package = &changed.package;
+            self.refs.push((layout::package(package), Some(changed.head)));
+            let decided = match changed.decisions {
+                None => None,
+                Some(head) => {
+                    self.refs.push((layout::decisions(package), Some(head)));
+                    Some(chains::decisions(&reader, head, &self.step.upstream.operators().log, keys)?.log)
+                }
+            };
+            let name = layout::contents(package);
+            let old = match self.view.reference(&name)? {
+                Some(id) => contents_at(&reader, id)?,
+                None => Tree::default(),
+            };
+            let records = chains::walk(&reader, changed.head)?;
+            let entries = self.entries(&records, decided.as_ref(), &old, &mut missing);
+            commits.push((name, entries));
+            for reset in decided.iter().flat_map(DecisionLog::resets) {
+                let head = self.retired(reset.old, reset.old_head)?;
+                let reader = store.reader();
+                let name = layout::retired_contents(reset.old);
+                let old = match self.view.reference(&name)? {
+                    Some(id) => contents_at(&reader, id)?,
+                    None => Tree::default(),
+                };
+                let entries = self.entries(&chains::walk(&reader, head)?, decided.as_ref(), &old, &mut missing);
+                commits.push((name, entries));
+            }
+        }
+        let missing: Vec<GitId> = missing.into_iter().collect();
+        if wanted.contents && !missing.is_empty() {
+            let source = self.step.upstream.source();
+            source.fetch_into(self.quarantine, &missing, &[]).map_err(|error| self.withheld(error, "files of a release"))?;
+        }
+        let mut objects = Staging::new(store);
+        for (name, entries) in commits {
+            let new = match entries.is_empty() || !wanted.contents {
+                true => None,
+                false => {
+                    let tree = Tree::new(entries)?.write(&mut objects)?;
+                    Some(objects.write(ObjectKind::Commit, &commit::contents(tree))?)
+                }
+            };
+            self.refs.push((name, new));
+        }
+        objects.finish()?;
+        store.refresh()
+    }
+
+    /// Returns the folders of the releases of a log that are held, and takes note of those that are not here yet.
+    fn entries(
+        &mut self,
+        records: &[Record],
+        decided: Option<&DecisionLog>,
+        old: &Tree,
+        missing: &mut BTreeSet<GitId>,
+    ) -> Vec<TreeEntry> {
+        let id = records.first().map(|record| LogId::from(record.digest()));
+        let is_down =
+            |version: &Version| decided.zip(id).is_some_and(|(decided, log)| decided.takedown_of(log, version).is_some());
+        let mut entries = Vec::new();
+        for record in records {
+            let Entry::Package(PackageEntry::Release(release)) = record.entry() else { continue };
+            let name = release.version.to_string();
+            let is_here = old.get(&name).is_some_and(|entry| entry.id == release.tree);
+            if is_down(&release.version) {
+                if !(is_here && self.step.wanted.keep_taken_down) {
+                    self.synced.dropped += u64::from(is_here);
+                    continue;
+                }
+            } else if !is_here {
+                self.synced.releases += u64::from(self.step.wanted.contents);
+                missing.insert(release.tree);
+            }
+            entries.push(TreeEntry { name, mode: Mode::Tree, id: release.tree });
+        }
+        entries
+    }
+
+    /// Brings a log that a reset put aside, and returns its head.
+    fn retired(&mut self, log: LogId, head: RecordDigest) -> Result<GitId> {
+        let source = self.step.upstream.source();
+        let name = layout::retired_log(log);
+        let found = match self.view.reference(&name)? {
+            Some(found) => found,
+            None => {
+                let found = source.reference(&name)?;
+                let found = found.ok_or_else(|| {
+                    self.withheld(
+                        fault!(RefMissing, "{} has no {name}", self.step.upstream.url()),
+                        "the log of a package that was reset",
+                    )
+                })?;
+                source.fetch_into(self.quarantine, &[found], &[])?;
+                found
+            }
+        };
+        let reader = self.quarantine.store().reader();
+        let records = chains::verify(chains::walk(&reader, found)?, &mut KeyCache::default())?;
+        let (first, last) = (records.first().map(|record| record.digest()), records.last().map(|record| record.digest()));
+        if first.map(LogId::from) != Some(log) || last != Some(head) {
+            return Err(fault!(WrongLog, "{name} leads to {found}, the reset says the log {log} with the head {head}"));
+        }
+        self.refs.push((name, Some(found)));
+        Ok(found)
+    }
+
+    fn withheld(&self, error: Error, what: &str) -> Error {
+        match error.code() {
+            ErrorCode::RefMissing => error
+                .hint(format!("{} names {what} that it does not hand out; the mirror stays as it was", self.step.upstream.url())),
+            _ => error,
+        }
+    }
+
+    /// Verifies what was brought, by the law of the registry that it is of.
+    fn verify(&mut self, news: &News, same: Option<&Kept>, is_whole: bool) -> Result<()> {
+        let store = self.quarantine.store();
+        let refs: Vec<(RefName, GitId)> = self.refs.iter().filter_map(|(name, id)| Some((name.clone(), (*id)?))).collect();
+        self.quarantine.set_refs(&refs)?;
+        let wanted = self.step.wanted;
+        self.synced.packages = news.packages.len() as u64;
+        if is_whole {
+            let found = audit(&Audit {
+                store,
+                expected: Some((&wanted.name, wanted.id)),
+                contents: wanted.contents,
+                since: same.map(|kept| Moment::Both(kept.held.seq, kept.held.checkpoint)),
+                progress: self.step.progress,
+            })?;
+            return found.faults.into_iter().next().map_or(Ok(()), Err);
+        }
+        let operators = &self.step.upstream.operators().log;
+        let part = |changed: &Changed| Part {
+            package: changed.package.clone(),
+            head: changed.head,
+            decisions: changed.decisions,
+            // What was decided may bring files back.
+            known: changed.was.filter(|_| changed.decisions == changed.decisions_were),
+        };
+        let parts: Vec<Part> = news.packages.iter().map(part).collect();
+        let (_, fault) = audit_parts(store, operators, wanted.contents, &parts)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        self.succeed(&news.packages)?;
+        let (reader, mut keys) = (store.reader(), KeyCache::default());
+        for (of, package, head) in &news.attestations {
+            chains::attestations(&reader, *head, operators.id(), &mut keys)
+                .map_err(|error| error.at(layout::attestation(of, package)))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that each log goes on from where it is held now, or was reset.
+    fn succeed(&self, packages: &[Changed]) -> Result<()> {
+        let reader = self.quarantine.store().reader();
+        for changed in packages {
+            let Some(was) = changed.was.filter(|was| *was != changed.head) else { continue };
+            let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, changed.head)?);
+            if after.iter().any(|record| record.git_id() == was) {
+                continue;
+            }
+            let (old, new) = (before.first().map(|record| record.digest()), after.first().map(|record| record.digest()));
+            if old == new {
+                let place = layout::package(&changed.package);
+                return Err(fault!(Fork, "{place} moves to {}, which does not stand on {was}, the head before", changed.head));
+            }
+            let decided = match changed.decisions {
+                Some(head) => {
+                    let operators = &self.step.upstream.operators().log;
+                    Some(chains::decisions(&reader, head, operators, &mut KeyCache::default())?.log)
+                }
+                None => None,
+            };
+            let is_reset = decided.iter().flat_map(DecisionLog::resets).any(|reset| Some(reset.old) == old.map(LogId::from));
+            if !is_reset {
+                return Err(fault!(NameTaken, "{} comes to mean another log, and no reset says so", changed.package));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the proofs of the part that is held, and returns their commit.
+    fn prove(&mut self, news: &News) -> Result<GitId> {
+        let (step, store) = (self.step, self.quarantine.store());
+        let newest = step.upstream.checkpoint();
+        let reader = store.reader();
+        let old = step.store.reference(&layout::proofs(&step.wanted.name))?;
+        let old = match old {
+            Some(commit) => {
+                Some(commit::parse_proofs(reader.format(), &reader.read(ObjectKind::Commit, commit, STRUCTURE_MAX)?)?)
+            }
+            None => None,
+        };
+        let known = step.kept.filter(|kept| !kept.held.is_whole() && old.is_some()).map(|kept| kept.held.seq);
+        let first = known.map_or(0, |seq| seq + 1);
+        let mut objects = Staging::new(store);
+        let mut files = Vec::new();
+        for record in checkpoints(step.upstream, first)? {
+            files.push((proofs::checkpoint(record.seq())?, Mode::File, objects.write(ObjectKind::Blob, record.bytes())?));
+        }
+        let log = match old {
+            Some(tree) if known.is_some() => Tree::read(&reader, tree)?.get(proofs::LOG).map(|entry| entry.id),
+            _ => None,
+        };
+        let mut tree = match log {
+            Some(log) => {
+                let entries = vec![TreeEntry { name: proofs::LOG.into(), mode: Mode::Tree, id: log }];
+                Some(Tree::new(entries)?.write(&mut objects)?)
+            }
+            None => None,
+        };
+        for (id, bytes) in &news.trees {
+            files.push((proofs::tree(*id), Mode::File, objects.write(ObjectKind::Blob, bytes)?));
+        }
+        tree = page::put_all(&mut objects, tree, files)?;
+        let tree = tree.ok_or_else(|| fault!(Bug, "checkpoint {} has no proof", newest.seq()))?;
+        let commit = objects.write(ObjectKind::Commit, &commit::proofs(tree))?;
+        objects.finish()?;
+        store.refresh()?;
+        Ok(commit)
+    }
+}
+
+/// Returns the checkpoints of a registry from a number on, without their maps.
+fn checkpoints(upstream: &Snapshot<'_>, first: u64) -> Result<Vec<Record>> {
+    let (source, newest) = (upstream.source(), upstream.checkpoint());
+    let mut records = vec![(**newest.record()).clone()];
+    if newest.seq() <= first {
+        records.retain(|record| record.seq() >= first);
+        return Ok(records);
+    }
+    if source.proof_of(first)?.is_none() {
+        source.need_records(newest.record().git_id(), u32::try_from(newest.seq() - first + 1).ok())?;
+    }
+    let reader = upstream.reader();
+    while let Some(last) = records.last()
+        && last.seq() > first
+    {
+        let before = match source.proof_of(last.seq() - 1)? {
+            Some(record) => record,
+            None => {
+                let parent = last.draft().parent.ok_or_else(|| fault!(BrokenChain, "checkpoint {} has no parent", last.seq()))?;
+                chains::record(&reader, parent)?
+            }
+        };
+        crate::log::registry::check_hop(last, &before)?;
+        records.push(before);
+    }
+    Ok(records)
+}
