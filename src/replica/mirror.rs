@@ -281,7 +281,14 @@ impl Syncing<'_> {
         let is_whole = held::is_whole(&self.wanted.patterns);
         let news = match is_whole {
             true => self.news_of_all(&quarantine, &view, same)?,
-            false => self.news_of_part(&view, same)?,
+            false => {
+                let operators = self.upstream.operators().head().git_id();
+                let until: Vec<GitId> = view.reference(&layout::operators())?.into_iter().collect();
+                if !until.contains(&operators) {
+                    self.upstream.source().fetch_into(&quarantine, &[operators], &until)?;
+                }
+                self.news_of_part(&view, same)?
+            }
         };
         let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs: Vec::new(), synced: Synced::default() };
         work.synced.seq = newest.seq();
@@ -615,12 +622,15 @@ impl Work<'_> {
     fn bring(&mut self, news: &News) -> Result<()> {
         let source = self.step.upstream.source();
         for some in news.packages.chunks(LOGS_AT_ONCE) {
-            let heads: Vec<GitId> = some.iter().flat_map(|changed| [Some(changed.head), changed.decisions]).flatten().collect();
+            // What lies here unnamed may lack what it stands on, so that all that changed is asked for.
+            let heads = some.iter().flat_map(|changed| {
+                let decisions = changed.decisions.filter(|head| Some(*head) != changed.decisions_were);
+                [Some(changed.head).filter(|head| Some(*head) != changed.was), decisions]
+            });
+            let heads: Vec<GitId> = heads.flatten().collect();
             let held: Vec<GitId> = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten().collect();
-            let reader = self.quarantine.store().reader();
-            let missing: Vec<GitId> = heads.into_iter().filter(|head| !reader.contains(*head)).collect();
-            if !missing.is_empty() {
-                source.fetch_into(self.quarantine, &missing, &held).map_err(|error| self.withheld(error, "a log"))?;
+            if !heads.is_empty() {
+                source.fetch_into(self.quarantine, &heads, &held).map_err(|error| self.withheld(error, "a log"))?;
             }
         }
         let about: Vec<GitId> = news.attestations.iter().map(|(_, _, head)| *head).collect();
