@@ -1,6 +1,7 @@
 //! Where the proofs of a part of a registry's map stand: in the tree of one commit, as blobs that hold the bytes of commits and trees.
 //!
 //! ```text
+//! held                what is held, as our own map says it ([`crate::model::held`])
 //! log/00/00/01/2c     the checkpoint with the number 300
 //! trees/ab/cdef…      the tree abcdef… of the newest checkpoint's map
 //! ```
@@ -11,6 +12,8 @@
 use super::digest::GitId;
 use super::error::{Result, fault};
 
+/// The file that says what is held.
+pub const HELD: &str = "held";
 /// The folder of checkpoints.
 pub const LOG: &str = "log";
 /// The folder of trees of the map.

@@ -275,9 +275,7 @@ impl Syncing<'_> {
         }
         self.check_authority()?;
         let view = self.store.mirrored(domain)?;
-        let fetched: Vec<_> = self.upstream.source().quarantine().iter().map(|fetched| fetched.store().objects_path()).collect();
-        let alternates: Vec<_> = std::iter::once(self.store.objects_path()).chain(fetched).collect();
-        let quarantine = Quarantine::within(self.store.path(), self.store.format(), &alternates)?;
+        let quarantine = Quarantine::of(self.store)?;
         let is_whole = held::is_whole(&self.wanted.patterns);
         let news = match is_whole {
             true => self.news_of_all(&quarantine, &view, same)?,
@@ -302,6 +300,21 @@ impl Syncing<'_> {
         let Work { refs, synced, .. } = work;
         quarantine.keep(self.store)?;
         self.publish(refs, proofs, &news, same.is_none(), synced)
+    }
+
+    /// Says what will be held.
+    fn held(&self) -> Held {
+        let newest = self.upstream.checkpoint();
+        Held {
+            registry: self.wanted.name.clone(),
+            id: self.wanted.id,
+            log: newest.record().draft().link.map_or(LogId::from(newest.digest()), |link| link.log),
+            seq: newest.seq(),
+            checkpoint: newest.digest(),
+            patterns: self.wanted.patterns.clone(),
+            contents: self.wanted.contents,
+            keep_taken_down: self.wanted.keep_taken_down,
+        }
     }
 
     fn check_authority(&self) -> Result<()> {
@@ -506,21 +519,11 @@ impl Syncing<'_> {
         moved.sort_by_key(|edit| order(&edit.name));
 
         let mut objects = Staging::new(self.store);
-        let log = newest.record().draft().link.map_or(LogId::from(newest.digest()), |link| link.log);
-        let held = Held {
-            registry: domain.clone(),
-            id: self.wanted.id,
-            log,
-            seq: newest.seq(),
-            checkpoint: newest.digest(),
-            patterns: self.wanted.patterns.clone(),
-            contents: self.wanted.contents,
-            keep_taken_down: self.wanted.keep_taken_down,
-        };
+        let held = self.held();
         let text = held.to_text();
         let blob = objects.write(ObjectKind::Blob, text.as_bytes())?;
         let mut step = Step { at_once: moved.len() >= REFS_AT_ONCE, refs: moved, ..Step::default() };
-        let head = ChangeLine::Head { log, seq: newest.seq(), head: newest.digest() };
+        let head = ChangeLine::Head { log: held.log, seq: newest.seq(), head: newest.digest() };
         step.changes.insert(Slot::MirrorLog(domain.clone()), (Some(newest.record().git_id()), head));
         let line = ChangeLine::Held(FileDigest::of_bytes(text.as_bytes()));
         step.changes.insert(Slot::MirrorHeld(domain.clone()), (Some(blob), line));
@@ -771,10 +774,15 @@ impl Work<'_> {
 
     /// Verifies what was brought, by the law of the registry that it is of.
     fn verify(&mut self, news: &News, same: Option<&Kept>, is_whole: bool) -> Result<()> {
-        let store = self.quarantine.store();
+        let (wanted, fetched) = (self.step.wanted, self.step.upstream.source().quarantine());
+        // The trees of the map are not kept where they are not whole, and are read from where they came.
+        let trees = fetched.filter(|_| !is_whole).map(|fetched| fetched.store().objects_path());
+        let alternates: Vec<_> =
+            [self.step.store.objects_path(), self.quarantine.store().objects_path()].into_iter().chain(trees).collect();
+        let scratch = Quarantine::within(self.step.store.path(), self.step.store.format(), &alternates)?;
+        let store = scratch.store();
         let refs: Vec<(RefName, GitId)> = self.refs.iter().filter_map(|(name, id)| Some((name.clone(), (*id)?))).collect();
-        self.quarantine.set_refs(&refs)?;
-        let wanted = self.step.wanted;
+        scratch.set_refs(&refs)?;
         self.synced.packages = news.packages.len() as u64;
         if is_whole {
             let found = audit(&Audit {
@@ -870,6 +878,8 @@ impl Work<'_> {
         for (id, bytes) in &news.trees {
             files.push((proofs::tree(*id), Mode::File, objects.write(ObjectKind::Blob, bytes)?));
         }
+        let held = step.held().to_text();
+        files.push((proofs::HELD.to_owned(), Mode::File, objects.write(ObjectKind::Blob, held.as_bytes())?));
         tree = page::put_all(&mut objects, tree, files)?;
         let tree = tree.ok_or_else(|| fault!(Bug, "checkpoint {} has no proof", newest.seq()))?;
         let commit = objects.write(ObjectKind::Commit, &commit::proofs(tree))?;

@@ -12,6 +12,7 @@ use crate::model::commit;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::entry::Entry;
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::held::{HELD_MAX, Held};
 use crate::model::map::{Lookup, Map, Size};
 use crate::model::name::PackageName;
 use crate::model::object::{ReadObjects as _, STRUCTURE_MAX, WriteObjects as _};
@@ -72,8 +73,15 @@ pub(crate) struct Remote {
     was_whole: bool,
     /// Whether a part of the map turned out to be larger than the checkpoint's number of packages allows.
     is_larger: AtomicBool,
-    /// The tree of the proofs by which a part of the registry is read.
-    proofs: Option<GitId>,
+    /// The proofs by which a part of the registry is read.
+    proofs: Option<Proofs>,
+}
+
+/// The proofs of a part of a registry.
+struct Proofs {
+    tree: GitId,
+    /// What the mirror says that it holds.
+    held: Held,
 }
 
 /// The heads that a source has.
@@ -258,9 +266,9 @@ impl Source {
                     ));
                 }
                 Lookup::Missing(tree) => match self {
-                    Source::Remote(remote) => {
-                        remote.bring(&[Want::id(tree)], &[], &trees(depth_for(size, self.has_connection())))?
-                    }
+                    Source::Remote(remote) => remote
+                        .bring(&[Want::id(tree)], &[], &trees(depth_for(size, self.has_connection())))
+                        .map_err(|error| remote.not_held(error, slot))?,
                     _ => self.need(&[tree])?,
                 },
             }
@@ -541,11 +549,14 @@ impl Remote {
         self.bring(&[Want::id(commit)], &[], &options)?;
         let reader = self.quarantine.store().reader();
         let tree = commit::parse_proofs(reader.format(), &reader.read(ObjectKind::Commit, commit, STRUCTURE_MAX)?)?;
-        self.proofs = Some(tree);
         let folder = |name: &str| -> Result<GitId> {
             let found = Tree::read(&reader, tree)?.get(name).map(|entry| entry.id);
-            found.ok_or_else(|| fault!(BadRepository, "the proofs {commit} have no folder {name}"))
+            found.ok_or_else(|| fault!(BadRepository, "the proofs {commit} have no {name}"))
         };
+        let held = folder(proofs::HELD)?;
+        self.bring(&[Want::id(held)], &[], &FetchOptions::default())?;
+        let held = Held::parse(&self.quarantine.store().reader().read(ObjectKind::Blob, held, HELD_MAX)?)?;
+        self.proofs = Some(Proofs { tree, held });
         let below = folder(proofs::TREES)?;
         self.bring(&[Want::id(below)], &[], &FetchOptions { max_bytes: PROOFS_MAX, ..FetchOptions::default() })?;
         let reader = self.quarantine.store().reader();
@@ -584,8 +595,8 @@ impl Remote {
 
     /// Returns a checkpoint by its number, where the registry is read by proofs.
     fn proof_of(&self, seq: u64) -> Result<Option<Record>> {
-        let Some(tree) = self.proofs else { return Ok(None) };
-        let mut at = tree;
+        let Some(proofs) = &self.proofs else { return Ok(None) };
+        let mut at = proofs.tree;
         for name in proofs::checkpoint(seq)?.split('/') {
             if !self.quarantine.store().contains(at) {
                 self.bring(&[Want::id(at)], &[], &trees(0))?;
@@ -679,6 +690,19 @@ impl Remote {
             self.bring_parts(&wants, &seen, depth)?;
         }
         Ok(())
+    }
+
+    /// Says that a mirror does not have what it does not hold.
+    fn not_held(&self, error: Error, slot: &Slot) -> Error {
+        match &self.proofs {
+            Some(Proofs { held, .. }) if error.code() == ErrorCode::RefMissing => {
+                let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
+                let at = self.places.first().map(|place| place.url().to_string()).unwrap_or_default();
+                fault!(RefMissing, "{at} mirrors a part of {} only: {}; {slot} is not in it", held.registry, patterns.join(", "))
+                    .hint("name another place where the registry is: quipu trust add DOMAIN URL --mirror URL")
+            }
+            _ => error,
+        }
     }
 
     fn no_registry(&self, url: &Url) -> Error {
