@@ -342,6 +342,8 @@ impl Source {
         let options = FetchOptions { max_bytes, ..trees(if whole { ALL_TREES } else { 0 }) };
         match remote.bring(&wants, &[], &options) {
             Err(error) if error.code() == ErrorCode::Limit => Ok(false),
+            // A mirror of a part has no more.
+            Err(error) if error.code() == ErrorCode::RefMissing && remote.proofs.is_some() => Ok(false),
             brought => brought.map(|()| true),
         }
     }
@@ -674,7 +676,10 @@ impl Remote {
         {
             let mut size = Size::of(packages);
             // A map that is none is for who verifies it to refuse.
-            if let Ok(Lookup::Missing(tree)) = map.lookup_sized(&reader, &Slot::Package(package.clone()), &mut size) {
+            // What a mirror holds of it is here.
+            if self.proofs.is_none()
+                && let Ok(Lookup::Missing(tree)) = map.lookup_sized(&reader, &Slot::Package(package.clone()), &mut size)
+            {
                 missing.push(tree);
                 depth = depth_for(size, self.has_connection());
             }
