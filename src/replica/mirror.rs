@@ -269,7 +269,7 @@ impl Syncing<'_> {
                 self.store.format()
             )
             .hint(format!(
-                "make a repository for it: quipu registry init PATH --name DOMAIN --format {}",
+                "make a repository for it: quipu registry init PATH --name DOMAIN --object-format {}",
                 self.upstream.format()
             )));
         }
@@ -341,7 +341,8 @@ impl Syncing<'_> {
             .iter()
             .filter_map(|name| view.reference(name).transpose())
             .collect::<Result<_>>()?;
-        self.upstream.source().fetch_into(quarantine, &[newest, operators], &until)?;
+        let source = self.upstream.source();
+        source.fetch_into(quarantine, &[newest, operators], &until).map_err(|error| source.not_held(error, "all of it"))?;
         let reader = quarantine.store().reader();
         let from = match same {
             Some(kept) => Map::at(chains::record(&reader, kept.commit)?.draft().tree),
@@ -524,7 +525,9 @@ impl Syncing<'_> {
         let blob = objects.write(ObjectKind::Blob, text.as_bytes())?;
         let mut step = Step { at_once: moved.len() >= REFS_AT_ONCE, refs: moved, ..Step::default() };
         let head = ChangeLine::Head { log: held.log, seq: newest.seq(), head: newest.digest() };
-        step.changes.insert(Slot::MirrorLog(domain.clone()), (Some(newest.record().git_id()), head));
+        if self.standing.map.get(&self.store.reader(), &Slot::MirrorLog(domain.clone()))? != Some(newest.record().git_id()) {
+            step.changes.insert(Slot::MirrorLog(domain.clone()), (Some(newest.record().git_id()), head));
+        }
         let line = ChangeLine::Held(FileDigest::of_bytes(text.as_bytes()));
         step.changes.insert(Slot::MirrorHeld(domain.clone()), (Some(blob), line));
         let mut operators = self.standing.operators.log.clone();
@@ -766,8 +769,10 @@ impl Work<'_> {
 
     fn withheld(&self, error: Error, what: &str) -> Error {
         match error.code() {
-            ErrorCode::RefMissing => error
-                .hint(format!("{} names {what} that it does not hand out; the mirror stays as it was", self.step.upstream.url())),
+            ErrorCode::RefMissing => {
+                let url = self.step.upstream.url();
+                error.hint(format!("{url} names {what} that it does not hand out; the mirror stays as it was"))
+            }
             _ => error,
         }
     }
