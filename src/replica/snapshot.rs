@@ -374,13 +374,14 @@ impl<'a> Snapshot<'a> {
             });
         };
         let Some(named) = named else {
-            return Err(fault!(
+            let error = fault!(
                 RefMissing,
                 "checkpoint {} of {} holds {package} at {head}, and the reference {name} is gone",
                 self.checkpoint.seq(),
                 full.registry
             )
-            .hint("the host of the registry has to restore it: quipu registry fsck"));
+            .hint("the host of the registry has to restore it: quipu registry fsck");
+            return Err(if self.source.claims(package) { error } else { self.source.not_held(error, package) });
         };
         if !is_whole(&reader, head)? {
             self.source.need(&[head])?;
@@ -436,7 +437,10 @@ impl<'a> Snapshot<'a> {
             let seen = |package| memory.packages.get(package).into_iter().chain(memory.decisions.get(package));
             packages.iter().flat_map(seen).map(|seen| seen.commit).collect()
         });
-        self.source.need_logs(&heads, &seen)
+        self.source.need_logs(&heads, &seen).map_err(|error| match packages.iter().find(|package| !self.source.claims(package)) {
+            Some(package) => self.source.not_held(error, package),
+            None => error,
+        })
     }
 
     /// Brings the contents of releases here, all of them at once, as far as the registry hands them out under the ids that their records

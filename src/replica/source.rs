@@ -268,7 +268,7 @@ impl Source {
                 Lookup::Missing(tree) => match self {
                     Source::Remote(remote) => remote
                         .bring(&[Want::id(tree)], &[], &trees(depth_for(size, self.has_connection())))
-                        .map_err(|error| remote.not_held(error, slot))?,
+                        .map_err(|error| self.not_held(error, slot))?,
                     _ => self.need(&[tree])?,
                 },
             }
@@ -379,6 +379,35 @@ impl Source {
     /// Returns a checkpoint by its number, where the registry is read by proofs.
     pub(crate) fn proof_of(&self, seq: u64) -> Result<Option<Record>> {
         if let Source::Remote(remote) = self { remote.proof_of(seq) } else { Ok(None) }
+    }
+
+    /// Says that a mirror of a part does not have what it does not hold.
+    pub(crate) fn not_held(&self, error: Error, what: impl std::fmt::Display) -> Error {
+        match self {
+            Source::Remote(remote) if error.code() == ErrorCode::RefMissing => match &remote.proofs {
+                Some(Proofs { held, .. }) => {
+                    let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
+                    let at = remote.places.first().map(|place| place.url().to_string()).unwrap_or_default();
+                    fault!(
+                        RefMissing,
+                        "{at} mirrors a part of {} only: {}; {what} is not in it",
+                        held.registry,
+                        patterns.join(", ")
+                    )
+                    .hint("name another place where the registry is: quipu trust add DOMAIN URL --mirror URL")
+                }
+                None => error,
+            },
+            _ => error,
+        }
+    }
+
+    /// Says whether a mirror of a part claims to hold a package; whatever is no such mirror has all of them.
+    pub(crate) fn claims(&self, package: &PackageName) -> bool {
+        match self {
+            Source::Remote(remote) => remote.proofs.as_ref().is_none_or(|proofs| proofs.held.covers(package)),
+            _ => true,
+        }
     }
 
     /// Returns the objects that were fetched.
@@ -695,19 +724,6 @@ impl Remote {
             self.bring_parts(&wants, &seen, depth)?;
         }
         Ok(())
-    }
-
-    /// Says that a mirror does not have what it does not hold.
-    fn not_held(&self, error: Error, slot: &Slot) -> Error {
-        match &self.proofs {
-            Some(Proofs { held, .. }) if error.code() == ErrorCode::RefMissing => {
-                let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
-                let at = self.places.first().map(|place| place.url().to_string()).unwrap_or_default();
-                fault!(RefMissing, "{at} mirrors a part of {} only: {}; {slot} is not in it", held.registry, patterns.join(", "))
-                    .hint("name another place where the registry is: quipu trust add DOMAIN URL --mirror URL")
-            }
-            _ => error,
-        }
     }
 
     fn no_registry(&self, url: &Url) -> Error {
