@@ -11,6 +11,7 @@ use super::keyarg::{KeyArg, known, sorted};
 use super::progress::Progress;
 use super::submit;
 use super::table::Table;
+use super::verify;
 use crate::disk::config::Config;
 use crate::disk::keys;
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
@@ -654,6 +655,9 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
         faults.push(fault!(CorruptObject, "git fsck --strict: {}", output.words()));
     }
     let waiting = store.references("refs/incoming/")?.len() as u64;
+    let mut held = Answer::new();
+    let mirrors = verify::mirrors(context, &store, true, &mut held)?;
+    faults.extend(held.fault.take());
     let mut answer = Answer::new();
     let verdict = if faults.is_empty() { "clean" } else { "NOT clean" };
     answer.line(format!("{verdict}: {}", found.operators.registry()));
@@ -670,6 +674,8 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     for fault in &faults {
         answer.line(format!("  {fault}"));
     }
+    answer.text.push_str(&held.text);
+    answer.field("mirrors", mirrors);
     if let Some(left) = &left {
         answer.line(format!("  {}, and nothing is amiss", left.message()));
     }

@@ -12,7 +12,10 @@ use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::moment::Moment;
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::replica::audit::{Audit, Findings, audit};
+use crate::model::key::KeyCache;
+use crate::replica::audit::{Audit, Findings, PartsFound, audit};
+use crate::replica::mirrored;
+use crate::replica::standing::Standing;
 use crate::trust::choose::choose;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -137,9 +140,14 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
     if client.is_none() {
         compare_with_trust(context, &found, &mut answer)?;
     }
+    let held = match is_kept && since.is_none() {
+        true => mirrors(context, store, !args.logs_only, &mut answer)?,
+        false => Vec::new(),
+    };
+    answer.field("mirrors", held);
     // Whoever names a checkpoint vouches for it; what is remembered goes back to one look at everything.
     let is_whole = since.is_none() || last.is_some();
-    if is_kept && is_whole && found.faults.is_empty() {
+    if is_kept && is_whole && answer.fault.is_none() {
         let (seq, checkpoint) = (found.checkpoint.seq(), found.checkpoint.digest());
         let (registry, id) = (found.operators.registry().clone(), found.operators.id());
         let repository = store.path().to_str().map(str::to_owned);
@@ -148,6 +156,51 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         let _ = verified::keep(&context.home, store.path(), &verified);
     }
     Ok(answer)
+}
+
+/// Verifies what a repository holds of other registries, and says what was found of each.
+///
+/// # Errors
+/// Those of reading the registry's own state; what is wrong with a mirror is the answer's fault.
+pub fn mirrors(context: &Context, store: &Store, contents: bool, answer: &mut Answer) -> Result<Vec<Value>> {
+    let standing = Standing::read(store, &mut KeyCache::default())?;
+    let mut told = Vec::new();
+    for kept in mirrored::all(store, &standing)? {
+        let held = &kept.held;
+        let progress = Progress::new(context, "packages");
+        let found = mirrored::check(store, &kept, contents, &|done, all| progress.at(done, all));
+        progress.end();
+        let found = found.unwrap_or_else(|error| PartsFound { fault_count: 1, faults: vec![error], ..PartsFound::default() });
+        let verdict = if found.fault_count == 0 { "mirror" } else { "mirror NOT verified" };
+        answer.line(format!(
+            "  {verdict}: {}, checkpoint {}, {}, {}, {} ({})",
+            held.registry,
+            held.seq,
+            count(found.packages, "package"),
+            count(found.records, "record"),
+            count(found.releases, "release"),
+            bytes_in_words(found.bytes)
+        ));
+        for fault in &found.faults {
+            answer.line(format!("    {fault}"));
+        }
+        told.push(json!({
+            "registry": held.registry.as_str(),
+            "id": held.id.to_string(),
+            "verified": found.fault_count == 0,
+            "seq": held.seq,
+            "packages": found.packages,
+            "records": found.records,
+            "releases": found.releases,
+            "bytes": found.bytes,
+            "faults": found.faults.iter().map(error_object).collect::<Vec<Value>>(),
+            "fault-count": found.fault_count,
+        }));
+        if let Some(fault) = found.faults.into_iter().next() {
+            answer.fault.get_or_insert(fault.at(&held.registry));
+        }
+    }
+    Ok(told)
 }
 
 /// Returns what was verified last of a repository.

@@ -378,8 +378,6 @@ impl Syncing<'_> {
         let source = self.upstream.source();
         let (map, count) = (self.upstream.map(), self.upstream.checkpoint().checkpoint().packages);
         let slots_of = |package: &PackageName| [Slot::Package(package.clone()), Slot::Decisions(package.clone())];
-        // Whatever stands in a namespace, the way there leads to its folder.
-        let inside = |namespace: &Label| Slot::Package(PackageName::new(namespace.clone(), namespace.clone()));
         let ways = self.wanted.patterns.iter().flat_map(|pattern| match pattern {
             Pattern::Namespace(namespace) => vec![inside(namespace)],
             Pattern::Package(package) => slots_of(package).to_vec(),
@@ -404,39 +402,15 @@ impl Syncing<'_> {
         }
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: RefCell::default() };
-        let mut found: BTreeMap<PackageName, (Option<GitId>, Option<GitId>)> = BTreeMap::new();
-        for pattern in &self.wanted.patterns {
-            match pattern {
-                Pattern::Namespace(namespace) => {
-                    // The way to an absent namespace proves that it is absent.
-                    map.get(&noting, &inside(namespace))?;
-                    if let Some(folder) = map.packages_of(&noting, namespace)? {
-                        folder.for_each(&noting, &mut |slot, head| {
-                            match slot {
-                                Slot::Package(package) => found.entry(package).or_default().0 = Some(head),
-                                Slot::Decisions(package) => found.entry(package).or_default().1 = Some(head),
-                                _ => {}
-                            }
-                            Ok(())
-                        })?;
-                    }
-                }
-                Pattern::Package(package) => {
-                    let [log, decisions] = slots_of(package);
-                    let heads = (map.get(&noting, &log)?, map.get(&noting, &decisions)?);
-                    found.insert(package.clone(), heads);
-                }
-                Pattern::All => {}
-            }
-        }
+        let found = part_of(&noting, map, &self.wanted.patterns)?;
         let about = |package: &PackageName| Slot::Attestation(self.wanted.name.clone(), package.clone());
         source.need_slots(map, count, &found.keys().map(about).collect::<Vec<Slot>>())?;
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: noting.trees };
         let mut news = News::default();
         let mut all = Vec::new();
-        for (package, (head, decisions)) in found {
-            let Some(head) = head else { continue };
+        for (package, PartHeads { log, decisions }) in found {
+            let Some(head) = log else { continue };
             if let Some(head) = map.get(&noting, &about(&package))? {
                 news.attestations.push((self.wanted.name.clone(), package.clone(), head));
             }
@@ -535,6 +509,48 @@ impl Syncing<'_> {
         synced.checkpoint = Some((checkpoint.seq(), checkpoint.digest()));
         Ok(synced)
     }
+}
+
+/// Whatever stands in a namespace, the way there leads to its folder.
+fn inside(namespace: &Label) -> Slot {
+    Slot::Package(PackageName::new(namespace.clone(), namespace.clone()))
+}
+
+/// Returns the packages of a map that patterns mean, each with the heads of its log and of its decisions. The way to what is absent is read,
+/// too: it proves that.
+pub(super) fn part_of(objects: &impl ReadObjects, map: Map, patterns: &[Pattern]) -> Result<BTreeMap<PackageName, PartHeads>> {
+    let mut found: BTreeMap<PackageName, PartHeads> = BTreeMap::new();
+    for pattern in patterns {
+        match pattern {
+            Pattern::Namespace(namespace) => {
+                map.get(objects, &inside(namespace))?;
+                if let Some(folder) = map.packages_of(objects, namespace)? {
+                    folder.for_each(objects, &mut |slot, head| {
+                        match slot {
+                            Slot::Package(package) => found.entry(package).or_default().log = Some(head),
+                            Slot::Decisions(package) => found.entry(package).or_default().decisions = Some(head),
+                            _ => {}
+                        }
+                        Ok(())
+                    })?;
+                }
+            }
+            Pattern::Package(package) => {
+                let log = map.get(objects, &Slot::Package(package.clone()))?;
+                let decisions = map.get(objects, &Slot::Decisions(package.clone()))?;
+                found.insert(package.clone(), PartHeads { log, decisions });
+            }
+            Pattern::All => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The heads that a map names of one package.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PartHeads {
+    pub(super) log: Option<GitId>,
+    pub(super) decisions: Option<GitId>,
 }
 
 /// Lets the operators say something in the same checkpoint.
@@ -803,8 +819,8 @@ impl Work<'_> {
             known: changed.was.filter(|_| changed.decisions == changed.decisions_were),
         };
         let parts: Vec<Part> = news.packages.iter().map(part).collect();
-        let (_, fault) = audit_parts(store, operators, wanted.contents, &parts)?;
-        if let Some(fault) = fault {
+        let found = audit_parts(store, operators, wanted.contents, &parts)?;
+        if let Some(fault) = found.faults.into_iter().next() {
             return Err(fault);
         }
         self.succeed(&news.packages)?;
