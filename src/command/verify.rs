@@ -6,13 +6,14 @@ use super::context::Context;
 use super::progress::Progress;
 use crate::disk::trusted::Trust;
 use crate::disk::verified::{self, Verified};
+use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
 use crate::model::moment::Moment;
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::model::key::KeyCache;
 use crate::replica::audit::{Audit, Findings, PartsFound, audit};
 use crate::replica::mirrored;
 use crate::replica::standing::Standing;
@@ -87,8 +88,17 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
     // What was seen of it is held against it first.
     let snapshot = client.snapshot(None)?;
     client.remember(&snapshot, [])?;
+    if let Some(held) = snapshot.held() {
+        let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
+        return Err(fault!(RefMissing, "{} mirrors a part of {} only: {}", snapshot.url(), client.name, patterns.join(", "))
+            .hint(format!("verify a package of it: quipu verify {}/NAMESPACE:NAME", client.name))
+            .hint("or all that is held there, in its repository: quipu verify PATH"));
+    }
+    let under = snapshot.under();
     if let Some(path) = client.url.is_local() {
-        return whole(context, args, &Store::open(path)?, Some(&client));
+        let store = Store::open(path)?;
+        let store = under.map_or(Ok(store), |domain| Store::open(path)?.mirrored(domain))?;
+        return whole(context, args, &store, Some(&client));
     }
     if matches!(args.since, Some(Point::Last)) {
         return Err(fault!(
@@ -100,22 +110,23 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
         .hint("give the number or the digest of a checkpoint"));
     }
     let quarantine = Quarantine::new(snapshot.format(), &[])?;
-    let folders = ["registry", "packages", "decisions", "contents", "attestations"];
+    let folders = ["registry", "packages", "decisions", "contents", "attestations", "retired"];
     let wants: Result<Vec<Want>> = folders
         .iter()
         .map(|folder| {
-            let name: crate::git::layout::RefName = format!("refs/{folder}").parse()?;
-            Ok(Want::below(name.clone()).to(name))
+            let name: RefName = format!("refs/{folder}").parse()?;
+            let there = under.map_or(Ok(name.clone()), |domain| layout::mirrored(domain, &name))?;
+            Ok(Want::below(there).to(name))
         })
         .collect();
     let options = FetchOptions { terminal: context.terminal(), ..FetchOptions::default() };
-    transport::fetch(&quarantine, &client.url, &wants?, &options)?;
+    transport::fetch(&quarantine, snapshot.url(), &wants?, &options)?;
     whole(context, args, quarantine.store(), Some(&client))
 }
 
 fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'_>>) -> Result<Answer> {
     // What is fetched for this one look is gone after it.
-    let is_kept = client.is_none_or(|client| client.url.is_local().is_some());
+    let is_kept = client.is_none_or(|client| client.url.is_local().is_some()) && store.mirrors().is_none();
     let last = match args.since {
         Some(Point::Last) => Some(last(context, args, store)?),
         _ => None,

@@ -80,7 +80,8 @@ fn check_part(store: &Store, held: &Held, contents: bool) -> Result<PartsFound> 
     let operators = chains::operators(&reader, head, &mut keys)?.log;
     let mut log: Option<RegistryLog> = None;
     for seq in 0..=held.seq {
-        let blob = page::blob(&reader, tree, &proofs::checkpoint(seq)?)?.ok_or_else(|| gone(&format!("proof of checkpoint {seq}")))?;
+        let blob =
+            page::blob(&reader, tree, &proofs::checkpoint(seq)?)?.ok_or_else(|| gone(&format!("proof of checkpoint {seq}")))?;
         let record = Record::parse(reader.format(), reader.read(ObjectKind::Blob, blob, RECORD_MAX)?)?.verify(&mut keys)?;
         log = Some(match log {
             None => RegistryLog::start(&operators, &record)?,
