@@ -20,7 +20,7 @@ use crate::model::lockfile::Lockfile;
 use crate::model::name::{Pattern, RegistryName};
 use crate::replica::accept::{Asked, accept};
 use crate::replica::author::Author;
-use crate::replica::mirror::{self, Kept, Synced, Syncing, Wanted};
+use crate::replica::mirror::{self, Gathering, Kept, Synced, Syncing, Wanted};
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::Standing;
 use clap::Subcommand;
@@ -298,20 +298,12 @@ impl One<'_> {
         accept(&lock, store, self.author, Asked::Left)?;
         let standing = Standing::read(store, &mut KeyCache::default())?;
         let kept = Kept::read(store, &standing, &wanted.name)?;
-        let progress = Progress::new(context, "packages");
-        let syncing = Syncing {
-            lock: &lock,
-            store,
-            author: self.author,
-            standing: &standing,
-            wanted,
-            kept: kept.as_ref(),
-            upstream: &upstream,
-            says,
-            progress: &|done, all| progress.at(done, all),
-        };
+        let bar = Progress::new(context, "packages");
+        let progress = &|done, all| bar.at(done, all);
+        let what = Gathering { store, wanted, kept: kept.as_ref(), upstream: &upstream, progress };
+        let syncing = Syncing { lock: &lock, author: self.author, standing: &standing, says, what };
         let done = syncing.run();
-        progress.end();
+        bar.end();
         done.map(|synced| Done::Did(synced, before))
     }
 }
