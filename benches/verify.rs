@@ -96,7 +96,7 @@ fn registry(path: &Path, format: ObjectFormat, packages: usize, keys: usize) -> 
     let name: RegistryName = "acme.example".parse()?;
     let operator = secret(0);
     let operator = Author { signer: &operator, name: "operator".parse()?, now };
-    let founding = Founding { name: &name, format, front_page: &|_| Vec::new() };
+    let founding = Founding { name: &name, format, origin: None, front_page: &|_| Vec::new() };
     let standing = found(path, &operator, &founding)?;
     let id = standing.operators.log.id();
     let mut signed = vec![taken_apart(standing.operators.head()), taken_apart(standing.checkpoint.record())];

@@ -118,6 +118,7 @@ pub mod replica {
     pub mod import;
     pub mod inbox;
     pub mod mirror;
+    pub mod mirrored;
     pub mod page;
     pub(crate) mod place;
     pub mod places;

@@ -158,7 +158,8 @@ impl World {
         let operator = secret(1);
         let author = Author { signer: &operator, name: "olga".parse().unwrap(), now: now() };
         let name = "acme.example".parse().unwrap();
-        let standing = found(&path, &author, &Founding { name: &name, format, front_page: &|_| Vec::new() }).unwrap();
+        let standing =
+            found(&path, &author, &Founding { name: &name, format, origin: None, front_page: &|_| Vec::new() }).unwrap();
         let records = records(format, &standing, fault);
         let store = Store::open(&path).unwrap();
         publish(&store, &records, SINCE);

@@ -65,7 +65,13 @@ fn place<'c>(context: &'c Context, what: &str) -> Result<Place<'c>> {
     Ok(Place::Known(Box::new(Client::open(context, name)?)))
 }
 
-fn snapshot<'s>(context: &'s Context, place: &'s Place<'_>, moment: Option<&Moment>) -> Result<Snapshot<'s>> {
+/// Reads a side; `called` is the registry of the other one, which a URL may lead to a mirror of.
+fn snapshot<'s>(
+    context: &'s Context,
+    place: &'s Place<'_>,
+    called: Option<&'s RegistryName>,
+    moment: Option<&Moment>,
+) -> Result<Snapshot<'s>> {
     let mut snapshot = match place {
         Place::Known(client) => {
             let snapshot = client.snapshot(None)?;
@@ -73,6 +79,7 @@ fn snapshot<'s>(context: &'s Context, place: &'s Place<'_>, moment: Option<&Mome
             snapshot
         }
         Place::Url(url) => Snapshot::open(Reading {
+            mirrored: called,
             terminal: context.terminal(),
             patience: context.patience(),
             ..Reading::anew(url, context.now, &|contradiction| contradiction.error)
@@ -103,12 +110,27 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
     };
     let (a, b) = (place(context, here.what)?, place(context, there.what)?);
-    let one = snapshot(context, &a, here.moment.as_ref()).map_err(|error| error.at(here.text))?;
-    let other = snapshot(context, &b, there.moment.as_ref()).map_err(|error| error.at(there.text))?;
+    let (first, last) = (&here, &there);
+    let one = |called| snapshot(context, &a, called, first.moment.as_ref()).map_err(|error| error.at(first.text));
+    let other = |called| snapshot(context, &b, called, last.moment.as_ref()).map_err(|error| error.at(last.text));
+    let named = |place: &Place<'_>| if let Place::Known(client) = place { Some(client.name.clone()) } else { None };
+    let (named_a, named_b) = (named(&a), named(&b));
+    let mut one = one(named_b.as_ref())?;
+    let own = named_a.or_else(|| named_b.is_none().then(|| one.operators().log.registry().clone()));
+    let other = other(own.as_ref())?;
+    let of_other = other.operators().log.registry().clone();
+    if named_b.is_none() && own.as_ref().is_some_and(|own| *own != of_other) {
+        // Perhaps the first one mirrors the second one's registry.
+        one = snapshot(context, &a, Some(&of_other), first.moment.as_ref()).map_err(|error| error.at(first.text))?;
+    }
     let mut counts: BTreeMap<Relation, u64> = BTreeMap::new();
     let mut listed: Vec<Difference> = Vec::new();
-    let mut all = 0;
+    let (mut all, mut filtered) = (0, 0);
     let found = compare(&one, &other, &mut |difference| {
+        if difference.relation == Relation::Filtered {
+            filtered += 1;
+            return Ok(());
+        }
         *counts.entry(difference.relation).or_default() += 1;
         all += 1;
         if listed.len() < args.limit as usize {
@@ -143,10 +165,26 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     if all > listed.len() as u64 {
         answer.line(format!("  and {} more", count(all - listed.len() as u64, "difference")));
     }
+    for (side, snapshot) in [(&here, &one), (&there, &other)] {
+        if let Some(held) = snapshot.held() {
+            let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
+            answer.line(format!("  {} holds a part only: {}", side.text, patterns.join(", ")));
+        }
+    }
+    if filtered > 0 {
+        answer.line(format!("  {} in what is not part of it", count(filtered, "difference")));
+    }
     answer.exit = u8::from(relation != Relation::Same || all > 0);
     let side = |side: &Side<'_>, snapshot: &Snapshot<'_>| {
         let checkpoint = snapshot.checkpoint();
-        json!({ "named": side.text, "url": snapshot.url().to_string(), "seq": checkpoint.seq(), "digest": checkpoint.digest().to_string() })
+        let patterns = snapshot.held().map(|held| held.patterns.iter().map(ToString::to_string).collect::<Vec<_>>());
+        json!({
+            "named": side.text,
+            "url": snapshot.url().to_string(),
+            "seq": checkpoint.seq(),
+            "digest": checkpoint.digest().to_string(),
+            "patterns": patterns,
+        })
     };
     answer.field("registry", registry.as_str());
     answer.field("id", one.operators().log.id().to_string());
@@ -154,6 +192,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("there", side(&there, &other));
     answer.field("relation", relation.word());
     answer.field("all", all);
+    answer.field("filtered", filtered);
     answer.field(
         "counts",
         counts.iter().map(|(relation, count)| (relation.word().to_owned(), (*count).into())).collect::<serde_json::Map<_, _>>(),
@@ -180,6 +219,8 @@ fn row(difference: &Difference) -> Vec<String> {
     let says = match (difference.relation, difference.seqs, difference.shared) {
         (Relation::OnlyHere, ..) => "only in the first".to_owned(),
         (Relation::OnlyThere, ..) => "only in the second".to_owned(),
+        (Relation::WithheldHere, ..) => "WITHHELD by the first: its map names it".to_owned(),
+        (Relation::WithheldThere, ..) => "WITHHELD by the second: its map names it".to_owned(),
         (Relation::Diverged, Some((here, there)), Some(shared)) => {
             format!("DIVERGED after {shared} records: seq {here}, seq {there}")
         }

@@ -11,7 +11,7 @@ use crate::disk::replace;
 use crate::disk::trusted::Trust;
 use crate::git::store::Store;
 use crate::git::transport::Url;
-use crate::model::digest::RegistryId;
+use crate::model::digest::{ObjectFormat, RecordDigest, RegistryId};
 use crate::model::entry::Mirror;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::held::in_order;
@@ -20,7 +20,7 @@ use crate::model::lockfile::Lockfile;
 use crate::model::name::{Pattern, RegistryName};
 use crate::replica::accept::{Asked, accept};
 use crate::replica::author::Author;
-use crate::replica::mirror::{self, Kept, Synced, Syncing, Wanted};
+use crate::replica::mirror::{self, Gathering, Kept, Synced, Syncing, Wanted};
 use crate::replica::snapshot::{Reading, Snapshot};
 use crate::replica::standing::Standing;
 use clap::Subcommand;
@@ -194,6 +194,64 @@ fn identity(
     }
 }
 
+/// A registry that another one is to begin as a fork of.
+pub struct Forked {
+    /// Its name.
+    pub name: RegistryName,
+    /// Its id.
+    pub id: RegistryId,
+    /// Its newest checkpoint.
+    pub checkpoint: RecordDigest,
+    /// The place of that.
+    pub seq: u64,
+    /// Its object format.
+    pub format: ObjectFormat,
+    /// Where it is.
+    pub url: Url,
+}
+
+impl Forked {
+    /// Looks at the registry at a place.
+    ///
+    /// # Errors
+    /// `not-trusted` where nobody says that it is the right one, `id-mismatch`; all that reading a registry can end in.
+    pub fn look(context: &Context, from: &str, id: Option<RegistryId>) -> Result<Self> {
+        let url = Url::parse(from, &context.folder)?;
+        context.may_reach(&url)?;
+        let evidence = |contradiction: crate::trust::memory::Contradiction| contradiction.error;
+        let reading =
+            Reading { terminal: context.terminal(), patience: context.patience(), ..Reading::anew(&url, context.now, &evidence) };
+        let found = Snapshot::open(reading)?;
+        let operators = &found.operators().log;
+        let (name, found_id) = (operators.registry().clone(), operators.id());
+        let id = identity(context, &name, &url, id, None)?;
+        if id != found_id {
+            return Err(fault!(IdMismatch, "{url} has the registry id {found_id}, expected {id}")
+                .hint("it is another registry that bears the same name; nothing was made"));
+        }
+        let checkpoint = found.checkpoint();
+        let (seq, checkpoint) = (checkpoint.seq(), checkpoint.digest());
+        Ok(Forked { name, id, checkpoint, seq, format: found.format(), url: url.clone() })
+    }
+
+    /// Mirrors it whole in the registry that began as its fork.
+    ///
+    /// # Errors
+    /// Those of [`run`].
+    pub fn hold(&self, context: &Context, store: &Store, answer: &mut Answer) -> Result<()> {
+        let patterns = vec![Pattern::All];
+        let wanted = Wanted { name: self.name.clone(), id: self.id, patterns, contents: true, keep_taken_down: false };
+        let held = add(context, store, &self.url, &wanted).map_err(|error| {
+            let path = store.path().display();
+            error.hint(format!("the registry is made; go on with: quipu mirror add {} {} --in {path}", self.name, self.url))
+        })?;
+        answer.text.push_str(&held.text);
+        answer.fields.extend(held.fields);
+        answer.line("its owners move their packages with: quipu rename");
+        Ok(())
+    }
+}
+
 /// A mirror that is brought to where its registry is now.
 struct One<'o> {
     context: &'o Context,
@@ -240,20 +298,12 @@ impl One<'_> {
         accept(&lock, store, self.author, Asked::Left)?;
         let standing = Standing::read(store, &mut KeyCache::default())?;
         let kept = Kept::read(store, &standing, &wanted.name)?;
-        let progress = Progress::new(context, "packages");
-        let syncing = Syncing {
-            lock: &lock,
-            store,
-            author: self.author,
-            standing: &standing,
-            wanted,
-            kept: kept.as_ref(),
-            upstream: &upstream,
-            says,
-            progress: &|done, all| progress.at(done, all),
-        };
+        let bar = Progress::new(context, "packages");
+        let progress = &|done, all| bar.at(done, all);
+        let what = Gathering { store, wanted, kept: kept.as_ref(), upstream: &upstream, progress };
+        let syncing = Syncing { lock: &lock, author: self.author, standing: &standing, says, what };
         let done = syncing.run();
-        progress.end();
+        bar.end();
         done.map(|synced| Done::Did(synced, before))
     }
 }

@@ -8,16 +8,18 @@ use super::gc;
 use super::hooks;
 use super::import;
 use super::keyarg::{KeyArg, known, sorted};
+use super::mirror;
 use super::progress::Progress;
 use super::submit;
 use super::table::Table;
+use super::verify;
 use crate::disk::config::Config;
 use crate::disk::keys;
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
 use crate::git::program::Program;
 use crate::git::store::Store;
 use crate::git::transport::Url;
-use crate::model::digest::{GitId, ObjectFormat};
+use crate::model::digest::{GitId, ObjectFormat, RegistryId};
 use crate::model::entry::{Denial, Grant, OperatorEntry, OperatorPrivilege, Privilege as _};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::{KeyCache, allowed_signers_line};
@@ -59,6 +61,13 @@ pub enum Args {
         /// Install the hooks too, so that a push is judged and published as it comes
         #[arg(long)]
         hooks: bool,
+        /// Begin as a fork of the registry at this place: it is mirrored whole, and its packages are served under the old name until their
+        /// owners move them
+        #[arg(long, value_name = "URL", conflicts_with = "object_format")]
+        from: Option<String>,
+        /// The registry id that the registry at --from must have, where it is not trusted
+        #[arg(long, value_name = "sha256:…", requires = "from")]
+        id: Option<RegistryId>,
     },
     /// Install the hooks, so that a push is judged and published as it comes
     Hooks {
@@ -183,8 +192,12 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// `exists`, `bad-repository`, `unauthorized`, `refused` where a proposal was, and all else that a registry's own repository can end in.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     match args {
-        Args::Init { path, name, object_format, operator, hooks } => {
-            let mut answer = init(context, path, name, *object_format, operator.as_ref())?;
+        Args::Init { path, name, object_format, operator, hooks, from, id } => {
+            let old = from.as_deref().map(|from| mirror::Forked::look(context, from, *id)).transpose()?;
+            let mut answer = init(context, path, name, *object_format, operator.as_ref(), old.as_ref())?;
+            if let Some(old) = old.filter(|_| !context.flags.dry_run) {
+                old.hold(context, &store(context, path)?, &mut answer)?;
+            }
             if *hooks && !context.flags.dry_run {
                 hooks::hooks(context, &store(context, path)?)?;
                 answer.line("its hooks judge and publish what is pushed");
@@ -260,7 +273,18 @@ const FRONT_PAGE: &[(&str, bool, &str)] = page_files! {
     ".forgejo/workflows/audit.yml", false;
 };
 
-fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectFormat, operator: Option<&Label>) -> Result<Answer> {
+fn init(
+    context: &Context,
+    path: &Path,
+    name: &RegistryName,
+    format: ObjectFormat,
+    operator: Option<&Label>,
+    old: Option<&mirror::Forked>,
+) -> Result<Answer> {
+    let format = old.map_or(format, |old| old.format);
+    if let Some(old) = old.filter(|old| old.name == *name) {
+        return Err(fault!(Usage, "{name} is the name of the registry at {}; a fork has a name of its own", old.url));
+    }
     if looks_like_url(&path.to_string_lossy()) {
         return Err(fault!(Usage, "{} is a URL, expected a path", path.display())
             .hint("make the registry in a folder here, then push it to the host: docs/format.md names its references"));
@@ -312,7 +336,8 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
         });
         files.chain([file("allowed_signers", false, &signers)]).collect()
     };
-    let founding = Founding { name, format, front_page: &|id| page(&id.to_string()) };
+    let origin = old.map(|old| (old.name.clone(), old.id, old.checkpoint));
+    let founding = Founding { name, format, origin, front_page: &|id| page(&id.to_string()) };
     let standing = standing::found(&target, &author, &founding).or_else(|error| match error.code() {
         ErrorCode::Exists => made_before(&target, &author, &founding).ok_or(error),
         _ => Err(error),
@@ -333,6 +358,13 @@ fn init(context: &Context, path: &Path, name: &RegistryName, format: ObjectForma
         });
     })?;
     answer.line(format!("made the registry {name} in {}", path.display()));
+    if let Some(old) = old {
+        answer.line(format!("  from      {} as of checkpoint {}", old.name, old.seq));
+        answer.field(
+            "from",
+            json!({ "registry": old.name.as_str(), "id": old.id.to_string(), "checkpoint": old.checkpoint.to_string() }),
+        );
+    }
     answer.line(format!("  id        {id}"));
     answer.line(format!("  operator  {}, {}", author.name, author.key().fingerprint()));
     answer.line("only one key may change who operates it; allow a second one soon: quipu registry operator allow");
@@ -355,7 +387,9 @@ fn made_before(path: &Path, author: &Author<'_>, founding: &Founding<'_>) -> Opt
     let standing = Standing::read(&store, &mut KeyCache::default()).ok()?;
     let log = &standing.operators.log;
     let is_new = standing.checkpoint.seq() == 0 && log.chain().seq() == 0 && store.format() == founding.format;
-    let is_own = log.registry() == founding.name && log.now().keys.holds(author.key(), OperatorPrivilege::Auth);
+    let is_own = log.registry() == founding.name
+        && log.origin() == founding.origin.as_ref()
+        && log.now().keys.holds(author.key(), OperatorPrivilege::Auth);
     (is_new && is_own).then_some(standing)
 }
 
@@ -654,6 +688,9 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
         faults.push(fault!(CorruptObject, "git fsck --strict: {}", output.words()));
     }
     let waiting = store.references("refs/incoming/")?.len() as u64;
+    let mut held = Answer::new();
+    let mirrors = verify::mirrors(context, &store, true, &mut held)?;
+    faults.extend(held.fault.take());
     let mut answer = Answer::new();
     let verdict = if faults.is_empty() { "clean" } else { "NOT clean" };
     answer.line(format!("{verdict}: {}", found.operators.registry()));
@@ -670,6 +707,8 @@ fn fsck(context: &Context, path: &Path) -> Result<Answer> {
     for fault in &faults {
         answer.line(format!("  {fault}"));
     }
+    answer.text.push_str(&held.text);
+    answer.field("mirrors", mirrors);
     if let Some(left) = &left {
         answer.line(format!("  {}, and nothing is amiss", left.message()));
     }

@@ -6,13 +6,17 @@ use super::context::Context;
 use super::progress::Progress;
 use crate::disk::trusted::Trust;
 use crate::disk::verified::{self, Verified};
+use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::key::KeyCache;
 use crate::model::moment::Moment;
 use crate::model::name::{Reference, RegistryName, looks_like_path, looks_like_url};
-use crate::replica::audit::{Audit, Findings, audit};
+use crate::replica::audit::{Audit, Findings, PartsFound, audit};
+use crate::replica::mirrored;
+use crate::replica::standing::Standing;
 use crate::trust::choose::choose;
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -84,8 +88,17 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
     // What was seen of it is held against it first.
     let snapshot = client.snapshot(None)?;
     client.remember(&snapshot, [])?;
+    if let Some(held) = snapshot.held() {
+        let patterns: Vec<String> = held.patterns.iter().take(8).map(ToString::to_string).collect();
+        return Err(fault!(RefMissing, "{} mirrors a part of {} only: {}", snapshot.url(), client.name, patterns.join(", "))
+            .hint(format!("verify a package of it: quipu verify {}/NAMESPACE:NAME", client.name))
+            .hint("or all that is held there, in its repository: quipu verify PATH"));
+    }
+    let under = snapshot.under();
     if let Some(path) = client.url.is_local() {
-        return whole(context, args, &Store::open(path)?, Some(&client));
+        let store = Store::open(path)?;
+        let store = under.map_or(Ok(store), |domain| Store::open(path)?.mirrored(domain))?;
+        return whole(context, args, &store, Some(&client));
     }
     if matches!(args.since, Some(Point::Last)) {
         return Err(fault!(
@@ -97,22 +110,23 @@ fn registry(context: &Context, args: &Args, name: RegistryName) -> Result<Answer
         .hint("give the number or the digest of a checkpoint"));
     }
     let quarantine = Quarantine::new(snapshot.format(), &[])?;
-    let folders = ["registry", "packages", "decisions", "contents", "attestations"];
+    let folders = ["registry", "packages", "decisions", "contents", "attestations", "retired"];
     let wants: Result<Vec<Want>> = folders
         .iter()
         .map(|folder| {
-            let name: crate::git::layout::RefName = format!("refs/{folder}").parse()?;
-            Ok(Want::below(name.clone()).to(name))
+            let name: RefName = format!("refs/{folder}").parse()?;
+            let there = under.map_or(Ok(name.clone()), |domain| layout::mirrored(domain, &name))?;
+            Ok(Want::below(there).to(name))
         })
         .collect();
     let options = FetchOptions { terminal: context.terminal(), ..FetchOptions::default() };
-    transport::fetch(&quarantine, &client.url, &wants?, &options)?;
+    transport::fetch(&quarantine, snapshot.url(), &wants?, &options)?;
     whole(context, args, quarantine.store(), Some(&client))
 }
 
 fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'_>>) -> Result<Answer> {
     // What is fetched for this one look is gone after it.
-    let is_kept = client.is_none_or(|client| client.url.is_local().is_some());
+    let is_kept = client.is_none_or(|client| client.url.is_local().is_some()) && store.mirrors().is_none();
     let last = match args.since {
         Some(Point::Last) => Some(last(context, args, store)?),
         _ => None,
@@ -137,9 +151,14 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
     if client.is_none() {
         compare_with_trust(context, &found, &mut answer)?;
     }
+    let held = match is_kept && since.is_none() {
+        true => mirrors(context, store, !args.logs_only, &mut answer)?,
+        false => Vec::new(),
+    };
+    answer.field("mirrors", held);
     // Whoever names a checkpoint vouches for it; what is remembered goes back to one look at everything.
     let is_whole = since.is_none() || last.is_some();
-    if is_kept && is_whole && found.faults.is_empty() {
+    if is_kept && is_whole && answer.fault.is_none() {
         let (seq, checkpoint) = (found.checkpoint.seq(), found.checkpoint.digest());
         let (registry, id) = (found.operators.registry().clone(), found.operators.id());
         let repository = store.path().to_str().map(str::to_owned);
@@ -148,6 +167,51 @@ fn whole(context: &Context, args: &Args, store: &Store, client: Option<&Client<'
         let _ = verified::keep(&context.home, store.path(), &verified);
     }
     Ok(answer)
+}
+
+/// Verifies what a repository holds of other registries, and says what was found of each.
+///
+/// # Errors
+/// Those of reading the registry's own state; what is wrong with a mirror is the answer's fault.
+pub fn mirrors(context: &Context, store: &Store, contents: bool, answer: &mut Answer) -> Result<Vec<Value>> {
+    let standing = Standing::read(store, &mut KeyCache::default())?;
+    let mut told = Vec::new();
+    for kept in mirrored::all(store, &standing)? {
+        let held = &kept.held;
+        let progress = Progress::new(context, "packages");
+        let found = mirrored::check(store, &kept, contents, &|done, all| progress.at(done, all));
+        progress.end();
+        let found = found.unwrap_or_else(|error| PartsFound { fault_count: 1, faults: vec![error], ..PartsFound::default() });
+        let verdict = if found.fault_count == 0 { "mirror" } else { "mirror NOT verified" };
+        answer.line(format!(
+            "  {verdict}: {}, checkpoint {}, {}, {}, {} ({})",
+            held.registry,
+            held.seq,
+            count(found.packages, "package"),
+            count(found.records, "record"),
+            count(found.releases, "release"),
+            bytes_in_words(found.bytes)
+        ));
+        for fault in &found.faults {
+            answer.line(format!("    {fault}"));
+        }
+        told.push(json!({
+            "registry": held.registry.as_str(),
+            "id": held.id.to_string(),
+            "verified": found.fault_count == 0,
+            "seq": held.seq,
+            "packages": found.packages,
+            "records": found.records,
+            "releases": found.releases,
+            "bytes": found.bytes,
+            "faults": found.faults.iter().map(error_object).collect::<Vec<Value>>(),
+            "fault-count": found.fault_count,
+        }));
+        if let Some(fault) = found.faults.into_iter().next() {
+            answer.fault.get_or_insert(fault.at(&held.registry));
+        }
+    }
+    Ok(told)
 }
 
 /// Returns what was verified last of a repository.

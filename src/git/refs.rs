@@ -166,6 +166,11 @@ impl References {
         References { under: Some(domain.clone()), ..self.clone() }
     }
 
+    /// Returns the registry under whose name all of them stand.
+    pub(crate) fn domain(&self) -> Option<&RegistryName> {
+        self.under.as_ref()
+    }
+
     /// Returns the name that a reference has here.
     fn real<'n>(&self, name: &'n str) -> Cow<'n, str> {
         match (&self.under, name.strip_prefix("refs/")) {

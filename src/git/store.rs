@@ -190,6 +190,11 @@ impl Store {
         })
     }
 
+    /// Returns the registry that is looked at, where it is one that is mirrored here.
+    pub fn mirrors(&self) -> Option<&RegistryName> {
+        self.references.domain()
+    }
+
     /// Returns the path of the git directory.
     pub fn path(&self) -> &Path {
         &self.root

@@ -287,12 +287,29 @@ pub struct Part {
     pub known: Option<GitId>,
 }
 
-/// Verifies some packages of a registry whose map names these heads, and the files of their releases; returns how many records there were, and
-/// the first fault. The store's references are those of the registry.
+/// What was found of some packages.
+#[derive(Clone, Debug, Default)]
+pub struct PartsFound {
+    /// How many packages were looked at.
+    pub packages: u64,
+    /// How many records were verified.
+    pub records: u64,
+    /// How many releases were read from their files.
+    pub releases: u64,
+    /// How many bytes those files have.
+    pub bytes: u64,
+    /// What is wrong, with its place; at most a hundred.
+    pub faults: Vec<Error>,
+    /// How many things are wrong.
+    pub fault_count: u64,
+}
+
+/// Verifies some packages of a registry whose map names these heads, and the files of their releases. The store's references are those of the
+/// registry.
 ///
 /// # Errors
 /// `io`, `bad-repository`.
-pub fn audit_parts(store: &Store, operators: &OperatorLog, contents: bool, parts: &[Part]) -> Result<(u64, Option<Error>)> {
+pub fn audit_parts(store: &Store, operators: &OperatorLog, contents: bool, parts: &[Part]) -> Result<PartsFound> {
     let audit = Audit { store, expected: None, contents, since: None, progress: &|_, _| () };
     let totals = Totals::of(0);
     let hands = Hands::of(store, false);
@@ -306,8 +323,14 @@ pub fn audit_parts(store: &Store, operators: &OperatorLog, contents: bool, parts
         };
         judge.some(&mut some.iter().map(logs).collect(), &references, parts.len() as u64);
     }
-    let faults = totals.faults.into_inner().unwrap_or_default();
-    Ok((totals.records.into_inner(), faults.into_iter().next()))
+    Ok(PartsFound {
+        packages: totals.done.into_inner(),
+        records: totals.records.into_inner(),
+        releases: totals.releases.into_inner(),
+        bytes: totals.bytes.into_inner(),
+        faults: totals.faults.into_inner().unwrap_or_default(),
+        fault_count: totals.fault_count.into_inner(),
+    })
 }
 
 /// Returns the commits of the registry log, oldest first: all of them, or those from a checkpoint on, which comes first.

@@ -6,7 +6,8 @@ use super::chains;
 use super::snapshot::Snapshot;
 use super::source::is_whole;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
-use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::held::Held;
 use crate::model::map::{Change, Map};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
@@ -32,6 +33,12 @@ pub enum Relation {
     OnlyHere,
     /// Only the other one has it.
     OnlyThere,
+    /// One of them is a mirror of a part that does not have it.
+    Filtered,
+    /// It is named here, and is not handed out.
+    WithheldHere,
+    /// The other one names it, and does not hand it out.
+    WithheldThere,
 }
 
 impl Relation {
@@ -44,6 +51,9 @@ impl Relation {
             Relation::Diverged => "diverged",
             Relation::OnlyHere => "only-here",
             Relation::OnlyThere => "only-there",
+            Relation::Filtered => "filtered",
+            Relation::WithheldHere => "withheld-here",
+            Relation::WithheldThere => "withheld-there",
         }
     }
 }
@@ -83,14 +93,23 @@ pub fn compare(here: &Snapshot<'_>, there: &Snapshot<'_>, report: &mut dyn FnMut
     }
     let objects = Both { here, there, kept: RefCell::default() };
     let mut changes: Vec<Change> = Vec::new();
+    let is_held = |slot: &Slot| [here, there].iter().all(|side| side.held().is_none_or(|held| covers(held, slot)));
     let mut flush = |changes: &mut Vec<Change>| -> Result<()> {
         let logs = |of: fn(&Change) -> Option<GitId>| -> Vec<GitId> {
             let both = changes.iter().filter(|change| is_log(&change.slot) && change.old.is_some() && change.new.is_some());
-            both.filter_map(of).collect()
+            both.filter(|change| is_held(&change.slot)).filter_map(of).collect()
         };
-        here.source().need_logs(&logs(|change| change.old), &[])?;
-        there.source().need_logs(&logs(|change| change.new), &[])?;
-        changes.drain(..).try_for_each(|change| report(difference(here, there, change)?))
+        for (side, heads) in [(here, logs(|change| change.old)), (there, logs(|change| change.new))] {
+            match side.source().need_logs(&heads, &[]) {
+                // Which of them is not handed out is found below.
+                Err(error) if is_withheld(&error) => {}
+                brought => brought?,
+            }
+        }
+        changes.drain(..).try_for_each(|change| match is_held(&change.slot) {
+            true => report(difference(here, there, change)?),
+            false => report(Difference { slot: change.slot, relation: Relation::Filtered, seqs: None, shared: None }),
+        })
     };
     Map::diff(&objects, here.map(), there.map(), &mut |change| {
         if change.slot != Slot::Skip {
@@ -100,6 +119,20 @@ pub fn compare(here: &Snapshot<'_>, there: &Snapshot<'_>, report: &mut dyn FnMut
     })?;
     flush(&mut changes)?;
     relation(here, there)
+}
+
+/// Says whether a mirror of a part has what stands in a place of the map.
+fn covers(held: &Held, slot: &Slot) -> bool {
+    match slot {
+        Slot::Package(package) | Slot::Decisions(package) => held.covers(package),
+        Slot::Attestation(of, package) => *of == held.registry && held.covers(package),
+        Slot::MirrorLog(_) | Slot::MirrorHeld(_) | Slot::Skip => false,
+    }
+}
+
+/// Says whether an error tells that something is named and not handed out.
+fn is_withheld(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::RefMissing | ErrorCode::NotFound)
 }
 
 /// Says whether a place of the map names a log of this registry.
@@ -127,7 +160,15 @@ fn relation(here: &Snapshot<'_>, there: &Snapshot<'_>) -> Result<Relation> {
 fn difference(here: &Snapshot<'_>, there: &Snapshot<'_>, change: Change) -> Result<Difference> {
     let Change { slot, old, new } = change;
     let (old, new) = match (old, new) {
-        (Some(old), Some(new)) if is_log(&slot) => (records(here, old)?, records(there, new)?),
+        (Some(old), Some(new)) if is_log(&slot) => match (records(here, old), records(there, new)) {
+            (Err(error), _) if is_withheld(&error) => {
+                return Ok(Difference { slot, relation: Relation::WithheldHere, seqs: None, shared: None });
+            }
+            (_, Err(error)) if is_withheld(&error) => {
+                return Ok(Difference { slot, relation: Relation::WithheldThere, seqs: None, shared: None });
+            }
+            (old, new) => (old?, new?),
+        },
         (old, new) => {
             let relation = match (old, new) {
                 (Some(_), None) => Relation::OnlyHere,

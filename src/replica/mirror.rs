@@ -159,26 +159,46 @@ fn proven(reader: &Reader, proofs: GitId, seq: u64) -> Result<Record> {
     Record::parse(reader.format(), reader.read(ObjectKind::Blob, blob, RECORD_MAX)?)
 }
 
-/// One step of a mirror.
-pub struct Syncing<'a> {
-    /// The lock of the repository.
-    pub lock: &'a RepositoryLock,
+/// What is to be brought of a registry, and to where.
+pub struct Gathering<'a> {
     /// The repository.
     pub store: &'a Store,
-    /// Who makes the checkpoint.
-    pub author: &'a Author<'a>,
-    /// Where the repository's own registry stands.
-    pub standing: &'a Standing,
     /// What is to be held.
     pub wanted: &'a Wanted,
     /// What is held now.
     pub kept: Option<&'a Kept>,
     /// The registry as it is now.
     pub upstream: &'a Snapshot<'a>,
-    /// Whether the operators are to say first that they mirror it so.
-    pub says: bool,
     /// Hears how many packages are verified, and of how many.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// What was brought of a registry and is verified.
+pub struct Gathered {
+    /// Its objects.
+    pub quarantine: Quarantine,
+    /// What the references of the mirror become, with their names at home; `None` where one goes.
+    pub refs: Vec<(RefName, Option<GitId>)>,
+    /// The proofs, where a part of the registry is held.
+    pub proofs: Option<GitId>,
+    /// All references that are covered, where they are not only those that changed.
+    covered: BTreeSet<RefName>,
+    /// What there was.
+    pub synced: Synced,
+}
+
+/// One step of a mirror.
+pub struct Syncing<'a> {
+    /// The lock of the repository.
+    pub lock: &'a RepositoryLock,
+    /// Who makes the checkpoint.
+    pub author: &'a Author<'a>,
+    /// Where the repository's own registry stands.
+    pub standing: &'a Standing,
+    /// Whether the operators are to say first that they mirror it so.
+    pub says: bool,
+    /// What is to be brought.
+    pub what: Gathering<'a>,
 }
 
 /// What a step of a mirror did.
@@ -237,20 +257,23 @@ impl ReadObjects for Noting<'_> {
     }
 }
 
-impl Syncing<'_> {
-    /// Brings the mirror to where the registry is now.
+impl Gathering<'_> {
+    /// Says whether all that is wanted is held already.
+    fn is_done(&self) -> bool {
+        let same = self.kept.filter(|kept| self.wanted.is_held_as(&kept.held));
+        same.is_some_and(|kept| kept.held.checkpoint == self.upstream.checkpoint().digest())
+    }
+
+    /// Brings what is new and verifies it; `None` where there is nothing.
     ///
     /// # Errors
-    /// `ref-missing` where the registry does not hand out what it names, `bad-repository` where its object format is another one, any code of
-    /// the law for what does not hold; `unauthorized` where the author may not do that, `conflict`, `io`. Then nothing has changed.
-    pub fn run(&self) -> Result<Synced> {
+    /// Those of [`Syncing::run`].
+    pub fn run(&self) -> Result<Option<Gathered>> {
         let (domain, newest) = (&self.wanted.name, self.upstream.checkpoint());
-        let same = self.kept.filter(|kept| self.wanted.is_held_as(&kept.held));
-        if let Some(kept) = same
-            && kept.held.checkpoint == newest.digest()
-        {
-            return Ok(Synced { seq: newest.seq(), ..Synced::default() });
+        if self.is_done() {
+            return Ok(None);
         }
+        let same = self.kept.filter(|kept| self.wanted.is_held_as(&kept.held));
         if let Some(kept) = self.kept
             && kept.held.seq > newest.seq()
         {
@@ -262,18 +285,14 @@ impl Syncing<'_> {
             ));
         }
         if self.upstream.format() != self.store.format() {
+            let format = self.upstream.format();
             return Err(fault!(
                 BadRepository,
-                "{domain} has the object format {}, this repository {}: a mirror has that of its registry",
-                self.upstream.format(),
+                "{domain} has the object format {format}, this repository {}: a mirror has that of its registry",
                 self.store.format()
             )
-            .hint(format!(
-                "make a repository for it: quipu registry init PATH --name DOMAIN --object-format {}",
-                self.upstream.format()
-            )));
+            .hint(format!("make a repository for it: quipu registry init PATH --name DOMAIN --object-format {format}")));
         }
-        self.check_authority()?;
         let view = self.store.mirrored(domain)?;
         let quarantine = Quarantine::of(self.store)?;
         let is_whole = held::is_whole(&self.wanted.patterns);
@@ -298,8 +317,7 @@ impl Syncing<'_> {
         work.verify(&news, same, is_whole)?;
         let proofs = if is_whole { None } else { Some(work.prove(&news)?) };
         let Work { refs, synced, .. } = work;
-        quarantine.keep(self.store)?;
-        self.publish(refs, proofs, &news, same.is_none(), synced)
+        Ok(Some(Gathered { quarantine, refs, proofs, covered: news.covered, synced }))
     }
 
     /// Says what will be held.
@@ -315,23 +333,6 @@ impl Syncing<'_> {
             contents: self.wanted.contents,
             keep_taken_down: self.wanted.keep_taken_down,
         }
-    }
-
-    fn check_authority(&self) -> Result<()> {
-        let operators = &self.standing.operators.log;
-        let mut needed = vec![(OperatorPrivilege::Checkpoint, "make checkpoints of")];
-        if self.says {
-            needed.push((OperatorPrivilege::Mirror, "say what is mirrored in"));
-        }
-        for (privilege, what) in needed {
-            if !operators.now().keys.holds(self.author.key(), privilege) {
-                let (key, name) = (self.author.key().fingerprint(), operators.registry());
-                return Err(fault!(Unauthorized, "the key {key} may not {what} {name}")
-                    .hint(format!("the keys that may: {}", names_of(operators, privilege)))
-                    .asked());
-            }
-        }
-        Ok(())
     }
 
     /// Finds what changed in the whole registry, and brings its registry log here.
@@ -379,8 +380,6 @@ impl Syncing<'_> {
         let source = self.upstream.source();
         let (map, count) = (self.upstream.map(), self.upstream.checkpoint().checkpoint().packages);
         let slots_of = |package: &PackageName| [Slot::Package(package.clone()), Slot::Decisions(package.clone())];
-        // Whatever stands in a namespace, the way there leads to its folder.
-        let inside = |namespace: &Label| Slot::Package(PackageName::new(namespace.clone(), namespace.clone()));
         let ways = self.wanted.patterns.iter().flat_map(|pattern| match pattern {
             Pattern::Namespace(namespace) => vec![inside(namespace)],
             Pattern::Package(package) => slots_of(package).to_vec(),
@@ -405,39 +404,15 @@ impl Syncing<'_> {
         }
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: RefCell::default() };
-        let mut found: BTreeMap<PackageName, (Option<GitId>, Option<GitId>)> = BTreeMap::new();
-        for pattern in &self.wanted.patterns {
-            match pattern {
-                Pattern::Namespace(namespace) => {
-                    // The way to an absent namespace proves that it is absent.
-                    map.get(&noting, &inside(namespace))?;
-                    if let Some(folder) = map.packages_of(&noting, namespace)? {
-                        folder.for_each(&noting, &mut |slot, head| {
-                            match slot {
-                                Slot::Package(package) => found.entry(package).or_default().0 = Some(head),
-                                Slot::Decisions(package) => found.entry(package).or_default().1 = Some(head),
-                                _ => {}
-                            }
-                            Ok(())
-                        })?;
-                    }
-                }
-                Pattern::Package(package) => {
-                    let [log, decisions] = slots_of(package);
-                    let heads = (map.get(&noting, &log)?, map.get(&noting, &decisions)?);
-                    found.insert(package.clone(), heads);
-                }
-                Pattern::All => {}
-            }
-        }
+        let found = part_of(&noting, map, &self.wanted.patterns)?;
         let about = |package: &PackageName| Slot::Attestation(self.wanted.name.clone(), package.clone());
         source.need_slots(map, count, &found.keys().map(about).collect::<Vec<Slot>>())?;
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: noting.trees };
         let mut news = News::default();
         let mut all = Vec::new();
-        for (package, (head, decisions)) in found {
-            let Some(head) = head else { continue };
+        for (package, PartHeads { log, decisions }) in found {
+            let Some(head) = log else { continue };
             if let Some(head) = map.get(&noting, &about(&package))? {
                 news.attestations.push((self.wanted.name.clone(), package.clone(), head));
             }
@@ -463,21 +438,56 @@ impl Syncing<'_> {
         news.trees = noting.trees.into_inner();
         Ok(news)
     }
+}
+
+impl Syncing<'_> {
+    /// Brings the mirror to where the registry is now.
+    ///
+    /// # Errors
+    /// `ref-missing` where the registry does not hand out what it names, `bad-repository` where its object format is another one, any code of
+    /// the law for what does not hold; `unauthorized` where the author may not do that, `conflict`, `io`. Then nothing has changed.
+    pub fn run(&self) -> Result<Synced> {
+        let seq = self.what.upstream.checkpoint().seq();
+        if self.what.is_done() {
+            return Ok(Synced { seq, ..Synced::default() });
+        }
+        self.check_authority()?;
+        match self.what.run()? {
+            None => Ok(Synced { seq, ..Synced::default() }),
+            Some(gathered) => {
+                gathered.quarantine.keep(self.what.store)?;
+                self.publish(gathered)
+            }
+        }
+    }
+
+    fn check_authority(&self) -> Result<()> {
+        let operators = &self.standing.operators.log;
+        let mut needed = vec![(OperatorPrivilege::Checkpoint, "make checkpoints of")];
+        if self.says {
+            needed.push((OperatorPrivilege::Mirror, "say what is mirrored in"));
+        }
+        for (privilege, what) in needed {
+            if !operators.now().keys.holds(self.author.key(), privilege) {
+                let (key, name) = (self.author.key().fingerprint(), operators.registry());
+                return Err(fault!(Unauthorized, "the key {key} may not {what} {name}")
+                    .hint(format!("the keys that may: {}", names_of(operators, privilege)))
+                    .asked());
+            }
+        }
+        Ok(())
+    }
 
     /// Moves the references of the mirror, and vouches for it with a checkpoint of our own.
-    fn publish(
-        &self,
-        refs: Vec<(RefName, Option<GitId>)>,
-        proofs: Option<GitId>,
-        news: &News,
-        is_anew: bool,
-        mut synced: Synced,
-    ) -> Result<Synced> {
-        let (domain, newest) = (&self.wanted.name, self.upstream.checkpoint());
+    fn publish(&self, gathered: Gathered) -> Result<Synced> {
+        let Gathered { refs, proofs, covered, mut synced, .. } = gathered;
+        let Gathering { store, wanted, kept, upstream, .. } = self.what;
+        let is_anew = !kept.is_some_and(|kept| wanted.is_held_as(&kept.held));
+        let (domain, newest) = (&wanted.name, upstream.checkpoint());
         let is_whole = proofs.is_none();
         let mut edits: BTreeMap<RefName, RefEdit> = BTreeMap::new();
         let prefix = format!("{}{domain}/", layout::MIRRORS);
-        let opened = self.store.opened_references(&prefix)?;
+        let opened = store.opened_references(&prefix)?;
         let mut put = |name: RefName, new: Option<GitId>| -> Result<()> {
             let was = opened.find(&name)?;
             if was != new {
@@ -496,10 +506,10 @@ impl Syncing<'_> {
             put(layout::proofs(domain), Some(proofs))?;
         }
         if is_anew || !is_whole {
-            for name in &news.covered {
+            for name in &covered {
                 kept.insert(layout::mirrored(domain, name)?);
             }
-            self.store.for_each_reference(&prefix, |name, _| {
+            store.for_each_reference(&prefix, |name, _| {
                 // What a reset put aside stays with what is held.
                 let is_retired = name.as_str()[prefix.len()..].starts_with("retired/");
                 if kept.contains(&name) || (is_retired && !is_anew) { Ok(()) } else { put(name, None) }
@@ -519,25 +529,67 @@ impl Syncing<'_> {
         let mut moved: Vec<RefEdit> = edits.into_values().collect();
         moved.sort_by_key(|edit| order(&edit.name));
 
-        let mut objects = Staging::new(self.store);
-        let held = self.held();
+        let mut objects = Staging::new(store);
+        let held = self.what.held();
         let text = held.to_text();
         let blob = objects.write(ObjectKind::Blob, text.as_bytes())?;
         let mut step = Step { at_once: moved.len() >= REFS_AT_ONCE, refs: moved, ..Step::default() };
         let head = ChangeLine::Head { log: held.log, seq: newest.seq(), head: newest.digest() };
-        if self.standing.map.get(&self.store.reader(), &Slot::MirrorLog(domain.clone()))? != Some(newest.record().git_id()) {
+        if self.standing.map.get(&store.reader(), &Slot::MirrorLog(domain.clone()))? != Some(newest.record().git_id()) {
             step.changes.insert(Slot::MirrorLog(domain.clone()), (Some(newest.record().git_id()), head));
         }
         let line = ChangeLine::Held(FileDigest::of_bytes(text.as_bytes()));
         step.changes.insert(Slot::MirrorHeld(domain.clone()), (Some(blob), line));
         let mut operators = self.standing.operators.log.clone();
         if self.says {
-            operators = say(self.store, &mut objects, &operators, self.author, self.wanted.entry(), &mut step)?;
+            operators = say(store, &mut objects, &operators, self.author, wanted.entry(), &mut step)?;
         }
-        let checkpoint = advance(self.lock, self.store, self.standing, &operators, objects, self.author, step)?;
+        let checkpoint = advance(self.lock, store, self.standing, &operators, objects, self.author, step)?;
         synced.checkpoint = Some((checkpoint.seq(), checkpoint.digest()));
         Ok(synced)
     }
+}
+
+/// Whatever stands in a namespace, the way there leads to its folder.
+fn inside(namespace: &Label) -> Slot {
+    Slot::Package(PackageName::new(namespace.clone(), namespace.clone()))
+}
+
+/// Returns the packages of a map that patterns mean, each with the heads of its log and of its decisions. The way to what is absent is read,
+/// too: it proves that.
+pub(super) fn part_of(objects: &impl ReadObjects, map: Map, patterns: &[Pattern]) -> Result<BTreeMap<PackageName, PartHeads>> {
+    let mut found: BTreeMap<PackageName, PartHeads> = BTreeMap::new();
+    for pattern in patterns {
+        match pattern {
+            Pattern::Namespace(namespace) => {
+                map.get(objects, &inside(namespace))?;
+                if let Some(folder) = map.packages_of(objects, namespace)? {
+                    folder.for_each(objects, &mut |slot, head| {
+                        match slot {
+                            Slot::Package(package) => found.entry(package).or_default().log = Some(head),
+                            Slot::Decisions(package) => found.entry(package).or_default().decisions = Some(head),
+                            _ => {}
+                        }
+                        Ok(())
+                    })?;
+                }
+            }
+            Pattern::Package(package) => {
+                let log = map.get(objects, &Slot::Package(package.clone()))?;
+                let decisions = map.get(objects, &Slot::Decisions(package.clone()))?;
+                found.insert(package.clone(), PartHeads { log, decisions });
+            }
+            Pattern::All => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The heads that a map names of one package.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PartHeads {
+    pub(super) log: Option<GitId>,
+    pub(super) decisions: Option<GitId>,
 }
 
 /// Lets the operators say something in the same checkpoint.
@@ -615,7 +667,7 @@ fn covered<'c>(
 
 /// A step under way.
 struct Work<'a> {
-    step: &'a Syncing<'a>,
+    step: &'a Gathering<'a>,
     view: &'a Store,
     quarantine: &'a Quarantine,
     /// The references of the mirror that move, with their names at home.
@@ -808,8 +860,8 @@ impl Work<'_> {
             known: changed.was.filter(|_| changed.decisions == changed.decisions_were),
         };
         let parts: Vec<Part> = news.packages.iter().map(part).collect();
-        let (_, fault) = audit_parts(store, operators, wanted.contents, &parts)?;
-        if let Some(fault) = fault {
+        let found = audit_parts(store, operators, wanted.contents, &parts)?;
+        if let Some(fault) = found.faults.into_iter().next() {
             return Err(fault);
         }
         self.succeed(&news.packages)?;

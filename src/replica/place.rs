@@ -109,6 +109,11 @@ impl Place {
         }
     }
 
+    /// Returns the registry under whose name the references stand, where the repository is another registry's.
+    pub(crate) fn under(&self) -> Option<&RegistryName> {
+        self.under.as_ref()
+    }
+
     /// Takes the repository for one that mirrors the registry, or for the registry's own.
     pub(crate) fn look_under(&mut self, domain: Option<RegistryName>) {
         self.under = domain;

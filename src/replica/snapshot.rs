@@ -17,6 +17,7 @@ use crate::model::contents::{self, Contents, FileEntry};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
+use crate::model::held::Held;
 use crate::model::key::KeyCache;
 use crate::model::map::Map;
 use crate::model::moment::Moment;
@@ -213,6 +214,16 @@ impl<'a> Snapshot<'a> {
     /// Gives back the places where it was read.
     pub(super) fn into_places(self) -> Vec<Place> {
         self.source.into_places()
+    }
+
+    /// Returns the name under which it stands in another registry's repository, where it is read there.
+    pub fn under(&self) -> Option<&RegistryName> {
+        self.source.under()
+    }
+
+    /// Returns what is held of it where it is read, where that is a part.
+    pub fn held(&self) -> Option<&Held> {
+        self.source.held()
     }
 
     /// Returns where it is read.

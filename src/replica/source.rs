@@ -14,7 +14,7 @@ use crate::model::entry::Entry;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::held::{HELD_MAX, Held};
 use crate::model::map::{Lookup, Map, Size};
-use crate::model::name::PackageName;
+use crate::model::name::{PackageName, RegistryName};
 use crate::model::object::{ReadObjects as _, STRUCTURE_MAX, WriteObjects as _};
 use crate::model::proofs;
 use crate::model::record::{RECORD_MAX, Record};
@@ -408,6 +408,20 @@ impl Source {
             Source::Remote(remote) => remote.proofs.as_ref().is_none_or(|proofs| proofs.held.covers(package)),
             _ => true,
         }
+    }
+
+    /// Returns the name under which the registry stands in another one's repository, where it is read there.
+    pub(crate) fn under(&self) -> Option<&RegistryName> {
+        match self {
+            Source::Disk(store) => store.mirrors(),
+            Source::Kept(_) => None,
+            Source::Remote(remote) => remote.places.first().and_then(Place::under),
+        }
+    }
+
+    /// Returns what is held of the registry where it is read, where that is a part.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        if let Source::Remote(remote) = self { remote.proofs.as_ref().map(|proofs| &proofs.held) } else { None }
     }
 
     /// Returns the objects that were fetched.

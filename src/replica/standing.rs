@@ -285,6 +285,8 @@ pub struct Founding<'a> {
     pub name: &'a RegistryName,
     /// The object format of its repository.
     pub format: ObjectFormat,
+    /// The registry that it is a fork of: name, id and checkpoint.
+    pub origin: Option<(RegistryName, RegistryId, RecordDigest)>,
     /// Makes the files of its front page, once the registry's id is known.
     pub front_page: &'a dyn Fn(RegistryId) -> Vec<PageFile>,
 }
@@ -390,7 +392,7 @@ fn operator_init(author: &Author<'_>, founding: &Founding<'_>) -> Result<SignedR
         registry: founding.name.clone(),
         subject: Subject::Operators,
         link: None,
-        entry: Entry::Operator(OperatorEntry::Init(OperatorInit { origin: None, keys: vec![grant] })),
+        entry: Entry::Operator(OperatorEntry::Init(OperatorInit { origin: founding.origin.clone(), keys: vec![grant] })),
     };
     draft.sign(author.signer).map_err(Error::asked)
 }

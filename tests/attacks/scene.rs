@@ -265,7 +265,7 @@ impl Registry {
     pub(crate) fn found_at(path: &Path, name: &str, operator: &str, time: u64) -> Self {
         let (signer, name) = (key(operator), name.parse().unwrap());
         let author = Author { signer: &signer, name: operator.parse().unwrap(), now: at(time) };
-        let founding = Founding { name: &name, format: ObjectFormat::Sha1, front_page: &|_| Vec::new() };
+        let founding = Founding { name: &name, format: ObjectFormat::Sha1, origin: None, front_page: &|_| Vec::new() };
         let standing = found(path, &author, &founding).unwrap();
         Registry { path: path.to_path_buf(), name, id: standing.operators.log.id() }
     }
