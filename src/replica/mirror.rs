@@ -856,8 +856,8 @@ impl Work<'_> {
             package: changed.package.clone(),
             head: changed.head,
             decisions: changed.decisions,
-            // What was decided may bring files back.
-            known: changed.was.filter(|_| changed.decisions == changed.decisions_were),
+            // What was decided may bring files back, and so may another wish than before.
+            known: changed.was.filter(|_| same.is_some() && changed.decisions == changed.decisions_were),
         };
         let parts: Vec<Part> = news.packages.iter().map(part).collect();
         let found = audit_parts(store, operators, wanted.contents, &parts)?;
