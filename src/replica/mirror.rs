@@ -36,7 +36,7 @@ use crate::model::proofs;
 use crate::model::record::{RECORD_MAX, Record};
 use crate::model::slot::Slot;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
-use crate::trust::memory::Memory;
+use crate::trust::memory::{Contradiction, Memory};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,6 +86,10 @@ impl Wanted {
             contents: self.contents,
             keep_taken_down: self.keep_taken_down,
         })
+    }
+
+    fn covers(&self, package: &PackageName) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(package))
     }
 
     fn is_held_as(&self, held: &Held) -> bool {
@@ -307,6 +311,13 @@ impl Gathering<'_> {
                 self.news_of_part(&view, same)?
             }
         };
+        if self.kept.is_some() && (same.is_none() || !is_whole) {
+            // What is held of a package that is still wanted does not go.
+            view.for_each_reference(layout::PACKAGES, |name, was| match layout::parse_package(&name) {
+                Some(package) if self.wanted.covers(&package) && !news.covered.contains(&name) => Err(self.gone(&package, was)),
+                _ => Ok(()),
+            })?;
+        }
         let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs: Vec::new(), synced: Synced::default() };
         work.synced.seq = newest.seq();
         work.bring(&news)?;
@@ -318,6 +329,22 @@ impl Gathering<'_> {
         let proofs = if is_whole { None } else { Some(work.prove(&news)?) };
         let Work { refs, synced, .. } = work;
         Ok(Some(Gathered { quarantine, refs, proofs, covered: news.covered, synced }))
+    }
+
+    /// Says that a package is not in the registry any more.
+    fn gone(&self, package: &PackageName, was: GitId) -> Error {
+        let newest = self.upstream.checkpoint();
+        let error = fault!(
+            Rollback,
+            "checkpoint {} of {} holds no {package}, of which {was} is held here",
+            newest.seq(),
+            self.wanted.name
+        );
+        let found = newest.record().bytes().to_vec();
+        match chains::record(&self.store.reader(), was) {
+            Ok(seen) => self.upstream.contradicted(Contradiction { error, seen: seen.bytes().to_vec(), found }),
+            Err(_) => error,
+        }
     }
 
     /// Says what will be held.
@@ -350,20 +377,24 @@ impl Gathering<'_> {
             None => Map::empty(reader.format()),
         };
         let to = self.upstream.map();
+        let held = view.opened_references("refs/")?;
         let mut packages: BTreeMap<PackageName, Changed> = BTreeMap::new();
         let mut attestations = Vec::new();
         Map::diff(&reader, from, to, &mut |Change { slot, old, new }| {
             match (slot, new) {
                 (Slot::Package(package) | Slot::Decisions(package), _) if !packages.contains_key(&package) => {
                     let (logs, beside) = (Slot::Package(package.clone()), Slot::Decisions(package.clone()));
-                    let changed = Changed {
-                        head: to.get(&reader, &logs)?.ok_or_else(|| fault!(BadMap, "decisions about {package} stand alone"))?,
-                        was: from.get(&reader, &logs)?,
-                        decisions: to.get(&reader, &beside)?,
-                        decisions_were: from.get(&reader, &beside)?,
-                        package: package.clone(),
+                    let (was, decisions_were) = match same {
+                        Some(_) => (from.get(&reader, &logs)?, from.get(&reader, &beside)?),
+                        None => (held.find(&layout::package(&package))?, held.find(&layout::decisions(&package))?),
                     };
-                    packages.insert(package, changed);
+                    let head = match (to.get(&reader, &logs)?, was) {
+                        (Some(head), _) => head,
+                        (None, Some(was)) => return Err(self.gone(&package, was)),
+                        (None, None) => return Err(fault!(BadMap, "decisions about {package} stand alone")),
+                    };
+                    let decisions = to.get(&reader, &beside)?;
+                    packages.insert(package.clone(), Changed { package, head, was, decisions, decisions_were });
                 }
                 (Slot::Attestation(of, package), Some(head)) if old != Some(head) => attestations.push((of, package, head)),
                 _ => {}
@@ -841,6 +872,7 @@ impl Work<'_> {
         let refs: Vec<(RefName, GitId)> = self.refs.iter().filter_map(|(name, id)| Some((name.clone(), (*id)?))).collect();
         scratch.set_refs(&refs)?;
         self.synced.packages = news.packages.len() as u64;
+        self.succeed(news)?;
         if is_whole {
             let found = audit(&Audit {
                 store,
@@ -864,7 +896,6 @@ impl Work<'_> {
         if let Some(fault) = found.faults.into_iter().next() {
             return Err(fault);
         }
-        self.succeed(&news.packages)?;
         let (reader, mut keys) = (store.reader(), KeyCache::default());
         for (of, package, head) in &news.attestations {
             chains::attestations(&reader, *head, operators.id(), &mut keys)
@@ -873,25 +904,37 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Checks that each log goes on from where it is held now, or was reset.
-    fn succeed(&self, packages: &[Changed]) -> Result<()> {
-        let reader = self.quarantine.store().reader();
-        for changed in packages {
+    /// Checks that each log goes on from where it is held now, or was reset, and that what was decided goes on, too.
+    fn succeed(&self, news: &News) -> Result<()> {
+        let (reader, mut keys) = (self.quarantine.store().reader(), KeyCache::default());
+        let operators = &self.step.upstream.operators().log;
+        for changed in &news.packages {
+            if let Some(was) = changed.decisions_were.filter(|was| Some(*was) != changed.decisions) {
+                let name = layout::decisions(&changed.package);
+                let Some(head) = changed.decisions else {
+                    let error = fault!(Rollback, "{name} is gone, {was} is held here");
+                    let seen = chains::record(&reader, was)?.bytes().to_vec();
+                    let found = self.step.upstream.checkpoint().record().bytes().to_vec();
+                    return Err(self.step.upstream.contradicted(Contradiction { error, seen, found }));
+                };
+                let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, head)?);
+                if !stands_on(&after, was) {
+                    chains::decisions(&reader, head, operators, &mut keys).map_err(|error| error.at(&name))?;
+                    return Err(self.contradiction(&name, before, after));
+                }
+            }
             let Some(was) = changed.was.filter(|was| *was != changed.head) else { continue };
             let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, changed.head)?);
-            if after.iter().any(|record| record.git_id() == was) {
+            if stands_on(&after, was) {
                 continue;
             }
-            let (old, new) = (before.first().map(|record| record.digest()), after.first().map(|record| record.digest()));
-            if old == new {
-                let place = layout::package(&changed.package);
-                return Err(fault!(Fork, "{place} moves to {}, which does not stand on {was}, the head before", changed.head));
+            chains::package(&reader, changed.head, &mut keys).map_err(|error| error.at(&changed.package))?;
+            let old = before.first().map(|record| record.digest());
+            if old == after.first().map(|record| record.digest()) {
+                return Err(self.contradiction(&layout::package(&changed.package), before, after));
             }
             let decided = match changed.decisions {
-                Some(head) => {
-                    let operators = &self.step.upstream.operators().log;
-                    Some(chains::decisions(&reader, head, operators, &mut KeyCache::default())?.log)
-                }
+                Some(head) => Some(chains::decisions(&reader, head, operators, &mut keys)?.log),
                 None => None,
             };
             let is_reset = decided.iter().flat_map(DecisionLog::resets).any(|reset| Some(reset.old) == old.map(LogId::from));
@@ -899,7 +942,28 @@ impl Work<'_> {
                 return Err(fault!(NameTaken, "{} comes to mean another log, and no reset says so", changed.package));
             }
         }
+        for (of, package, head) in &news.attestations {
+            let name = layout::attestation(of, package);
+            let Some(was) = self.view.reference(&name)?.filter(|was| was != head) else { continue };
+            let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, *head)?);
+            if !stands_on(&after, was) {
+                chains::attestations(&reader, *head, operators.id(), &mut keys).map_err(|error| error.at(&name))?;
+                return Err(self.contradiction(&name, before, after));
+            }
+        }
         Ok(())
+    }
+
+    /// Says that a log went back or aside, and keeps what proves it.
+    fn contradiction(&self, name: &RefName, before: Vec<Record>, after: Vec<Record>) -> Error {
+        let (Some(seen), Some(found)) = (before.last(), after.last()) else { return fault!(Bug, "{name} has no record") };
+        let (was, head) = (seen.git_id(), found.git_id());
+        let error = match stands_on(&before, head) {
+            true => fault!(Rollback, "{name} goes back from {was}, which is held here, to {head}"),
+            false => fault!(Fork, "{name} moves to {head}, which does not stand on {was}, the head before"),
+        };
+        let (seen, found) = (seen.bytes().to_vec(), found.bytes().to_vec());
+        self.step.upstream.contradicted(Contradiction { error, seen, found })
     }
 
     /// Writes the proofs of the part that is held, and returns their commit.
@@ -944,6 +1008,11 @@ impl Work<'_> {
         store.refresh()?;
         Ok(commit)
     }
+}
+
+/// Says whether a log holds a record.
+fn stands_on(records: &[Record], id: GitId) -> bool {
+    records.iter().any(|record| record.git_id() == id)
 }
 
 /// Returns the checkpoints of a registry from a number on, without their maps.

@@ -205,6 +205,11 @@ impl<'a> Snapshot<'a> {
         self.check_seen(&Memory::new(&older.operators.log, older.operators.head(), &older.checkpoint))
     }
 
+    /// Takes a contradiction between what somebody holds of it and what it shows, and returns the error to end with.
+    pub(super) fn contradicted(&self, contradiction: Contradiction) -> Error {
+        (self.reading.evidence)(contradiction)
+    }
+
     /// Takes other places to stand in, and what came of all.
     pub(super) fn stand_in(&mut self, spare: Vec<Place>, asked: Vec<Asked>) {
         self.source.stand_in(spare);
