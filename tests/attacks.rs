@@ -70,6 +70,8 @@ mod contents;
 mod daemon;
 #[path = "attacks/logs.rs"]
 mod logs;
+#[path = "attacks/mirrors.rs"]
+mod mirrors;
 #[path = "attacks/narrow.rs"]
 mod narrow;
 #[path = "attacks/registry.rs"]

@@ -824,7 +824,7 @@ fn an_acceptor_does_not_build_on_a_map_that_lies() {
 }
 
 /// Adds a decision about a package and publishes it.
-fn decide(registry: &Registry, signer: &str, log: &Log, what: Verdict, before: Option<&SignedRecord>) -> SignedRecord {
+pub(crate) fn decide(registry: &Registry, signer: &str, log: &Log, what: Verdict, before: Option<&SignedRecord>) -> SignedRecord {
     let about = DecisionHead {
         operators: registry.operators().chain().head(),
         target: log.records[0].digest().into(),
@@ -846,7 +846,7 @@ fn decide(registry: &Registry, signer: &str, log: &Log, what: Verdict, before: O
     record
 }
 
-fn takedown(version: Option<&str>) -> Verdict {
+pub(crate) fn takedown(version: Option<&str>) -> Verdict {
     let version = version.map(|version| version.parse().unwrap());
     Verdict::Takedown { version, class: TakedownClass::Malware, reason: "it steals keys".into() }
 }

@@ -393,8 +393,13 @@ impl Registry {
 
     /// The usual package: Alice's, with one release.
     pub(crate) fn hello(&self, name: &str, version: &str) -> Log {
-        let mut log = self.begin("alice", name);
-        log.release("alice", self.text(version, &format!("{name} {version}\n")));
+        self.hello_of("alice", name, version)
+    }
+
+    /// The same of somebody else.
+    pub(crate) fn hello_of(&self, owner: &str, name: &str, version: &str) -> Log {
+        let mut log = self.begin(owner, name);
+        log.release(owner, self.text(version, &format!("{name} {version}\n")));
         log
     }
 
