@@ -704,7 +704,9 @@ impl Work<'_> {
                 [Some(changed.head).filter(|head| Some(*head) != changed.was), decisions]
             });
             let heads: Vec<GitId> = heads.flatten().collect();
-            let held: Vec<GitId> = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten().collect();
+            let held = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten();
+            // What somebody else holds is not here.
+            let held: Vec<GitId> = held.filter(|_| self.step.since.is_none()).collect();
             if !heads.is_empty() {
                 source.fetch_into(self.quarantine, &heads, &held).map_err(|error| self.withheld(error, "a log"))?;
             }
@@ -740,13 +742,16 @@ impl Work<'_> {
                 }
             };
             let name = layout::contents(package);
+            let records = chains::walk(&reader, changed.head)?;
+            let stood_then = self.stood_before(changed, &records, decided.as_ref(), keys)?;
             let old = match self.view.reference(&name)? {
                 Some(id) => contents_at(&reader, id)?,
-                None => Tree::default(),
+                None => Tree::new(stood_then.clone())?,
             };
-            let records = chains::walk(&reader, changed.head)?;
             let entries = self.entries(&records, decided.as_ref(), &old, &mut missing);
-            self.stood_before(changed, &records, &entries, keys, &mut stood)?;
+            // What was there is part of what is there, and is left out by git when it writes a bundle.
+            missing.extend(stood_then.iter().map(|entry| entry.id));
+            stood.extend(Some(stood_then).filter(|entries| !entries.is_empty()));
             commits.push((name, entries));
             for reset in decided.iter().flat_map(DecisionLog::resets) {
                 let head = self.retired(reset.old, reset.old_head)?;
@@ -784,39 +789,40 @@ impl Work<'_> {
         store.refresh()
     }
 
-    /// Takes note of what stood of a package when somebody else held it: its heads, and the folders of its contents where they are among those
-    /// of now.
+    /// Takes note of the heads that a package had when somebody else held it, and returns the folders that its contents had, where none of them
+    /// has gone since.
     fn stood_before(
         &mut self,
         changed: &Changed,
         records: &[Record],
-        now: &[TreeEntry],
+        decided: Option<&DecisionLog>,
         keys: &mut KeyCache,
-        stood: &mut Vec<Vec<TreeEntry>>,
-    ) -> Result<()> {
+    ) -> Result<Vec<TreeEntry>> {
         if self.step.since.is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.before.extend([changed.was, changed.decisions_were].into_iter().flatten());
-        let Some(last) = records.iter().position(|record| Some(record.git_id()) == changed.was) else { return Ok(()) };
+        let Some(last) = records.iter().position(|record| Some(record.git_id()) == changed.was) else { return Ok(Vec::new()) };
         let reader = self.quarantine.store().reader();
         let operators = &self.step.upstream.operators().log;
-        let decided = changed.decisions_were.map(|head| chains::decisions(&reader, head, operators, keys)).transpose()?;
+        let then = changed.decisions_were.map(|head| chains::decisions(&reader, head, operators, keys)).transpose()?;
+        let then = then.map(|decided| decided.log);
         let id = records.first().map(|record| LogId::from(record.digest()));
-        let is_down = |version: &Version| {
-            decided.as_ref().zip(id).is_some_and(|(decided, log)| decided.log.takedown_of(log, version).is_some())
+        let is_down = |decided: Option<&DecisionLog>, version: &Version| {
+            decided.zip(id).is_some_and(|(decided, log)| decided.takedown_of(log, version).is_some())
         };
         let mut entries = Vec::new();
         for record in &records[..=last] {
             let Entry::Package(PackageEntry::Release(release)) = record.entry() else { continue };
-            if !is_down(&release.version) {
-                entries.push(TreeEntry { name: release.version.to_string(), mode: Mode::Tree, id: release.tree });
+            if is_down(then.as_ref(), &release.version) {
+                continue;
             }
+            if is_down(decided, &release.version) {
+                return Ok(Vec::new());
+            }
+            entries.push(TreeEntry { name: release.version.to_string(), mode: Mode::Tree, id: release.tree });
         }
-        if !entries.is_empty() && entries.iter().all(|entry| now.contains(entry)) {
-            stood.push(entries);
-        }
-        Ok(())
+        Ok(entries)
     }
 
     /// Returns the folders of the releases of a log that are held, and takes note of those that are not here yet.
