@@ -77,6 +77,7 @@ pub mod disk {
 /// gix and the `git` program. Imports `model`.
 pub mod git {
     pub mod bundle;
+    pub mod bundlefile;
     pub mod cache;
     #[cfg(test)]
     #[path = "../../tests/support/daemon.rs"]
@@ -133,6 +134,7 @@ pub mod replica {
 /// Doors: one file a verb, thin; what several verbs share stands beside them. Imports all rooms; no verb imports another.
 pub mod command {
     pub mod answer;
+    pub mod bundle;
     pub mod cache;
     pub mod client;
     pub mod compare;

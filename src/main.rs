@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, compare, completion, diff, get, hook, info, install, key, log, man, mirror, new, owner, patch, publish, registry,
-    search, tour, trust, usage, verify, yank,
+    bundle, cache, compare, completion, diff, get, hook, info, install, key, log, man, mirror, new, owner, patch, publish,
+    registry, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -38,6 +38,8 @@ enum Command {
     Compare(compare::Args),
     #[command(subcommand)]
     Mirror(mirror::Args),
+    #[command(subcommand)]
+    Bundle(bundle::Args),
     New(new::Args),
     Publish(publish::Args),
     Yank(yank::Args),
@@ -76,6 +78,7 @@ impl Command {
             Command::Verify(_) => "verify",
             Command::Compare(_) => "compare",
             Command::Mirror(_) => "mirror",
+            Command::Bundle(_) => "bundle",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
             Command::Yank(_) => "yank",
@@ -107,6 +110,7 @@ impl Command {
             Command::Verify(args) => verify::run(context, args),
             Command::Compare(args) => compare::run(context, args),
             Command::Mirror(args) => mirror::run(context, args),
+            Command::Bundle(args) => bundle::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),

@@ -5,6 +5,7 @@ use super::progress::aside;
 use crate::disk::config::Config;
 use crate::disk::replace::{self, Access};
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
+use crate::git::store::Store;
 use crate::git::transport::{self, Url};
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
@@ -198,6 +199,17 @@ impl<'c> Client<'c> {
     /// `network` where nothing is kept.
     pub fn snapshot_kept(&self) -> Result<Snapshot<'_>> {
         Snapshot::open(self.reading(&[], None, true))
+    }
+
+    /// Reads the registry as it is now at other machines, with what is fetched beside a repository: for whoever takes it from there.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`].
+    pub fn snapshot_beside<'s>(&'s self, store: &'s Store) -> Result<Snapshot<'s>> {
+        let reading = self.reading(&self.mirrors, None, self.context.flags.offline);
+        let snapshot = Snapshot::open(Reading { beside: Some(store), cache: None, ..reading })?;
+        self.tell(&snapshot);
+        Ok(snapshot)
     }
 
     /// Reads the registry as it is now at its own place, where it is moved on.

@@ -98,7 +98,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             let patterns = in_order(if patterns.is_empty() { vec![Pattern::All] } else { patterns })?;
             let known = known_mirror(&store, domain)?;
             let url = place(context, &store, domain, url.as_deref())?;
-            let id = identity(context, domain, &url, *id, known.map(|known| known.id))?;
+            let id = identity(context, domain, Some(&url), *id, known.map(|known| known.id))?;
             let keep_taken_down = *keep_taken_down;
             let wanted = Wanted { name: domain.clone(), id, patterns, contents: !logs_only, keep_taken_down };
             add(context, &store, &url, &wanted)
@@ -109,7 +109,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     }
 }
 
-fn open(context: &Context, path: &PathBuf) -> Result<Store> {
+/// Opens the repository of our own registry.
+///
+/// # Errors
+/// Those of [`Store::open`].
+pub fn open(context: &Context, path: &PathBuf) -> Result<Store> {
     Store::open(&context.path(path)).map_err(|error| match error.code() {
         ErrorCode::NotFound | ErrorCode::BadRepository => {
             error.hint("mirrors are held in a registry's own repository; say which: --in PATH")
@@ -136,7 +140,10 @@ fn locked(context: &Context, domain: &RegistryName, file: &PathBuf) -> Result<Ve
 }
 
 /// Returns what the operators say of a registry that is mirrored, or was.
-fn known_mirror(store: &Store, domain: &RegistryName) -> Result<Option<Mirror>> {
+///
+/// # Errors
+/// Those of [`Standing::read`].
+pub fn known_mirror(store: &Store, domain: &RegistryName) -> Result<Option<Mirror>> {
     let standing = Standing::read(store, &mut KeyCache::default())?;
     Ok(standing.operators.log.mirrors().find(|mirror| mirror.name == *domain).cloned())
 }
@@ -162,11 +169,14 @@ fn place(context: &Context, store: &Store, domain: &RegistryName, given: Option<
     Ok(url)
 }
 
-/// Finds out which registry is meant by its name; nobody's word is taken for it unasked.
-fn identity(
+/// Finds out which registry is meant by its name; nobody's word is taken for it unasked. The user may be asked about the one at a URL.
+///
+/// # Errors
+/// `not-trusted` where nobody says, `id-mismatch`.
+pub fn identity(
     context: &Context,
     domain: &RegistryName,
-    url: &Url,
+    url: Option<&Url>,
     given: Option<RegistryId>,
     known: Option<RegistryId>,
 ) -> Result<RegistryId> {
@@ -181,15 +191,15 @@ fn identity(
         return Err(fault!(IdMismatch, "{domain} was mirrored with the id {id} before, {given} is asked for")
             .hint("a name stands for one registry for ever"));
     }
-    match id {
-        Some(id) => Ok(id),
-        None if context.can_ask() && !context.flags.dry_run => {
+    match (id, url) {
+        (Some(id), _) => Ok(id),
+        (None, Some(url)) if context.can_ask() && !context.flags.dry_run => {
             let wanted = trust::Wanted { domain, url: Some(url.as_str()), id: None, mirrors: &[], only: &[], is_hearsay: true };
             trust::add(context, &wanted)?;
             trusted(context)?.ok_or_else(|| fault!(NotTrusted, "the registry {domain} is not trusted"))
         }
-        None => Err(fault!(NotTrusted, "the registry {domain} is not trusted, so nobody says that this is it")
-            .hint(format!("look at it and decide: quipu trust add {domain} {url}"))
+        (None, url) => Err(fault!(NotTrusted, "the registry {domain} is not trusted, so nobody says that this is it")
+            .hint(format!("look at it and decide: quipu trust add {domain} {}", url.map_or("URL", Url::as_str)))
             .hint("or say its id: --id sha256:…")),
     }
 }
@@ -224,7 +234,7 @@ impl Forked {
         let found = Snapshot::open(reading)?;
         let operators = &found.operators().log;
         let (name, found_id) = (operators.registry().clone(), operators.id());
-        let id = identity(context, &name, &url, id, None)?;
+        let id = identity(context, &name, Some(&url), id, None)?;
         if id != found_id {
             return Err(fault!(IdMismatch, "{url} has the registry id {found_id}, expected {id}")
                 .hint("it is another registry that bears the same name; nothing was made"));
@@ -253,22 +263,33 @@ impl Forked {
 }
 
 /// A mirror that is brought to where its registry is now.
-struct One<'o> {
-    context: &'o Context,
-    store: &'o Store,
-    author: &'o Author<'o>,
-    url: &'o Url,
-    wanted: &'o Wanted,
+pub struct One<'o> {
+    /// The context.
+    pub context: &'o Context,
+    /// The repository.
+    pub store: &'o Store,
+    /// Who makes checkpoints in it.
+    pub author: &'o Author<'o>,
+    /// Where the registry is.
+    pub url: &'o Url,
+    /// What is to be held of it.
+    pub wanted: &'o Wanted,
 }
 
 /// What became of one.
-enum Done {
+pub enum Done {
+    /// It would go to the first of these checkpoints; it holds the second.
     Would(u64, Option<u64>),
+    /// It did something, and held this checkpoint before.
     Did(Synced, Option<u64>),
 }
 
 impl One<'_> {
-    fn run(&self, says: bool) -> Result<Done> {
+    /// Brings it there; `says` lets the operators say so first.
+    ///
+    /// # Errors
+    /// Those of [`run`].
+    pub fn run(&self, says: bool) -> Result<Done> {
         let One { context, store, wanted, url, .. } = *self;
         let standing = Standing::read(store, &mut KeyCache::default())?;
         let kept = Kept::read(store, &standing, &wanted.name)?;
@@ -300,7 +321,7 @@ impl One<'_> {
         let kept = Kept::read(store, &standing, &wanted.name)?;
         let bar = Progress::new(context, "packages");
         let progress = &|done, all| bar.at(done, all);
-        let what = Gathering { store, wanted, kept: kept.as_ref(), upstream: &upstream, progress };
+        let what = Gathering { store, wanted, kept: kept.as_ref(), upstream: &upstream, since: None, progress };
         let syncing = Syncing { lock: &lock, author: self.author, standing: &standing, says, what };
         let done = syncing.run();
         bar.end();
@@ -317,16 +338,22 @@ fn add(context: &Context, store: &Store, url: &Url, wanted: &Wanted) -> Result<A
     if !context.flags.dry_run && store.config(&url_key(&wanted.name))?.as_deref() != Some(url.as_str()) {
         store.set_config(&[(&url_key(&wanted.name), url.as_str())])?;
     }
-    let mut answer = Answer::new();
-    let told = tell(&mut answer, wanted, &done, true);
-    answer.line(format!("  holds     {}", in_words(wanted)));
-    answer.line(format!("  from      {url}"));
+    let mut answer = report(wanted, &done, url);
     if !context.flags.dry_run {
         answer.line("next: keep it up to date, by hand or by a timer:");
         answer.line(format!("    quipu mirror sync {}", wanted.name));
     }
-    answer.field("mirrors", json!([told]));
     Ok(answer)
+}
+
+/// Says what became of a mirror that was asked for by itself.
+pub fn report(wanted: &Wanted, done: &Done, from: &dyn std::fmt::Display) -> Answer {
+    let mut answer = Answer::new();
+    let told = tell(&mut answer, wanted, done);
+    answer.line(format!("  holds     {}", in_words(wanted)));
+    answer.line(format!("  from      {from}"));
+    answer.field("mirrors", json!([told]));
+    answer
 }
 
 fn in_words(wanted: &Wanted) -> String {
@@ -361,7 +388,7 @@ fn sync(context: &Context, store: &Store, domains: &[RegistryName]) -> Result<An
         let done = place(context, store, &wanted.name, None)
             .and_then(|url| One { context, store, author: &author, url: &url, wanted: &wanted }.run(false));
         match done {
-            Ok(done) => told.push(tell(&mut answer, &wanted, &done, false)),
+            Ok(done) => told.push(tell(&mut answer, &wanted, &done)),
             // One registry's outage is none of the others'.
             Err(error) => {
                 answer.line(format!("{}: {error}", wanted.name));
@@ -378,7 +405,7 @@ fn sync(context: &Context, store: &Store, domains: &[RegistryName]) -> Result<An
 }
 
 /// Says what became of one mirror.
-fn tell(answer: &mut Answer, wanted: &Wanted, done: &Done, is_new: bool) -> Value {
+fn tell(answer: &mut Answer, wanted: &Wanted, done: &Done) -> Value {
     let domain = &wanted.name;
     let mut told = json!({ "registry": domain.as_str(), "id": wanted.id.to_string() });
     match done {
@@ -396,7 +423,7 @@ fn tell(answer: &mut Answer, wanted: &Wanted, done: &Done, is_new: bool) -> Valu
             match (checkpoint, before) {
                 (None, _) => answer.line(format!("{domain}: nothing new, checkpoint {seq}")),
                 (Some((own, _)), before) => {
-                    let from = before.filter(|_| !is_new).map(|before| format!("from checkpoint {before} ")).unwrap_or_default();
+                    let from = before.map(|before| format!("from checkpoint {before} ")).unwrap_or_default();
                     let files =
                         if wanted.contents { format!(", files of {}", count(*releases, "release")) } else { String::new() };
                     answer.line(format!(

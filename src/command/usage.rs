@@ -8,6 +8,7 @@ use std::error::Error as _;
 const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["download", "fetch", "pull", "clone", "cat"], "to get a release: quipu get NAMESPACE:NAME"),
     ("quipu", &["i", "ci", "sync", "restore"], "to bring what quipu.toml needs: quipu install [--locked]"),
+    ("quipu", &["sync", "replicate", "mirrors"], "to bring a mirror up to date: quipu mirror sync [DOMAIN]"),
     ("quipu", &["require", "depend"], "to need a package: quipu add NAMESPACE:NAME"),
     ("quipu", &["upgrade", "outdated", "up"], "to choose newer versions: quipu update [--dry-run]"),
     ("quipu", &["list", "ls", "show", "view", "status"], "to look at a package or a registry: quipu info [NAME]"),
@@ -49,6 +50,16 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["help"], "quipu --help, or quipu COMMAND --help"),
     ("quipu registry", &["add", "trust"], "to trust a registry: quipu trust add DOMAIN URL"),
     ("quipu registry", &["list", "ls", "remove", "rm"], "registries that you trust: quipu trust list, quipu trust remove DOMAIN"),
+    (
+        "quipu registry",
+        &["mirror", "sync", "replicate"],
+        "to hold another registry beside one's own: quipu mirror add DOMAIN URL",
+    ),
+    ("quipu mirror", &["new", "init", "create", "start"], "to mirror a registry: quipu mirror add DOMAIN URL --in PATH"),
+    ("quipu mirror", &["update", "fetch", "pull", "refresh", "run"], "to bring mirrors up to date: quipu mirror sync [DOMAIN]"),
+    ("quipu mirror", &["ls", "show", "status", "info"], "to see what is mirrored: quipu mirror list"),
+    ("quipu mirror", &["rm", "delete", "stop", "end"], "to mirror a registry no longer: quipu mirror remove DOMAIN"),
+    ("quipu mirror", &["verify", "check", "fsck"], "to check what is mirrored with all the rest: quipu verify PATH"),
     ("quipu registry", &["new", "create", "make"], "to make a registry: quipu registry init PATH --name DOMAIN"),
     ("quipu registry", &["verify", "audit"], "to check a registry: quipu registry fsck PATH"),
     (

@@ -173,6 +173,8 @@ pub struct Gathering<'a> {
     pub kept: Option<&'a Kept>,
     /// The registry as it is now.
     pub upstream: &'a Snapshot<'a>,
+    /// The registry as it was when somebody else held it, where only what came since is brought.
+    pub since: Option<&'a Snapshot<'a>>,
     /// Hears how many packages are verified, and of how many.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -187,6 +189,8 @@ pub struct Gathered {
     pub proofs: Option<GitId>,
     /// All references that are covered, where they are not only those that changed.
     covered: BTreeSet<RefName>,
+    /// The commits that stood there before, where only what came since is brought.
+    pub before: Vec<GitId>,
     /// What there was.
     pub synced: Synced,
 }
@@ -318,7 +322,8 @@ impl Gathering<'_> {
                 _ => Ok(()),
             })?;
         }
-        let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs: Vec::new(), synced: Synced::default() };
+        let (refs, before) = (Vec::new(), Vec::new());
+        let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs, before, synced: Synced::default() };
         work.synced.seq = newest.seq();
         work.bring(&news)?;
         work.refs.push((layout::operators(), Some(self.upstream.operators().head().git_id())));
@@ -327,8 +332,8 @@ impl Gathering<'_> {
         }
         work.verify(&news, same, is_whole)?;
         let proofs = if is_whole { None } else { Some(work.prove(&news)?) };
-        let Work { refs, synced, .. } = work;
-        Ok(Some(Gathered { quarantine, refs, proofs, covered: news.covered, synced }))
+        let Work { refs, before, synced, .. } = work;
+        Ok(Some(Gathered { quarantine, refs, proofs, covered: news.covered, before, synced }))
     }
 
     /// Says that a package is not in the registry any more.
@@ -410,29 +415,14 @@ impl Gathering<'_> {
     fn news_of_part(&self, view: &Store, same: Option<&Kept>) -> Result<News> {
         let source = self.upstream.source();
         let (map, count) = (self.upstream.map(), self.upstream.checkpoint().checkpoint().packages);
-        let slots_of = |package: &PackageName| [Slot::Package(package.clone()), Slot::Decisions(package.clone())];
-        let ways = self.wanted.patterns.iter().flat_map(|pattern| match pattern {
-            Pattern::Namespace(namespace) => vec![inside(namespace)],
-            Pattern::Package(package) => slots_of(package).to_vec(),
-            Pattern::All => Vec::new(),
-        });
-        let ways: Vec<Slot> = ways.collect();
-        source.need_slots(map, count, &ways)?;
-        let mut folders = Vec::new();
-        for pattern in &self.wanted.patterns {
-            if let Pattern::Namespace(namespace) = pattern {
-                folders.extend(map.packages_of(&self.upstream.reader(), namespace)?.map(|folder| folder.tree()));
+        bring_part(self.upstream, &self.wanted.patterns)?;
+        let before = match self.since {
+            None => None,
+            Some(since) => {
+                bring_part(since, &self.wanted.patterns)?;
+                Some(part_of(&since.reader(), since.map(), &self.wanted.patterns)?)
             }
-        }
-        if !folders.is_empty() && source.quarantine().is_some() {
-            let is_absent = |tree: &GitId| !self.upstream.reader().contains(*tree);
-            // Those that are not small are not whole yet.
-            if !source.need_parts(&folders, true, NAMESPACE_MAX.saturating_mul(folders.len() as u64))?
-                && folders.iter().any(is_absent)
-            {
-                return Err(fault!(Limit, "the names of that part of {} take more than {NAMESPACE_MAX} bytes", self.wanted.name));
-            }
-        }
+        };
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: RefCell::default() };
         let found = part_of(&noting, map, &self.wanted.patterns)?;
@@ -447,8 +437,13 @@ impl Gathering<'_> {
             if let Some(head) = map.get(&noting, &about(&package))? {
                 news.attestations.push((self.wanted.name.clone(), package.clone(), head));
             }
-            let was = view.reference(&layout::package(&package))?;
-            let decisions_were = view.reference(&layout::decisions(&package))?;
+            let (was, decisions_were) = match &before {
+                Some(before) => {
+                    let heads = before.get(&package).copied().unwrap_or_default();
+                    (heads.log, heads.decisions)
+                }
+                None => (view.reference(&layout::package(&package))?, view.reference(&layout::decisions(&package))?),
+            };
             all.push(Changed { package, head, was, decisions, decisions_were });
         }
         news.covered = covered(all.iter(), &news.attestations);
@@ -581,6 +576,31 @@ impl Syncing<'_> {
     }
 }
 
+/// Brings the trees of a registry's map here that prove what patterns mean.
+fn bring_part(registry: &Snapshot<'_>, patterns: &[Pattern]) -> Result<()> {
+    let (source, map) = (registry.source(), registry.map());
+    let ways = patterns.iter().flat_map(|pattern| match pattern {
+        Pattern::Namespace(namespace) => vec![inside(namespace)],
+        Pattern::Package(package) => vec![Slot::Package(package.clone()), Slot::Decisions(package.clone())],
+        Pattern::All => Vec::new(),
+    });
+    source.need_slots(map, registry.checkpoint().checkpoint().packages, &ways.collect::<Vec<Slot>>())?;
+    let mut folders = Vec::new();
+    for pattern in patterns {
+        if let Pattern::Namespace(namespace) = pattern {
+            folders.extend(map.packages_of(&registry.reader(), namespace)?.map(|folder| folder.tree()));
+        }
+    }
+    if !folders.is_empty() && source.quarantine().is_some() {
+        let most = NAMESPACE_MAX.saturating_mul(folders.len() as u64);
+        if !source.need_parts(&folders, true, most)? && registry.held().is_none() {
+            let name = registry.operators().log.registry();
+            return Err(fault!(Limit, "the names of that part of {name} take more than {most} bytes"));
+        }
+    }
+    Ok(())
+}
+
 /// Whatever stands in a namespace, the way there leads to its folder.
 fn inside(namespace: &Label) -> Slot {
     Slot::Package(PackageName::new(namespace.clone(), namespace.clone()))
@@ -703,6 +723,7 @@ struct Work<'a> {
     quarantine: &'a Quarantine,
     /// The references of the mirror that move, with their names at home.
     refs: Vec<(RefName, Option<GitId>)>,
+    before: Vec<GitId>,
     synced: Synced,
 }
 
@@ -717,7 +738,9 @@ impl Work<'_> {
                 [Some(changed.head).filter(|head| Some(*head) != changed.was), decisions]
             });
             let heads: Vec<GitId> = heads.flatten().collect();
-            let held: Vec<GitId> = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten().collect();
+            let held = some.iter().flat_map(|changed| [changed.was, changed.decisions_were]).flatten();
+            // What somebody else holds is not here.
+            let held: Vec<GitId> = held.filter(|_| self.step.since.is_none()).collect();
             if !heads.is_empty() {
                 source.fetch_into(self.quarantine, &heads, &held).map_err(|error| self.withheld(error, "a log"))?;
             }
@@ -741,7 +764,7 @@ impl Work<'_> {
         let (store, wanted) = (self.quarantine.store(), self.step.wanted);
         let reader = store.reader();
         let mut commits: Vec<(RefName, Vec<TreeEntry>)> = Vec::new();
-        let mut missing = BTreeSet::new();
+        let (mut missing, mut stood) = (BTreeSet::new(), Vec::new());
         for changed in packages {
             let package = &changed.package;
             self.refs.push((layout::package(package), Some(changed.head)));
@@ -753,12 +776,16 @@ impl Work<'_> {
                 }
             };
             let name = layout::contents(package);
+            let records = chains::walk(&reader, changed.head)?;
+            let stood_then = self.stood_before(changed, &records, decided.as_ref(), keys)?;
             let old = match self.view.reference(&name)? {
                 Some(id) => contents_at(&reader, id)?,
-                None => Tree::default(),
+                None => Tree::new(stood_then.clone())?,
             };
-            let records = chains::walk(&reader, changed.head)?;
             let entries = self.entries(&records, decided.as_ref(), &old, &mut missing);
+            // What was there is part of what is there, and is left out by git when it writes a bundle.
+            missing.extend(stood_then.iter().map(|entry| entry.id));
+            stood.extend(Some(stood_then).filter(|entries| !entries.is_empty()));
             commits.push((name, entries));
             for reset in decided.iter().flat_map(DecisionLog::resets) {
                 let head = self.retired(reset.old, reset.old_head)?;
@@ -788,8 +815,48 @@ impl Work<'_> {
             };
             self.refs.push((name, new));
         }
+        for entries in stood.into_iter().filter(|_| wanted.contents) {
+            let tree = Tree::new(entries)?.write(&mut objects)?;
+            self.before.push(objects.write(ObjectKind::Commit, &commit::contents(tree))?);
+        }
         objects.finish()?;
         store.refresh()
+    }
+
+    /// Takes note of the heads that a package had when somebody else held it, and returns the folders that its contents had, where none of them
+    /// has gone since.
+    fn stood_before(
+        &mut self,
+        changed: &Changed,
+        records: &[Record],
+        decided: Option<&DecisionLog>,
+        keys: &mut KeyCache,
+    ) -> Result<Vec<TreeEntry>> {
+        if self.step.since.is_none() {
+            return Ok(Vec::new());
+        }
+        self.before.extend([changed.was, changed.decisions_were].into_iter().flatten());
+        let Some(last) = records.iter().position(|record| Some(record.git_id()) == changed.was) else { return Ok(Vec::new()) };
+        let reader = self.quarantine.store().reader();
+        let operators = &self.step.upstream.operators().log;
+        let then = changed.decisions_were.map(|head| chains::decisions(&reader, head, operators, keys)).transpose()?;
+        let then = then.map(|decided| decided.log);
+        let id = records.first().map(|record| LogId::from(record.digest()));
+        let is_down = |decided: Option<&DecisionLog>, version: &Version| {
+            decided.zip(id).is_some_and(|(decided, log)| decided.takedown_of(log, version).is_some())
+        };
+        let mut entries = Vec::new();
+        for record in &records[..=last] {
+            let Entry::Package(PackageEntry::Release(release)) = record.entry() else { continue };
+            if is_down(then.as_ref(), &release.version) {
+                continue;
+            }
+            if is_down(decided, &release.version) {
+                return Ok(Vec::new());
+            }
+            entries.push(TreeEntry { name: release.version.to_string(), mode: Mode::Tree, id: release.tree });
+        }
+        Ok(entries)
     }
 
     /// Returns the folders of the releases of a log that are held, and takes note of those that are not here yet.
