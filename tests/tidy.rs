@@ -29,6 +29,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "hooks",
     "import",
     "keyarg",
+    "mirror",
     "needs",
     "patch",
     "progress",
