@@ -145,6 +145,11 @@ fn locked(context: &Context, domain: &RegistryName, file: &PathBuf) -> Result<Ve
 /// Those of [`Standing::read`].
 pub fn known_mirror(store: &Store, domain: &RegistryName) -> Result<Option<Mirror>> {
     let standing = Standing::read(store, &mut KeyCache::default())?;
+    if standing.operators.log.registry() == domain {
+        return Err(
+            fault!(Usage, "{domain} is this registry itself, which is here already").hint("mirrors are of other registries")
+        );
+    }
     Ok(standing.operators.log.mirrors().find(|mirror| mirror.name == *domain).cloned())
 }
 

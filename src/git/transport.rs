@@ -466,17 +466,19 @@ pub(super) fn failure(url: &Url, output: &Output) -> Error {
     if says(&["attempting to allocate"]) {
         return fault!(Limit, "{url} sends an object that takes more than {GIT_MEMORY_MAX} of memory: {words}");
     }
-    if says(&[
-        "fsck error",
-        "did not receive expected object",
-        "invalid index-pack",
-        "index-pack failed",
-        "bad object",
-        "pack has bad",
-        "pack signature mismatch",
-        "missing necessary objects",
-        "did not send all necessary objects",
-    ]) {
+    // A pack that ends too early is one that was cut off.
+    let is_cut_off = says(&["early eof", "unexpected disconnect"]);
+    if says(&["invalid index-pack", "index-pack failed"]) && !is_cut_off
+        || says(&[
+            "fsck error",
+            "did not receive expected object",
+            "bad object",
+            "pack has bad",
+            "pack signature mismatch",
+            "missing necessary objects",
+            "did not send all necessary objects",
+        ])
+    {
         return fault!(CorruptObject, "{url} sends broken objects: {words}");
     }
     if says(&[
