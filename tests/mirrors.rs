@@ -9,7 +9,9 @@ mod support;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use support::daemon::Daemon;
+use support::relay::{Mood, Relay};
 use support::{Outcome, Person, World, folders, git};
 
 const HOME: &str = "home.example";
@@ -552,5 +554,207 @@ fn what_is_taken_down_at_home_goes_and_comes_back() {
             assert_eq!(served("wasi/http"), "0.2.0");
             scene.is_sound("own.git");
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_mirrored_is_refused_and_changes_nothing() {
+    let scene = Scene::new("sha1");
+    let own = scene.world.at("own.git");
+    let (url, id) = (scene.daemon.url("home.git"), scene.id.clone());
+    git(&scene.world.root(), ["init", "-q", "--bare", "plain.git"]).ok();
+    let plain = scene.world.at("plain.git");
+    scene.world.registry(&scene.olga, "other-format.git", "format.example", "sha256");
+    let other_format = scene.world.at("other-format.git");
+    let mallory = scene.world.person_with_key("mallory");
+    let nobody = scene.world.person("nobody");
+    let state = || (references(&scene.path("own.git"), "refs/"), std::fs::read(scene.path("own.git/config")).unwrap());
+    let before = state();
+    let cases: &[(&Person, &[&str], i32, &str)] = &[
+        (&scene.olga, &["add", HOME, &url, "--in", &own], 5, "not-trusted"),
+        (&scene.olga, &["add", HOME, "--id", &id, "--in", &own], 2, "bad-config"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id.replace("sha256:", "sha256:0")[..71], "--in", &own], 5, "id-mismatch"),
+        (&scene.olga, &["add", "else.example", &url, "--id", &id, "--in", &own], 4, "wrong-registry"),
+        (&scene.olga, &["add", HOME, &plain, "--id", &id, "--in", &own], 7, "bad-repository"),
+        (&scene.olga, &["add", HOME, "./nothing", "--id", &id, "--in", &own], 3, "not-found"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", &plain], 7, "bad-repository"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", "nothing"], 3, "not-found"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", &own, "--only", "wasi:"], 2, "bad-name"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", &own, "--only", "Wasi:*"], 2, "bad-name"),
+        (&scene.olga, &["add", OWN, &url, "--id", &id, "--in", &own], 2, "usage"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", &other_format], 7, "bad-repository"),
+        (&scene.olga, &["add", HOME, &url, "--id", &id, "--in", &own, "--logs-only", "--keep-taken-down"], 2, "usage"),
+        (&mallory, &["add", HOME, &url, "--id", &id, "--in", &own], 8, "unauthorized"),
+        (&nobody, &["add", HOME, &url, "--id", &id, "--in", &own], 2, "no-key"),
+        (&scene.olga, &["remove", HOME, "--in", &own], 3, "not-found"),
+        (&scene.olga, &["sync", HOME, "--in", &own], 3, "not-found"),
+    ];
+    for (person, args, status, code) in cases {
+        let failed = person.quipu(["mirror"].iter().chain(args.iter()).chain(&["--json"]));
+        let said = failed.json();
+        assert_eq!((failed.status, said["error"]["code"].as_str().unwrap()), (*status, *code), "{args:?}\n{said}");
+        assert_eq!(state(), before, "{args:?}");
+    }
+    let dry = scene.add(&["--dry-run"]).ok().json();
+    assert_eq!(dry["mirrors"][0]["before"], Value::Null);
+    assert_eq!(state(), before);
+    scene.add(&[]).ok();
+    scene.publish("wasi:io", "0.2.0");
+    let before = state();
+    let (home, key) = (scene.olga.public_key(), mallory.public_key());
+    assert!(home != key);
+    for (person, args, status, code) in [
+        (&mallory, &["sync", "--in", &own][..], 8, "unauthorized"),
+        (&mallory, &["remove", HOME, "--in", &own], 8, "unauthorized"),
+    ] {
+        let failed = person.quipu(["mirror"].iter().chain(args.iter()).chain(&["--json"]));
+        let said = failed.json();
+        assert_eq!((failed.status, said["error"]["code"].as_str().unwrap_or_default()), (status, code), "{args:?}\n{said}");
+        assert_eq!(state(), before, "{args:?}");
+    }
+    scene.olga.quipu(["mirror", "sync", "--in", &own, "--dry-run"]).ok();
+    scene.olga.quipu(["mirror", "remove", HOME, "--in", &own, "--dry-run"]).ok();
+    assert_eq!(state(), before);
+    // Who may make checkpoints may bring mirrors up to date, and may not say what is mirrored.
+    let peter = scene.world.person_with_key("peter");
+    let key = peter.public_key();
+    scene.olga.quipu(["registry", "operator", "allow", &own, &key, "--privilege", "checkpoint"]).ok();
+    peter.quipu(["mirror", "remove", HOME, "--in", &own, "--json"]).fails(8, "unauthorized");
+    let narrower = ["mirror", "add", HOME, &url, "--only", "wasi:*", "--in", &own, "--json"];
+    peter.quipu(narrower).fails(8, "unauthorized");
+    peter.quipu(["mirror", "sync", "--in", &own]).ok();
+    scene.mirrors("own.git", ALL, true);
+    scene.is_sound("own.git");
+}
+
+#[test]
+fn a_connection_that_is_cut_off_at_any_point_changes_nothing() {
+    for only in [&[][..], &["--only", "wasi:*"]] {
+        let scene = Scene::new("sha1");
+        let own = scene.world.at("own.git");
+        scene.add(only).ok();
+        let relay = Relay::to(scene.daemon.port());
+        let config = git(&scene.path("own.git"), ["config", &format!("quipu-mirror.{HOME}.url"), &relay.url("home.git")]);
+        config.ok();
+        let sync = || scene.olga.quipu(["mirror", "sync", "--in", &own, "--json"]);
+        // What a whole step takes.
+        scene.publish("wasi:io", "0.2.0");
+        sync().ok();
+        let (_, all) = relay.spent();
+        scene.publish("wasi:io", "0.3.0");
+        let before = references(&scene.path("own.git"), "refs/");
+        for bytes in (0..all).step_by(usize::try_from(all / 12).unwrap()) {
+            relay.becomes(Mood::CutAfter(bytes));
+            let failed = sync();
+            if failed.status == 0 {
+                // Each connection that is made again gets as far.
+                break;
+            }
+            failed.fails(7, "network");
+            assert_eq!(references(&scene.path("own.git"), "refs/"), before, "{bytes}");
+        }
+        let bob = scene.reader("bob", &scene.daemon.url("own.git"));
+        scene.gets(&bob, "wasi:io@0.2.0");
+        relay.becomes(Mood::Pass);
+        sync().ok();
+        scene.gets(&bob, "wasi:io@0.3.0");
+        scene.is_sound("own.git");
+    }
+}
+
+/// Changes one file of the proofs of a mirror.
+fn tamper(path: &Path, file: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let name = format!("refs/mirrors/{HOME}/proofs");
+    let show = Command::new("git").arg("-C").arg(path).args(["cat-file", "blob", &format!("{name}:{file}")]).output().unwrap();
+    assert!(show.status.success(), "{file}");
+    let write = path.join("tampered");
+    std::fs::write(&write, change(show.stdout)).unwrap();
+    let blob = git(path, ["hash-object", "-w", write.to_str().unwrap()]).ok().stdout;
+    let index = path.join("index-of-proofs");
+    let run = |args: &[&str]| {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(path).args(args).env("GIT_INDEX_FILE", &index);
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "x")
+                .env(format!("GIT_{who}_EMAIL"), "x")
+                .env(format!("GIT_{who}_DATE"), "0 +0000");
+        }
+        let output = git.output().unwrap();
+        assert!(output.status.success(), "{args:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    run(&["read-tree", &name]);
+    run(&["update-index", "--add", "--cacheinfo", &format!("100644,{},{file}", blob.trim())]);
+    let tree = run(&["write-tree"]);
+    // The same commit, but for its tree.
+    let old = Command::new("git").arg("-C").arg(path).args(["cat-file", "commit", &name]).output().unwrap().stdout;
+    let old = String::from_utf8(old).unwrap();
+    std::fs::write(&write, format!("tree {tree}\n{}", old.split_once('\n').unwrap().1)).unwrap();
+    let commit = git(path, ["hash-object", "-w", "-t", "commit", write.to_str().unwrap()]).ok().stdout;
+    run(&["update-ref", &name, commit.trim()]);
+    std::fs::remove_file(write).unwrap();
+    std::fs::remove_file(index).unwrap();
+}
+
+#[test]
+fn whoever_changes_what_is_held_is_found_out() {
+    let scene = Scene::new("sha1");
+    scene.add(&["--only", "wasi:*"]).ok();
+    scene.publish("wasi:io", "0.2.0");
+    scene.sync().ok();
+    let own = scene.path("own.git");
+    let proofs = format!("refs/mirrors/{HOME}/proofs");
+    // Finds files of the proofs as they are now.
+    let files = |start: &str| -> Vec<String> {
+        let all = git(&own, ["ls-tree", "-r", "--name-only", &proofs]).ok().stdout;
+        all.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    };
+    let seen = scene.reader("seen", &scene.daemon.url("own.git"));
+    scene.gets(&seen, "wasi:io@0.2.0");
+    let first = format!("{proofs}:{}", files("log/")[0]);
+    let older = Command::new("git").arg("-C").arg(&own).args(["cat-file", "blob", &first]).output().unwrap().stdout;
+    type Change = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+    let flip = || -> Change {
+        Box::new(|mut bytes| {
+            let at = bytes.len() - 9;
+            bytes[at] ^= 1;
+            bytes
+        })
+    };
+    let held = |from: &'static str, to: &'static str| -> Change {
+        Box::new(move |bytes| String::from_utf8(bytes).unwrap().replace(from, to).into_bytes())
+    };
+    // What a reader who is new finds, and one who saw the newest state.
+    let cases: [(&str, Change, Option<i32>, i32); 5] = [
+        ("trees/", flip(), Some(4), 4),
+        ("log/", flip(), Some(4), 4),
+        // An old state is an old state: who is new cannot tell, as with any mirror that is behind.
+        ("log/", Box::new(move |_| older.clone()), None, 4),
+        // What is held is for the reader's words alone.
+        ("held", held("\"wasi:*\"", "\"*\""), Some(0), 0),
+        ("held", held("format = 1", "format = 1 "), Some(4), 4),
+    ];
+    for (at, (start, change, new, old)) in cases.into_iter().enumerate() {
+        let file = files(start).pop().unwrap();
+        tamper(&own, &file, change);
+        let verified = scene.olga.quipu(["verify", &scene.world.at("own.git"), "--json"]);
+        assert_eq!(verified.status, 4, "{at} {file}: {}", verified.stdout);
+        let reader = scene.world.person(&format!("new{at}"));
+        let trusted = reader.quipu(["trust", "add", HOME, &scene.daemon.url("own.git"), "--id", &scene.id, "--json"]);
+        let got = if trusted.status == 0 {
+            reader.quipu(["get", &format!("{HOME}/wasi:io"), "--to", &scene.world.at(&format!("x{at}")), "--json"])
+        } else {
+            trusted
+        };
+        assert!(new.is_none_or(|new| got.status == new), "{at} {file}: {}", got.stdout);
+        let place = scene.world.at(&format!("y{at}"));
+        let got = seen.quipu(["get", &format!("{HOME}/wasi:io"), "--to", &place, "--json"]);
+        assert_eq!(got.status, old, "{at} {file}: {}", got.stdout);
+        // The mirror is made anew.
+        scene.olga.quipu(["mirror", "remove", HOME, "--in", &scene.world.at("own.git")]).ok();
+        scene.publish("cli:walk", &format!("7.{at}.0"));
+        scene.add(&["--only", "wasi:*"]).ok();
+        scene.is_sound("own.git");
+        scene.gets(&seen, "wasi:io@0.2.0");
     }
 }

@@ -299,7 +299,12 @@ impl One<'_> {
         let standing = Standing::read(store, &mut KeyCache::default())?;
         let kept = Kept::read(store, &standing, &wanted.name)?;
         let before = kept.as_ref().map(|kept| kept.held.seq);
-        let memory = kept.as_ref().map(|kept| kept.memory(store)).transpose()?;
+        let memory = kept.as_ref().map(|kept| kept.memory(store)).transpose().map_err(|error| {
+            let domain = &wanted.name;
+            error.hint(format!(
+                "what is held is damaged; hold it anew: quipu mirror remove {domain}, quipu mirror add {domain} URL"
+            ))
+        })?;
         let evidence = keep_evidence(context, wanted.id);
         let reading = Reading {
             expected: Some((&wanted.name, wanted.id)),
