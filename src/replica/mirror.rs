@@ -987,7 +987,7 @@ impl Work<'_> {
                 let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, head)?);
                 if !stands_on(&after, was) {
                     chains::decisions(&reader, head, operators, &mut keys).map_err(|error| error.at(&name))?;
-                    return Err(self.contradiction(&name, before, after));
+                    return Err(self.contradiction(&name, &before, &after));
                 }
             }
             let Some(was) = changed.was.filter(|was| *was != changed.head) else { continue };
@@ -998,7 +998,7 @@ impl Work<'_> {
             chains::package(&reader, changed.head, &mut keys).map_err(|error| error.at(&changed.package))?;
             let old = before.first().map(|record| record.digest());
             if old == after.first().map(|record| record.digest()) {
-                return Err(self.contradiction(&layout::package(&changed.package), before, after));
+                return Err(self.contradiction(&layout::package(&changed.package), &before, &after));
             }
             let decided = match changed.decisions {
                 Some(head) => Some(chains::decisions(&reader, head, operators, &mut keys)?.log),
@@ -1015,17 +1015,17 @@ impl Work<'_> {
             let (before, after) = (chains::walk(&reader, was)?, chains::walk(&reader, *head)?);
             if !stands_on(&after, was) {
                 chains::attestations(&reader, *head, operators.id(), &mut keys).map_err(|error| error.at(&name))?;
-                return Err(self.contradiction(&name, before, after));
+                return Err(self.contradiction(&name, &before, &after));
             }
         }
         Ok(())
     }
 
     /// Says that a log went back or aside, and keeps what proves it.
-    fn contradiction(&self, name: &RefName, before: Vec<Record>, after: Vec<Record>) -> Error {
+    fn contradiction(&self, name: &RefName, before: &[Record], after: &[Record]) -> Error {
         let (Some(seen), Some(found)) = (before.last(), after.last()) else { return fault!(Bug, "{name} has no record") };
         let (was, head) = (seen.git_id(), found.git_id());
-        let error = match stands_on(&before, head) {
+        let error = match stands_on(before, head) {
             true => fault!(Rollback, "{name} goes back from {was}, which is held here, to {head}"),
             false => fault!(Fork, "{name} moves to {head}, which does not stand on {was}, the head before"),
         };
