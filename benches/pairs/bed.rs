@@ -38,6 +38,16 @@ impl Bed {
         self.finish(Command::new(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home), self.folder.path(), args)
     }
 
+    /// Runs the built program in the folder, which may end with one of these exit statuses.
+    pub(crate) fn quipu_with(&self, home: &Path, args: &[&str], statuses: &[i32]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+        command.env_remove("QUIPU_REGISTRY").env_remove("QUIPU_KEY").env("HOME", self.folder.path()).env("QUIPU_HOME", home);
+        let output = command.current_dir(self.folder.path()).args(args).output().unwrap();
+        let is_one = output.status.code().is_some_and(|code| statuses.contains(&code));
+        assert!(is_one, "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Runs the built program in another folder.
     pub(crate) fn quipu_in(&self, folder: &Path, home: &Path, args: &[&str]) -> String {
         self.finish(Command::new(env!("CARGO_BIN_EXE_quipu")).env("QUIPU_HOME", home), folder, args)

@@ -41,7 +41,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many logs are asked for together.
-const LOGS_AT_ONCE: usize = 20_000;
+const LOGS_AT_ONCE: usize = 250_000;
 /// From so many references on all of them move in one new `packed-refs`.
 const REFS_AT_ONCE: usize = 2_000;
 /// The most that the trees of a namespace take, in bytes.

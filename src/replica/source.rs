@@ -43,7 +43,7 @@ const PROOFS_MAX: u64 = 256 * 1024 * 1024;
 /// The most that a step of a mirror takes in one fetch, in bytes.
 const MIRROR_MAX: u64 = 1 << 40;
 /// So many objects a mirror asks for at once.
-const IDS_AT_ONCE: usize = 50_000;
+const IDS_AT_ONCE: usize = 500_000;
 /// The names of a part of a namespace whose sixteen folders hold names, and too many of them to come along. Where they are more, those folders
 /// are split themselves and small.
 const WIDE: std::ops::Range<u64> = 430..2300;
