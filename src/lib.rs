@@ -136,7 +136,6 @@ pub mod command {
     pub mod context;
     pub mod decide;
     pub mod diff;
-    pub mod fork;
     pub mod gc;
     pub mod get;
     pub mod hook;
@@ -156,6 +155,7 @@ pub mod command {
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod request;
     pub mod search;
     pub mod shells;
     pub mod submit;

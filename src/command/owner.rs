@@ -3,8 +3,8 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
+use super::request::Way;
 use super::submit::{State, Submission, Wait, submit};
 use super::table::Table;
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};

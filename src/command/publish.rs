@@ -3,7 +3,7 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
-use super::fork::Way;
+use super::request::Way;
 use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::folder;
 use crate::disk::project::Project;

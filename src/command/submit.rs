@@ -4,9 +4,9 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::{Context, Signing};
-use super::fork::{self, Request};
 use super::gc;
 use super::reason::{PUBLISHED, parse_reason};
+use super::request::{self, Request};
 use crate::disk::keys;
 use crate::disk::proposals::{self, Own};
 use crate::git::layout;
@@ -266,7 +266,7 @@ impl Submission<'_, '_> {
             if let (Some(fork), Some(scratch)) = (&client.fork, push_from) {
                 let newest = work.added().last().ok_or_else(|| fault!(Bug, "a proposal without a record"))?;
                 target.refresh()?;
-                let request = fork::push(client, fork, author, scratch, package, proposal, newest)?;
+                let request = request::push(client, fork, author, scratch, package, proposal, newest)?;
                 remembered.unwrap_or_else(remember)?;
                 return Ok(Ok(Submitted { request: Some(request), ..done(State::Proposed(proposal)) }));
             }

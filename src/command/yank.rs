@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::fork::Way;
+use super::request::Way;
 use super::submit::{State, Submission, Wait, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
