@@ -63,9 +63,11 @@ pub mod disk {
     pub mod installed;
     pub mod keys;
     pub mod layouts;
+    pub mod manifest;
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod rewrite;
     pub mod trusted;
     pub mod verified;
     pub(crate) mod writers;
@@ -84,6 +86,7 @@ pub mod git {
     pub(crate) mod fixture;
     pub mod journal;
     pub mod layout;
+    pub mod merge;
     pub mod pack;
     mod packed;
     mod packs;
@@ -115,6 +118,7 @@ pub mod replica {
     pub mod forge;
     pub mod import;
     pub mod inbox;
+    pub mod origin;
     pub mod page;
     pub(crate) mod place;
     pub mod places;
@@ -136,6 +140,7 @@ pub mod command {
     pub mod context;
     pub mod decide;
     pub mod diff;
+    pub mod fork;
     pub mod gc;
     pub mod get;
     pub mod hook;
@@ -149,6 +154,7 @@ pub mod command {
     pub mod man;
     pub mod needs;
     pub mod new;
+    pub mod origin;
     pub mod owner;
     pub mod patch;
     pub mod progress;

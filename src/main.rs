@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, compare, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, search,
-    tour, trust, usage, verify, yank,
+    cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, new, owner, patch, publish, registry,
+    search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -38,6 +38,7 @@ enum Command {
     Compare(compare::Args),
     New(new::Args),
     Publish(publish::Args),
+    Fork(fork::Args),
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
@@ -75,6 +76,7 @@ impl Command {
             Command::Compare(_) => "compare",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
+            Command::Fork(_) => "fork",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
             Command::Owner(_) => "owner",
@@ -105,6 +107,7 @@ impl Command {
             Command::Compare(args) => compare::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
+            Command::Fork(args) => fork::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
             Command::Owner(args) => owner::run(context, args),

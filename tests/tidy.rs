@@ -29,6 +29,7 @@ const SHARED_BY_VERBS: &[&str] = &[
     "import",
     "keyarg",
     "needs",
+    "origin",
     "patch",
     "progress",
     "reason",
