@@ -263,7 +263,7 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     let scratch = Quarantine::new(snapshot.format(), &[])?;
     let mut objects = Staging::new(scratch.store());
     let ours = folder::collect(&folder, &project.patterns(), &Limits::default(), &mut objects).map_err(Error::asked)?;
-    origin::check_markers(&folder, &objects, &ours)?;
+    origin::check_markers(&folder, &ours)?;
     if newest.digest == base.digest || wanted.is_none() && version < &upstream.version {
         note.to = upstream.version.to_string();
         return Ok(tell(&note.to_json()?, Tense::Nothing));

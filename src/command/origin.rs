@@ -4,12 +4,10 @@ use super::client::Client;
 use super::context::Context;
 use crate::disk::folder::Collected;
 use crate::disk::manifest::Upstream;
-use crate::disk::rewrite;
 use crate::disk::trusted::Trust;
-use crate::model::digest::ObjectKind;
+use crate::disk::{replace, rewrite};
 use crate::model::entry::Origin;
 use crate::model::error::{ErrorCode, Result, fault};
-use crate::model::object::ReadObjects;
 use crate::replica::origin::{Ground, Proof, prove};
 use crate::replica::snapshot::{PackageView, Snapshot};
 use serde_json::{Value, json};
@@ -192,11 +190,12 @@ pub fn check_finished(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `conflict` with the places.
-pub fn check_markers(folder: &Path, objects: &impl ReadObjects, collected: &Collected) -> Result<()> {
+pub fn check_markers(folder: &Path, collected: &Collected) -> Result<()> {
     let (begins, ends) = (format!("<<<<<<< {OURS}"), format!(">>>>>>> {THEIRS}"));
     let mut found = Vec::new();
-    for (file, blob) in &collected.blobs {
-        let bytes = objects.read(ObjectKind::Blob, *blob, file.size)?;
+    for file in collected.contents.files() {
+        // What was written to objects may be in a pack that is not finished.
+        let bytes = replace::read(&folder.join(file.path.as_str()))?.unwrap_or_default();
         let mut lines = bytes.split(|byte| *byte == b'\n');
         if let Some(at) = lines.position(|line| line.trim_ascii_end() == begins.as_bytes())
             && lines.any(|line| line.starts_with(ends.as_bytes()))

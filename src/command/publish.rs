@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         let limits = limits(&operators.now().policy);
         let collected = folder::collect(&folder, &project.patterns(), &limits, objects).map_err(Error::asked)?;
         if project.origin.is_some() {
-            origin::check_markers(&folder, objects, &collected)?;
+            origin::check_markers(&folder, &collected)?;
         }
         let release = Release {
             version: version.clone(),

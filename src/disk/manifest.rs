@@ -234,7 +234,7 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Result<Merged> {
             for field in FIELDS {
                 let (was, is) = (at(&base, "package", field), at(&theirs, "package", field));
                 let own = package.get(field);
-                match outcome(plain(was), plain(own), plain(is)) {
+                match outcome(was, own, is) {
                     Outcome::Keep => {}
                     // The version is the fork's own to choose.
                     Outcome::Conflict if *field == "version" => {}
@@ -257,7 +257,7 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Result<Merged> {
             let (was, is) = (at(&base, "dependencies", &name), at(&theirs, "dependencies", &name));
             let table = document.get("dependencies").and_then(Item::as_table_like);
             let own = table.and_then(|table| table.get(&name));
-            match outcome(plain(was), plain(own), plain(is)) {
+            match outcome(was, own, is) {
                 Outcome::Keep => {}
                 Outcome::Conflict => conflicts.push(format!("the dependency {name}")),
                 Outcome::Take => {
@@ -296,7 +296,8 @@ enum Outcome {
     Conflict,
 }
 
-fn outcome(was: Option<String>, own: Option<String>, is: Option<String>) -> Outcome {
+fn outcome(was: Option<&Item>, own: Option<&Item>, is: Option<&Item>) -> Outcome {
+    let (was, own, is) = (plain(was), plain(own), plain(is));
     if is == was || is == own {
         Outcome::Keep
     } else if own == was {

@@ -3,11 +3,13 @@
 //! The new bytes go to a folder [`FOLDER`] inside, and last a plan that names them. From then on the change is decided; until then nothing has
 //! happened. A file that somebody else changed meanwhile is not touched.
 
+use super::folder::FolderWriter;
 use super::replace::{self, Access, create_folders, io_fault, sync_folder};
 use crate::model::contents::{ContentPath, FileEntry};
 use crate::model::digest::FileDigest;
 use crate::model::error::{Error, Result, fault};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 /// The folder in which a change is prepared.
 pub const FOLDER: &str = ".quipu-merge";
 const PLAN: &str = "plan.json";
+/// Where the new files are until they have their places.
+const FILES: &str = "files";
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,12 +93,15 @@ pub fn change(folder: &Path, changes: &[Change], note: &serde_json::Value) -> Re
             _ => return Err(fault!(Conflict, "{} changed meanwhile", folder.join(&file.path).display()).asked()),
         }
     }
-    create_folders(&place, Access::Shared)?;
-    for (at, (file, change)) in files.iter().zip(changes).enumerate() {
-        if let (Some(_), Some((bytes, _))) = (&file.new, &change.new) {
-            replace::replace(&place.join(at.to_string()), bytes, Access::Shared)?;
+    let mut writer = FolderWriter::new(&place.join(FILES))?;
+    for change in changes {
+        if let Some((bytes, exec)) = &change.new {
+            let digest = FileDigest::of_bytes(bytes);
+            let file = FileEntry { path: change.path.clone(), exec: *exec, size: bytes.len() as u64, digest };
+            writer.add(&file, bytes.clone())?;
         }
     }
+    writer.finish()?;
     let plan = Plan { note: note.clone(), files };
     let text = serde_json::to_vec(&plan).map_err(|why| fault!(Bug, "a plan cannot be written: {why}"))?;
     replace::replace(&place.join(PLAN), &text, Access::Shared)?;
@@ -163,7 +170,8 @@ fn apply(folder: &Path, plan: &Plan) -> Result<()> {
             }
         }
     }
-    for (at, file) in plan.files.iter().enumerate() {
+    let mut folders = BTreeSet::from([folder.to_owned()]);
+    for file in &plan.files {
         let Some(new) = file.new else { continue };
         let path = folder.join(&file.path);
         let now = found(folder, &path_of(file)?)?;
@@ -171,14 +179,20 @@ fn apply(folder: &Path, plan: &Plan) -> Result<()> {
             continue;
         }
         if !matches!(now, Found::State(state) if state.digest == new.digest) {
-            let stored = place.join(at.to_string());
-            let bytes = replace::read(&stored)?.ok_or_else(|| fault!(Io, "{} is gone", stored.display()))?;
-            create_folders(path.parent().unwrap_or(folder), Access::Shared)?;
-            replace::replace(&path, &bytes, Access::Shared)?;
+            let stored = place.join(FILES).join(&file.path);
+            let above = path.parent().unwrap_or(folder);
+            create_folders(above, Access::Shared)?;
+            if let Ok(before) = fs::symlink_metadata(&path) {
+                // Whoever narrowed a file of their own by hand meant it.
+                fs::set_permissions(&stored, before.permissions()).map_err(|why| io_fault(&why, "write", &stored))?;
+            }
+            // Renamed, so that no half of it is ever left beside it.
+            fs::rename(&stored, &path).map_err(|why| io_fault(&why, "write", &path))?;
+            folders.insert(above.to_owned());
         }
         if new.exec { replace::make_executable(&path)? } else { replace::make_plain(&path)? }
     }
-    sync_folder(folder)?;
+    folders.iter().try_for_each(|folder| sync_folder(folder))?;
     replace::remove(&place.join(PLAN))?;
     discard(&place)
 }
@@ -349,8 +363,8 @@ mod tests {
                 })
                 .collect();
             let plan = Plan { note: json!("was begun"), files };
-            put(folder, ".quipu-merge/0", "one");
-            put(folder, ".quipu-merge/2", "three");
+            put(folder, ".quipu-merge/files/a", "one");
+            put(folder, ".quipu-merge/files/c", "three");
             put(folder, ".quipu-merge/plan.json", &serde_json::to_string(&plan).unwrap());
             assert!(is_pending(folder)?);
             assert_eq!(finish(folder)?, Some(json!("was begun")));
