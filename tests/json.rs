@@ -105,6 +105,12 @@ fn every_answer_has_the_documented_shape() {
     assert_eq!(home.run("diff demo:hello demo:world --patch")["same"], false);
     home.run("get demo:hello");
     home.run("get demo:hello");
+    home.run("fork demo:hello mine:hello --dry-run");
+    home.run("fork demo:hello mine:hello --dir mine");
+    assert_eq!(home.run("fork --sync mine")["state"], "up-to-date");
+    home.run("fork --sync hello");
+    home.run("publish mine");
+    assert_eq!(home.run("info mine:hello")["origin"]["status"], "proven");
     home.run("get demo:hello --dry-run --to elsewhere");
     home.write("app/quipu.toml", "[dependencies]\n");
     for line in
