@@ -8,6 +8,7 @@ use crate::disk::folder::{self, FolderWriter, LEFT_OUT};
 use crate::disk::manifest::{self, Becoming, Upstream};
 use crate::disk::project::{FILE, Project};
 use crate::disk::rewrite::{self, Change, State};
+use crate::disk::trusted::Trust;
 use crate::git::merge::{self, Sides};
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
@@ -95,6 +96,9 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
         return Err(fault!(NameTaken, "{to} is there already")
             .hint(format!("give the fork another name: quipu fork {reference} NAMESPACE:NAME"))
             .asked());
+    }
+    if Trust::load(&context.home)?.get(&to.registry).is_none() {
+        context.warn(&format!("the registry {0} is not trusted yet: before you publish, quipu trust add {0} URL", to.registry));
     }
     let shown = args.dir.clone().unwrap_or_else(|| PathBuf::from(to.package.name().as_str()));
     let target = context.path(&shown);
