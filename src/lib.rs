@@ -21,6 +21,7 @@ pub mod model {
     pub mod moment;
     pub mod name;
     pub mod object;
+    pub mod opening;
     pub mod openssh;
     pub mod proposal;
     pub mod record;

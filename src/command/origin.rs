@@ -80,7 +80,7 @@ pub fn ground(context: &Context, upstream: &Upstream) -> Result<Ground> {
         let view = snapshot.package(&upstream.package)?;
         check(&view, upstream)?;
         let released = view.log.log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
-        let ground = Ground::of(&snapshot, &view, released)?;
+        let ground = Ground::fork(&snapshot, &view, released)?;
         client.remember(&snapshot, [(&upstream.package, &view)])?;
         Ok(ground)
     };

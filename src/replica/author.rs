@@ -59,7 +59,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Starts a new log, with the author as its first and only key; a fork's on the ground that is given.
+    /// Starts a new log, with the author as its first and only key; a fork's or a promoted one's on the ground that is given.
     ///
     /// # Errors
     /// Those of the signer and of the law.
@@ -86,11 +86,7 @@ impl Work {
             registry: name.registry.clone(),
             subject: Subject::Package(name.package.clone()),
             link: None,
-            entry: Entry::Package(PackageEntry::Init(PackageInit {
-                registry_id,
-                origin: origin.map(Box::new),
-                keys: vec![grant],
-            })),
+            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin, keys: vec![grant] })),
         };
         let first = draft.sign(author.signer).map_err(Error::asked)?;
         Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first], ground })

@@ -1,20 +1,30 @@
-//! Where a fork comes from: the release of another log that its own first record names, and stands on where both are in repositories of one
-//! object format.
+//! Where a package comes from: the release of another log that a fork's first record names, and stands on where both are in repositories of one
+//! object format; or, where it was promoted, a digest alone.
 
 use super::chains;
 use super::snapshot::{PackageView, Snapshot};
 use crate::log::package::{PackageLog, Released};
-use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest};
-use crate::model::entry::Origin;
+use crate::model::digest::{GitId, ObjectFormat, ObjectKind, OriginDigest, RecordDigest};
+use crate::model::entry::{Origin, Provenance, Subject};
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::object::{ReadObjects, WriteObjects};
-use crate::model::record::Record;
+use crate::model::opening::Opening;
+use crate::model::record::{Record, SignedRecord};
 
-/// What a fork's first record is to say, and the commits that it stands on.
+/// What a first record is to say of where its package comes from.
 #[derive(Clone, Debug)]
-pub struct Ground {
-    /// What it says; whether it is linked follows from the repository that it goes to.
-    pub origin: Origin,
+pub enum Ground {
+    /// The release that it is a fork of.
+    Fork(Box<ForkPoint>),
+    /// A digest and nothing else.
+    Promoted(OriginDigest),
+}
+
+/// A release that is forked, and the commits that a fork stands on.
+#[derive(Clone, Debug)]
+pub struct ForkPoint {
+    /// What the fork says; whether it is linked follows from the repository that it goes to.
+    origin: Origin,
     /// The record that is the release.
     record: GitId,
     /// That record and all before it, of the origin's own origins as well.
@@ -26,32 +36,23 @@ impl Ground {
     ///
     /// # Errors
     /// `not-found` where a part of the history is not there.
-    pub fn of(snapshot: &Snapshot<'_>, view: &PackageView, released: &Released) -> Result<Self> {
-        let record = view.log.records.iter().find(|record| record.digest() == released.digest);
-        let record = record.ok_or_else(|| fault!(Bug, "a release without a record"))?;
-        let (registry, registry_id) = released.registry.clone();
-        let crate::model::entry::Subject::Package(package) = &record.draft().subject else {
-            return Err(fault!(Bug, "a release of no package"));
-        };
-        let origin = Origin {
-            registry,
-            registry_id,
-            package: package.clone(),
-            log: view.log.log.chain().id(),
-            record: record.digest(),
-            version: Some(released.release.version.clone()),
-            content: Some(released.release.content),
-            checkpoint: snapshot.checkpoint().digest(),
-            linked: false,
-        };
+    pub fn fork(snapshot: &Snapshot<'_>, view: &PackageView, released: &Released) -> Result<Self> {
+        let record = record_of(view, released)?;
+        let origin = opening(view, released)?.as_origin(snapshot.checkpoint().digest());
         let history = history(&snapshot.reader(), record.git_id())?;
-        Ok(Ground { origin, record: record.git_id(), history })
+        Ok(Ground::Fork(Box::new(ForkPoint { origin, record: record.git_id(), history })))
     }
 
     /// Returns what a first record in a repository of this format says, and its parent.
-    pub fn in_format(&self, format: ObjectFormat) -> (Origin, Option<GitId>) {
-        let linked = self.record.format() == format;
-        (Origin { linked, ..self.origin.clone() }, linked.then_some(self.record))
+    pub fn in_format(&self, format: ObjectFormat) -> (Provenance, Option<GitId>) {
+        match self {
+            Ground::Promoted(origin) => (Provenance::Promoted(*origin), None),
+            Ground::Fork(point) => {
+                let linked = point.record.format() == format;
+                let origin = Origin { linked, ..point.origin.clone() };
+                (Provenance::Fork(Box::new(origin)), linked.then_some(point.record))
+            }
+        }
     }
 
     /// Writes the commits that a first record in this repository stands on, where it stands on any.
@@ -59,11 +60,39 @@ impl Ground {
     /// # Errors
     /// Those of [`WriteObjects::write`].
     pub fn write(&self, objects: &mut impl WriteObjects) -> Result<()> {
-        if self.record.format() != objects.format() {
-            return Ok(());
+        match self {
+            Ground::Fork(point) if point.record.format() == objects.format() => {
+                point.history.iter().try_for_each(|record| objects.write(ObjectKind::Commit, record.bytes()).map(drop))
+            }
+            _ => Ok(()),
         }
-        self.history.iter().try_for_each(|record| objects.write(ObjectKind::Commit, record.bytes()).map(drop))
     }
+}
+
+fn record_of<'v>(view: &'v PackageView, released: &Released) -> Result<&'v SignedRecord> {
+    let record = view.log.records.iter().find(|record| record.digest() == released.digest);
+    record.ok_or_else(|| fault!(Bug, "a release without a record"))
+}
+
+/// Says of a release what only those can say who have its record.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn opening(view: &PackageView, released: &Released) -> Result<Opening> {
+    let record = record_of(view, released)?;
+    let (registry, registry_id) = released.registry.clone();
+    let Subject::Package(package) = &record.draft().subject else {
+        return Err(fault!(Bug, "a release of no package"));
+    };
+    Ok(Opening {
+        registry,
+        registry_id,
+        package: package.clone(),
+        log: view.log.log.chain().id(),
+        record: record.digest(),
+        version: released.release.version.clone(),
+        content: released.release.content,
+    })
 }
 
 /// Reads all records from one on downwards, those of origins as well, oldest first.
