@@ -159,6 +159,7 @@ pub mod command {
     pub mod owner;
     pub mod patch;
     pub mod progress;
+    pub mod promote;
     pub mod publish;
     pub mod reason;
     pub mod registry;

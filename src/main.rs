@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, new, owner, patch, publish, registry,
-    search, tour, trust, usage, verify, yank,
+    cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, new, owner, patch, promote, publish,
+    registry, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -39,6 +39,7 @@ enum Command {
     New(new::Args),
     Publish(publish::Args),
     Fork(fork::Args),
+    Promote(promote::Args),
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
@@ -77,6 +78,7 @@ impl Command {
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
             Command::Fork(_) => "fork",
+            Command::Promote(_) => "promote",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
             Command::Owner(_) => "owner",
@@ -108,6 +110,7 @@ impl Command {
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
             Command::Fork(args) => fork::run(context, args),
+            Command::Promote(args) => promote::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
             Command::Owner(args) => owner::run(context, args),

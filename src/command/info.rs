@@ -161,6 +161,10 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     let log = &view.log.log;
     let origin =
         log.origin().map(|origin| origin::proof(context, &mut snapshot, origin).map(|proof| (origin, proof))).transpose()?;
+    let promoted = log
+        .promoted_from()
+        .map(|digest| origin::promoted(context, &mut snapshot, digest).map(|known| (digest, known)))
+        .transpose()?;
     client.remember(&snapshot, [(package, &view)])?;
     let mut answer = Answer::new();
     let chosen = match &reference.version {
@@ -223,8 +227,22 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         row("from", origin::in_words(origin));
         origin::told(origin, proof, why.as_deref()).into_iter().for_each(|line| row("", line));
     }
+    if let Some((digest, known)) = &promoted {
+        match known {
+            None => row("from", format!("elsewhere: it was promoted, and says {digest} and nothing else of its origin")),
+            Some((origin, proof, why)) => {
+                row("from", format!("{}, as this machine knows and its registry does not say", origin::in_words(origin)));
+                origin::told(origin, proof, why.as_deref()).into_iter().take(1).for_each(|line| row("", line));
+                row("", format!("its first record says {digest}"));
+            }
+        }
+    }
     answer.text.push_str(&Table::from(rows).lay(context.width()));
-    answer.field("origin", origin.as_ref().map(|(origin, (proof, why))| origin::to_json(origin, proof, why.as_deref())));
+    let fork = origin.as_ref().map(|(origin, (proof, why))| origin::to_json(origin, proof, why.as_deref()));
+    answer.field(
+        "origin",
+        fork.or_else(|| promoted.as_ref().map(|(digest, known)| origin::promoted_to_json(*digest, known.as_ref()))),
+    );
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("renamed-to", view.renamed_to().map(ToString::to_string));

@@ -4,10 +4,13 @@ use super::client::Client;
 use super::context::Context;
 use crate::disk::folder::Collected;
 use crate::disk::manifest::Upstream;
+use crate::disk::replace::{self, Access};
+use crate::disk::rewrite;
 use crate::disk::trusted::Trust;
-use crate::disk::{replace, rewrite};
+use crate::model::digest::OriginDigest;
 use crate::model::entry::Origin;
 use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::opening::Opening;
 use crate::replica::origin::{Ground, Proof, prove};
 use crate::replica::snapshot::{PackageView, Snapshot};
 use serde_json::{Value, json};
@@ -171,6 +174,45 @@ pub fn to_json(origin: &Origin, proof: &Proof, why: Option<&str>) -> Value {
         "proven-by": checkpoint,
         "why": why,
     })
+}
+
+/// Returns what is known of where a promoted package comes from, for programs.
+pub fn promoted_to_json(digest: OriginDigest, known: Option<&(Origin, Proof, Option<String>)>) -> Value {
+    let mut object = match known {
+        None => json!({ "status": "sealed" }),
+        Some((origin, proof, why)) => to_json(origin, proof, why.as_deref()),
+    };
+    if let Some(object) = object.as_object_mut() {
+        object.remove("checkpoint");
+        object.insert("digest".into(), digest.to_string().into());
+    }
+    object
+}
+
+/// Keeps what says where a promoted package comes from.
+///
+/// # Errors
+/// `io`.
+pub fn keep_opening(context: &Context, opening: &Opening) -> Result<()> {
+    let path = context.home.opening_file(opening.digest());
+    replace::replace(&path, opening.to_text().as_bytes(), Access::Private)
+}
+
+/// Returns what this machine knows of where a promoted package comes from, and how much of that is proven.
+///
+/// # Errors
+/// `io`.
+pub fn promoted(
+    context: &Context,
+    own: &mut Snapshot<'_>,
+    digest: OriginDigest,
+) -> Result<Option<(Origin, Proof, Option<String>)>> {
+    let Some(bytes) = replace::read(&context.home.opening_file(digest))? else { return Ok(None) };
+    // Whoever changed the file makes it say nothing.
+    let Some(opening) = Opening::parse(&bytes).ok().filter(|opening| opening.digest() == digest) else { return Ok(None) };
+    let origin = opening.as_origin(opening.record);
+    let (proof, why) = proof(context, own, &origin)?;
+    Ok(Some((origin, proof, why)))
 }
 
 /// Checks that no merge of a folder was begun and not finished.
