@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    bundle, cache, compare, completion, diff, get, hook, info, install, key, log, man, mirror, new, owner, patch, publish,
-    registry, search, tour, trust, usage, verify, yank,
+    bundle, cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, mirror, new, owner, patch, promote,
+    publish, registry, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -42,6 +42,8 @@ enum Command {
     Bundle(bundle::Args),
     New(new::Args),
     Publish(publish::Args),
+    Fork(fork::Args),
+    Promote(promote::Args),
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
@@ -81,6 +83,8 @@ impl Command {
             Command::Bundle(_) => "bundle",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
+            Command::Fork(_) => "fork",
+            Command::Promote(_) => "promote",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
             Command::Owner(_) => "owner",
@@ -113,6 +117,8 @@ impl Command {
             Command::Bundle(args) => bundle::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
+            Command::Fork(args) => fork::run(context, args),
+            Command::Promote(args) => promote::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
             Command::Owner(args) => owner::run(context, args),

@@ -105,6 +105,12 @@ fn every_answer_has_the_documented_shape() {
     assert_eq!(home.run("diff demo:hello demo:world --patch")["same"], false);
     home.run("get demo:hello");
     home.run("get demo:hello");
+    home.run("fork demo:hello mine:hello --dry-run");
+    home.run("fork demo:hello mine:hello --dir mine");
+    assert_eq!(home.run("fork --sync mine")["state"], "up-to-date");
+    home.run("fork --sync hello");
+    home.run("publish mine");
+    assert_eq!(home.run("info mine:hello")["origin"]["status"], "proven");
     home.run("get demo:hello --dry-run --to elsewhere");
     home.write("app/quipu.toml", "[dependencies]\n");
     for line in
@@ -122,6 +128,16 @@ fn every_answer_has_the_documented_shape() {
     home.run("verify ./reg.git");
     home.run("verify acme.example");
     home.run("verify ./hello");
+    home.run("registry init public.git --name public.example");
+    home.run("promote acme.example/demo:hello --to public.example --dry-run");
+    let promoted = home.run("promote acme.example/demo:hello --to public.example");
+    assert_eq!((&promoted["state"], &promoted["same-key"]), (&"published".into(), &true.into()));
+    home.run("promote acme.example/demo:hello --to public.example");
+    assert_eq!(home.run("promote acme.example/demo:hello --prove public.example/demo:hello")["proven"], true);
+    assert_eq!(home.run("promote acme.example/demo:world@1.0.0-rc.1 --prove public.example/demo:hello")["proven"], false);
+    home.run("promote acme.example/demo:world@1.0.0-rc.1 --to public.example");
+    home.run("promote acme.example/demo:hello");
+    assert_eq!(home.run("info public.example/demo:hello")["origin"]["status"], "proven");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --dry-run");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --class malware");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why");

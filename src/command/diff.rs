@@ -61,6 +61,9 @@ pub struct Args {
     /// So many lines around each change [default: 3]
     #[arg(long, short = 'U', value_name = "LINES")]
     unified: Option<u32>,
+    /// In a fork's folder: what it changed against the release that it comes from
+    #[arg(long, conflicts_with = "b")]
+    origin: bool,
     /// With --json: the patch as well, up to 16 MiB
     #[arg(long)]
     patch: bool,
@@ -144,20 +147,45 @@ struct Operands {
 }
 
 impl Operands {
+    /// Takes one, which is compared with what goes before it or with what it comes from.
+    fn alone(args: &Args, new: Named) -> Result<Self> {
+        if !args.origin {
+            return Ok(Operands { old: None, new });
+        }
+        let upstream = match &new {
+            Named::Folder(folder) => folder.project.origin.as_ref(),
+            Named::Release(_) => {
+                return Err(fault!(Usage, "--origin is for a fork's folder").hint(
+                    "for a published fork: quipu diff ORIGIN@VERSION FORK@VERSION; quipu info FORK says where it comes from",
+                ));
+            }
+        };
+        let Some(upstream) = upstream else {
+            return Err(fault!(BadManifest, "{} has no [origin]: it is no fork", project::FILE));
+        };
+        let old = Reference {
+            registry: Some(upstream.registry.clone()),
+            package: upstream.package.clone(),
+            version: Some(upstream.version.clone()),
+            anchor: Some(upstream.record),
+        };
+        Ok(Operands { old: Some(Named::Release(old)), new })
+    }
+
     fn read(context: &Context, args: &Args) -> Result<Self> {
         let Some(a) = &args.a else {
             let folder = Folder::open(context, ".").map_err(|error| match error.code() {
                 ErrorCode::BadManifest => error.hint("to compare releases: quipu diff NAMESPACE:NAME@VERSION [@VERSION]"),
                 _ => error,
             })?;
-            return Ok(Operands { old: None, new: Named::Folder(Box::new(folder)) });
+            return Operands::alone(args, Named::Folder(Box::new(folder)));
         };
         if a.starts_with('@') || a.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(fault!(BadReference, "{a:?} names no package")
                 .hint("the package stands first: quipu diff NAMESPACE:NAME@VERSION @VERSION"));
         }
         let first = Named::read(context, a)?;
-        let Some(b) = &args.b else { return Ok(Operands { old: None, new: first }) };
+        let Some(b) = &args.b else { return Operands::alone(args, first) };
         let second = Named::read_beside(context, b, &first)?;
         if let (Named::Folder(a), Named::Folder(b)) = (&first, &second) {
             return Err(fault!(Usage, "{} and {} are both folders, and one of the two has to be a release", a.shown, b.shown)
@@ -397,6 +425,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         (None, Named::Folder(folder)) => {
             let newest = Reference { registry: None, package: folder.package.name.clone(), version: None, anchor: None };
             let view = opened[new_at].look(&newest).map_err(|error| match error.code() {
+                ErrorCode::NotFound if folder.project.origin.is_some() => {
+                    error.hint("to compare the folder with what it was forked from: quipu diff --origin")
+                }
                 ErrorCode::NotFound => error.hint("nothing of it is published that the folder could be compared with"),
                 _ => error,
             })?;

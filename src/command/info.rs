@@ -3,6 +3,7 @@
 use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::{self, Client};
 use super::context::Context;
+use super::origin;
 use super::submit;
 use super::table::Table;
 use crate::disk::proposals::{self, Own};
@@ -146,7 +147,7 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     let package = &reference.package;
     let full = format!("{}/{package}", client.name);
     let waiting = own_proposals(&client, package)?;
-    let (snapshot, view) = match client.look(reference) {
+    let (mut snapshot, view) = match client.look(reference) {
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) && !waiting.is_empty() => {
             let mut answer = Answer::new();
             answer.line(format!("{full} is not published"));
@@ -157,8 +158,14 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         }
         looked => looked?,
     };
-    client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
+    let origin =
+        log.origin().map(|origin| origin::proof(context, &mut snapshot, origin).map(|proof| (origin, proof))).transpose()?;
+    let promoted = log
+        .promoted_from()
+        .map(|digest| origin::promoted(context, &mut snapshot, digest).map(|known| (digest, known)))
+        .transpose()?;
+    client.remember(&snapshot, [(package, &view)])?;
     let mut answer = Answer::new();
     let chosen = match &reference.version {
         Some(version) => Some(choose(log, view.decision_log(), Some(version))?),
@@ -209,9 +216,6 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             log.keys().iter().filter(|key| !key.privileges.is_empty()).map(|key| key.name.to_string()).collect();
         row("keys", owners.join(", "));
         row("log", format!("{} ({})", log.chain().id(), count(log.chain().seq() + 1, "record")));
-        if let Some(origin) = log.origin() {
-            row("from", format!("{}/{}", origin.registry, origin.package));
-        }
         if let Some(decisions) = view.decision_log() {
             for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
                 let what = version.map_or("the package".into(), ToString::to_string);
@@ -219,7 +223,26 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             }
         }
     }
+    if let Some((origin, (proof, why))) = &origin {
+        row("from", origin::in_words(origin));
+        origin::told(origin, proof, why.as_deref()).into_iter().for_each(|line| row("", line));
+    }
+    if let Some((digest, known)) = &promoted {
+        match known {
+            None => row("from", format!("elsewhere: it was promoted, and says {digest} and nothing else of its origin")),
+            Some((origin, proof, why)) => {
+                row("from", format!("{}, as this machine knows and its registry does not say", origin::in_words(origin)));
+                origin::told(origin, proof, why.as_deref()).into_iter().take(1).for_each(|line| row("", line));
+                row("", format!("its first record says {digest}"));
+            }
+        }
+    }
     answer.text.push_str(&Table::from(rows).lay(context.width()));
+    let fork = origin.as_ref().map(|(origin, (proof, why))| origin::to_json(origin, proof, why.as_deref()));
+    answer.field(
+        "origin",
+        fork.or_else(|| promoted.as_ref().map(|(digest, known)| origin::promoted_to_json(*digest, known.as_ref()))),
+    );
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("renamed-to", view.renamed_to().map(ToString::to_string));

@@ -3,9 +3,9 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
-use super::submit::{State, Submission, Wait, submit};
+use super::request::Way;
+use super::submit::{NO_FORK, State, Submission, Wait, submit};
 use super::table::Table;
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
@@ -116,7 +116,8 @@ fn change(
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration() };
+    let submission =
+        Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration(), origin: NO_FORK };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);

@@ -3,7 +3,8 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
-use super::fork::Way;
+use super::origin;
+use super::request::Way;
 use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::folder;
 use crate::disk::project::Project;
@@ -52,8 +53,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let trust = Trust::load(&context.home)?;
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
+    origin::check_finished(&folder)?;
+    let ground = || project.origin.as_ref().map(|upstream| origin::ground(context, upstream)).transpose();
     let mut described = None;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submission =
+        Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration(), origin: &ground };
     let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
@@ -67,6 +71,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
         let limits = limits(&operators.now().policy);
         let collected = folder::collect(&folder, &project.patterns(), &limits, objects).map_err(Error::asked)?;
+        if project.origin.is_some() {
+            origin::check_markers(&folder, &collected)?;
+        }
         let release = Release {
             version: version.clone(),
             content: collected.contents.digest(),
@@ -99,6 +106,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.line(format!("            {}, {}", count(files, "file"), bytes_in_words(size)));
     answer.line(format!("  record    {}", head.digest()));
     answer.line(format!("            seq {} of {}, signed by {}", head.seq(), submitted.log.chain().id(), head.draft().signer));
+    if let (Some(origin), 1) = (submitted.log.origin(), head.seq()) {
+        answer.line(format!("  fork of   {}", origin::in_words(origin)));
+    }
     if let State::Proposed(id) = &submitted.state {
         answer.line(format!("  proposal  {id}"));
         if submitted.request.is_none() {

@@ -4,9 +4,9 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::{Context, Signing};
-use super::fork::{self, Request};
 use super::gc;
 use super::reason::{PUBLISHED, parse_reason};
+use super::request::{self, Request};
 use crate::disk::keys;
 use crate::disk::proposals::{self, Own};
 use crate::git::layout;
@@ -25,6 +25,7 @@ use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::{self, Asked, Made, Report, Verdict};
 use crate::replica::author::{Author, Work};
+use crate::replica::origin;
 use crate::replica::snapshot::{PackageView, Snapshot};
 use std::time::{Duration, Instant};
 
@@ -148,7 +149,12 @@ pub struct Submission<'s, 'c> {
     pub package: &'s PackageName,
     /// How long it is waited until a proposal is published or refused.
     pub wait: Option<Duration>,
+    /// Finds what a new log stands on, where it is a fork.
+    pub origin: &'s dyn Fn() -> Result<Option<origin::Ground>>,
 }
+
+/// No new log of this submission is a fork.
+pub const NO_FORK: &dyn Fn() -> Result<Option<origin::Ground>> = &|| Ok(None);
 
 /// A log with new records, and the folders of new releases, by version.
 pub type Built = (Work, Vec<(String, GitId)>);
@@ -178,7 +184,7 @@ pub fn submit(
 
 impl Submission<'_, '_> {
     fn attempt(&self, build: &mut dyn FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>) -> Result<Attempt> {
-        let Submission { client, signing, author, package, wait } = *self;
+        let Submission { client, signing, author, package, wait, origin } = *self;
         let context = client.context;
         let dry = context.flags.dry_run;
         if !dry {
@@ -210,7 +216,7 @@ impl Submission<'_, '_> {
             Some(view) => Work::resume(view.log.log.clone()),
             None => {
                 let name = FullName { registry: client.name.clone(), package: package.clone() };
-                Work::begin(author, snapshot.format(), &name, client.id)?
+                Work::begin(author, snapshot.format(), &name, client.id, origin()?)?
             }
         };
         let scratch;
@@ -266,7 +272,7 @@ impl Submission<'_, '_> {
             if let (Some(fork), Some(scratch)) = (&client.fork, push_from) {
                 let newest = work.added().last().ok_or_else(|| fault!(Bug, "a proposal without a record"))?;
                 target.refresh()?;
-                let request = fork::push(client, fork, author, scratch, package, proposal, newest)?;
+                let request = request::push(client, fork, author, scratch, package, proposal, newest)?;
                 remembered.unwrap_or_else(remember)?;
                 return Ok(Ok(Submitted { request: Some(request), ..done(State::Proposed(proposal)) }));
             }

@@ -3,8 +3,8 @@
 use super::chain::Chain;
 use super::keys::Keys;
 use super::suspicion::Suspicion;
-use crate::model::digest::{RecordDigest, RegistryId};
-use crate::model::entry::{Denial, Entry, Origin, PackageEntry, PackagePrivilege, Release, Subject};
+use crate::model::digest::{OriginDigest, RecordDigest, RegistryId};
+use crate::model::entry::{Denial, Entry, Origin, PackageEntry, PackagePrivilege, Provenance, Release, Subject};
 use crate::model::error::{Result, fault};
 use crate::model::name::{FullName, PackageName, RegistryName, Version};
 use crate::model::record::SignedRecord;
@@ -57,7 +57,7 @@ pub struct PackageLog {
     pending: Option<Renaming>,
     renamings: Vec<Renaming>,
     registry_id: RegistryId,
-    origin: Option<Origin>,
+    origin: Option<Provenance>,
     keys: Keys<PackagePrivilege>,
     releases: BTreeMap<Version, Released>,
     suspicion: Suspicion,
@@ -77,7 +77,7 @@ impl PackageLog {
         let PackageEntry::Init(init) = entry else {
             return Err(fault!(BrokenChain, "the log begins with a record of kind {}, expected init", draft.entry.kind()));
         };
-        let linked = init.origin.as_ref().is_some_and(|origin| origin.linked);
+        let linked = matches!(&init.origin, Some(Provenance::Fork(origin)) if origin.linked);
         let chain = Chain::start(record, linked)?;
         let keys = Keys::start(&init.keys, record)?;
         let mut suspicion = Suspicion::default();
@@ -89,7 +89,7 @@ impl PackageLog {
             pending: None,
             renamings: Vec::new(),
             registry_id: init.registry_id,
-            origin: init.origin.as_deref().cloned(),
+            origin: init.origin.clone(),
             keys,
             releases: BTreeMap::new(),
             suspicion,
@@ -284,7 +284,18 @@ impl PackageLog {
 
     /// Returns where the log comes from, if it is a fork.
     pub fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+        match &self.origin {
+            Some(Provenance::Fork(origin)) => Some(origin),
+            _ => None,
+        }
+    }
+
+    /// Returns what it says of where it comes from, if it was promoted.
+    pub fn promoted_from(&self) -> Option<OriginDigest> {
+        match &self.origin {
+            Some(Provenance::Promoted(origin)) => Some(*origin),
+            _ => None,
+        }
     }
 
     /// Returns the keys.

@@ -1,5 +1,6 @@
 //! Writing records: what a person asks for becomes the next records of a log, and is refused here where the registry would refuse it.
 
+use super::origin::Ground;
 use crate::log::chain::Chain;
 use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
@@ -53,14 +54,23 @@ impl Author<'_> {
 pub struct Work {
     log: PackageLog,
     added: Vec<SignedRecord>,
+    /// What a new log stands on, where it is a fork.
+    ground: Option<Ground>,
 }
 
 impl Work {
-    /// Starts a new log, with the author as its first and only key.
+    /// Starts a new log, with the author as its first and only key; a fork's or a promoted one's on the ground that is given.
     ///
     /// # Errors
     /// Those of the signer and of the law.
-    pub fn begin(author: &Author<'_>, format: ObjectFormat, name: &FullName, registry_id: RegistryId) -> Result<Self> {
+    pub fn begin(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        registry_id: RegistryId,
+        ground: Option<Ground>,
+    ) -> Result<Self> {
+        let (origin, parent) = ground.as_ref().map(|ground| ground.in_format(format)).unzip();
         let grant = Grant {
             name: author.name.clone(),
             key: author.key().clone(),
@@ -70,21 +80,21 @@ impl Work {
         let draft = Draft {
             format,
             tree: format.empty_tree(),
-            parent: None,
+            parent: parent.flatten(),
             signer: author.name.clone(),
             time: author.now,
             registry: name.registry.clone(),
             subject: Subject::Package(name.package.clone()),
             link: None,
-            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys: vec![grant] })),
+            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin, keys: vec![grant] })),
         };
         let first = draft.sign(author.signer).map_err(Error::asked)?;
-        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first] })
+        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first], ground })
     }
 
     /// Goes on with a log that is there.
     pub fn resume(log: PackageLog) -> Self {
-        Work { log, added: Vec::new() }
+        Work { log, added: Vec::new(), ground: None }
     }
 
     /// Adds one record.
@@ -121,12 +131,13 @@ impl Work {
         &self.added
     }
 
-    /// Writes the records.
+    /// Writes the records, and those of the origin that a fork stands on.
     ///
     /// # Errors
     /// Those of [`WriteObjects::write`].
     pub fn write(&self, objects: &mut impl WriteObjects) -> Result<()> {
         objects.write(ObjectKind::Tree, b"")?;
+        self.ground.iter().try_for_each(|ground| ground.write(objects))?;
         self.added.iter().try_for_each(|record| objects.write(ObjectKind::Commit, record.bytes()).map(drop))
     }
 }

@@ -471,7 +471,7 @@ impl<'a> Works<'a> {
     fn begin(&self, author: &Author<'_>, package: &PackageName) -> Result<Work> {
         let operators = &self.standing.operators.log;
         let name = FullName { registry: operators.registry().clone(), package: package.clone() };
-        let work = Work::begin(author, self.format(), &name, operators.id())?;
+        let work = Work::begin(author, self.format(), &name, operators.id(), None)?;
         for first in work.added() {
             operators.now().may_register(first, package.namespace())?;
         }

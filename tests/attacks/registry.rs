@@ -6,7 +6,7 @@ use quipu::git::layout;
 use quipu::model::digest::{GitId, RecordDigest};
 use quipu::model::entry::{
     Decision, DecisionHead, Entry, OperatorEntry, OperatorPrivilege, Origin, PackageEntry, PackageInit, PackagePrivilege,
-    Privilege as _, Subject, TakedownClass, Verdict,
+    Privilege as _, Provenance, Subject, TakedownClass, Verdict,
 };
 use quipu::model::map::Map;
 use quipu::model::object::ReadObjects as _;
@@ -205,8 +205,11 @@ fn fork_of(registry: &Registry, log: &Log, at: usize, parent: Option<GitId>, twe
     let mut draft = registry.first("bob", "demo:fork");
     draft.parent = parent;
     let keys = vec![grant("bob", PackagePrivilege::ALL)];
-    draft.entry =
-        Entry::Package(PackageEntry::Init(PackageInit { registry_id: registry.id, origin: Some(Box::new(origin)), keys }));
+    draft.entry = Entry::Package(PackageEntry::Init(PackageInit {
+        registry_id: registry.id,
+        origin: Some(Provenance::Fork(Box::new(origin))),
+        keys,
+    }));
     Log { records: vec![draft.sign(&key("bob")).unwrap()], trees: Vec::new() }
 }
 
