@@ -41,6 +41,7 @@ pub mod log {
     pub mod chain;
     pub mod decision;
     pub mod keys;
+    pub mod names;
     pub mod operator;
     pub mod package;
     pub mod registry;
@@ -115,6 +116,7 @@ pub mod replica {
     pub mod forge;
     pub mod import;
     pub mod inbox;
+    pub(crate) mod names;
     pub mod page;
     pub(crate) mod place;
     pub mod places;
@@ -156,6 +158,7 @@ pub mod command {
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod rename;
     pub mod search;
     pub mod shells;
     pub mod submit;

@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    cache, compare, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, search,
-    tour, trust, usage, verify, yank,
+    cache, compare, completion, diff, get, hook, info, install, key, log, man, new, owner, patch, publish, registry, rename,
+    search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -41,6 +41,7 @@ enum Command {
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
+    Rename(rename::Args),
     #[command(subcommand)]
     Owner(owner::Args),
     #[command(subcommand)]
@@ -77,6 +78,7 @@ impl Command {
             Command::Publish(_) => "publish",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
+            Command::Rename(_) => "rename",
             Command::Owner(_) => "owner",
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
@@ -107,6 +109,7 @@ impl Command {
             Command::Publish(args) => publish::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
+            Command::Rename(args) => rename::run(context, args),
             Command::Owner(args) => owner::run(context, args),
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),

@@ -1,5 +1,6 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
+use super::answer::Answer;
 use super::context::{Context, say};
 use super::progress::aside;
 use crate::disk::config::Config;
@@ -304,16 +305,28 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
+    /// Reads the package that a reference means, as it is now, and checks the reference's anchor. A name that was left leads to the one that the
+    /// package has now.
     ///
     /// # Errors
-    /// Those of [`Client::check_trusted`], [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    /// Those of [`Client::check_trusted`], [`Snapshot::open`], [`Snapshot::package`] and [`PackageView::followed`], `anchor-mismatch`.
     pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
         self.check_trusted(&reference.package)?;
         let mut snapshot = self.snapshot(Some(&reference.package))?;
-        let view = snapshot.package(&reference.package)?;
+        let view = snapshot.package(&reference.package)?.followed()?;
+        if view.asked_as().is_some() {
+            self.check_trusted(&view.name.package)?;
+        }
         check_anchor(&view.log.log, reference.anchor.as_ref())?;
         Ok((snapshot, view))
+    }
+
+    /// Says in an answer that a package was asked for by a name that it left.
+    pub fn tell_renamed(answer: &mut Answer, view: &PackageView) {
+        if let Some(asked) = view.asked_as() {
+            answer.line(format!("  note: {asked} was renamed, its name is {} now", view.name));
+        }
+        answer.field("renamed-to", view.asked_as().map(|_| view.name.to_string()));
     }
 
     /// Keeps what was fetched and verified, and remembers what was seen.

@@ -44,6 +44,15 @@ pub struct Restore {
     from: Option<String>,
 }
 
+/// The package that is to have the name that its owners ask for.
+#[derive(clap::Args, Debug)]
+pub struct Rename {
+    /// The registry's repository
+    pub path: PathBuf,
+    /// The package, NAMESPACE:NAME, by the name that it has
+    reference: Reference,
+}
+
 /// Why something is taken down.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Class {
@@ -77,6 +86,66 @@ pub fn takedown(context: &Context, store: &Store, args: &Takedown) -> Result<Ans
 pub fn restore(context: &Context, store: &Store, args: &Restore) -> Result<Answer> {
     let verdict = Verdict::Restore { version: args.reference.version.clone(), reason: args.reason.clone() };
     decide(context, store, &args.reference, args.from.as_deref(), verdict)
+}
+
+/// Grants a package the name that its owners ask for.
+///
+/// # Errors
+/// `not-found`, `bad-record` where they ask for none, `name-taken`, `unauthorized`, all else that a registry's own repository can end in.
+pub fn rename(context: &Context, store: &Store, args: &Rename) -> Result<Answer> {
+    let reference = &args.reference;
+    if reference.version.is_some() {
+        return Err(fault!(Usage, "{reference} names a version, and a package is renamed as a whole"));
+    }
+    let signing = context.signing(&context.key()?)?;
+    let author = signing.operator()?;
+    let lock = store.lock(Duration::from_secs(60), "quipu: granting a name")?;
+    let mut granted = None;
+    if !context.flags.dry_run {
+        // It may have been granted in the middle by one that was killed.
+        let report = accept(&lock, store, &author, Asked::Left)?;
+        let wish = report.renames.into_iter().find(|wish| wish.from == reference.package);
+        granted = wish.and_then(|wish| Some((wish.from, wish.to, wish.answer.ok()?, report.checkpoint?)));
+    }
+    let (from, to, record, checkpoint, registry) = match granted {
+        Some((from, to, record, checkpoint)) => {
+            let registry = record.draft().registry.clone();
+            (from, to, record, checkpoint, registry)
+        }
+        None => {
+            let case = Case::open(store, &reference.package)?;
+            case.check(reference)?;
+            let Some(to) = case.wish() else {
+                return Err(match case.package() {
+                    now if *now != reference.package => {
+                        fault!(BadRecord, "{} is called {now} already", reference.package).asked()
+                    }
+                    _ => case.no_wish(),
+                });
+            };
+            let (from, registry) = (case.package().clone(), case.registry().clone());
+            if context.flags.dry_run {
+                let mut answer = Answer::new();
+                answer.line(format!("would rename {from} to {to}"));
+                answer.field("registry", registry.as_str());
+                answer.field("package", from.to_string());
+                answer.field("to", to.to_string());
+                return Ok(answer);
+            }
+            let settled = case.rename(&lock, store, &author)?;
+            (from, to, settled.record, settled.checkpoint, registry)
+        }
+    };
+    let mut answer = Answer::new();
+    let seq = checkpoint.seq();
+    answer
+        .line(format!("renamed {from} to {to} in checkpoint {seq}; {from} leads there from now on, and is free for nobody else"));
+    answer.field("registry", registry.as_str());
+    answer.field("package", from.to_string());
+    answer.field("to", to.to_string());
+    answer.field("record", record.digest().to_string());
+    answer.checkpoint(seq, checkpoint.digest());
+    Ok(answer)
 }
 
 fn decide(context: &Context, store: &Store, reference: &Reference, from: Option<&str>, verdict: Verdict) -> Result<Answer> {

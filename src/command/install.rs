@@ -277,7 +277,7 @@ fn newest_of(context: &Context, name: &FullName, wanted: &Wanted) -> Result<Stri
     let client = Client::open(context, name.registry.clone())?;
     let reference = Reference { registry: Some(name.registry.clone()), anchor: wanted.anchor, ..wanted.reference.clone() };
     let (snapshot, view) = client.look(&reference)?;
-    let version = newest(&view.log.log, view.decision_log(), None)?.release.version.to_string();
+    let version = newest(&view.log.log, &view.takedowns, None)?.release.version.to_string();
     client.remember(&snapshot, [(&name.package, &view)])?;
     Ok(version)
 }

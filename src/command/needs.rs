@@ -292,7 +292,7 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
             let name = FullName { registry, package: dependency.package.clone() };
             Need { package: PackageKey { name, registry: id }, requirement: dependency.requirement.clone() }
         });
-        let takedown = view.decision_log().and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version));
+        let takedown = view.takedown_of(&release.version);
         Candidate {
             version: release.version.clone(),
             needs: needs.collect(),
@@ -454,7 +454,7 @@ pub fn check_locked(
     let other = |error: Error| error.hint(format!("choose another version: quipu update {}", pin.name));
     let view = view_now(registries, pin)?;
     // A takedown stays with its log: it is said of one that a reset put aside, too.
-    let takedown = view.decision_log().and_then(|log| log.takedown_of(locked.log, &pin.version));
+    let takedown = view.takedowns.find(locked.log, &pin.version);
     match (takedown, there) {
         (Some(takedown), Some(there)) if takedown.class == TakedownClass::Malware => {
             let error = fault!(TakenDown, "{pin} was {takedown}");

@@ -116,7 +116,8 @@ fn change(
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration() };
+    let submission =
+        Submission { client: &client, signing: &signing, author: &author, package, follow: true, wait: wait.duration() };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
@@ -125,6 +126,7 @@ fn change(
         ground.work.add(ground.author, entry)?;
         Ok((ground.work, Vec::new()))
     })?;
+    let package = &submitted.package;
     let full = format!("{}/{package}", client.name);
     let summary = submitted.added.last().map_or(said.to_owned(), |record| record.summary());
     let mut answer = Answer::new();
@@ -157,8 +159,8 @@ fn objects(log: &crate::log::package::PackageLog) -> Vec<serde_json::Value> {
 
 fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Result<Answer> {
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();
@@ -177,6 +179,10 @@ fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Resu
             .collect();
         answer.text.push_str(&Table::from(rows).lay(context.width()));
     }
+    if !allowed_signers {
+        Client::tell_renamed(&mut answer, &view);
+    }
+    answer.field("renamed-to", view.asked_as().map(|_| view.name.to_string()));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("keys", objects(log));

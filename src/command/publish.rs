@@ -9,7 +9,7 @@ use crate::disk::folder;
 use crate::disk::project::Project;
 use crate::disk::trusted::Trust;
 use crate::model::entry::{PackageEntry, Release};
-use crate::model::error::{Error, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::Label;
 use crate::model::object::ReadObjects as _;
 use crate::replica::accept::{check_policy, limits};
@@ -53,7 +53,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
     let mut described = None;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submission =
+        Submission { client: &client, signing: &signing, author: &author, package, follow: false, wait: args.wait.duration() };
     let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
@@ -84,6 +85,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         work.add(author, PackageEntry::Release(release.into()))?;
         debug_assert_eq!(objects.format(), work.log().chain().format());
         Ok((work, vec![(version.to_string(), collected.tree)]))
+    });
+    let submitted = submitted.map_err(|error| match error.code() {
+        ErrorCode::WrongLog => error.hint(format!("its name stands in {}", folder.join("quipu.toml").display())),
+        _ => error,
     })?;
 
     let (content, size, files) = described.ok_or_else(|| fault!(Bug, "a release without contents"))?;

@@ -6,7 +6,7 @@ use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
 use crate::model::entry::{Entry, Grant, PackageEntry, PackageInit, PackagePrivilege, Privilege as _, Subject};
 use crate::model::error::{Error, Result, fault};
 use crate::model::key::PublicKey;
-use crate::model::name::{FullName, Label};
+use crate::model::name::{FullName, Label, RegistryName};
 use crate::model::object::WriteObjects;
 use crate::model::record::{Draft, SignedRecord};
 use crate::model::sshsig::Signer;
@@ -33,18 +33,31 @@ impl Author<'_> {
     /// # Errors
     /// Those of the signer, and `bad-record` for what no record may say.
     pub fn next(&self, chain: &Chain, name: Label, tree: GitId, entry: Entry) -> Result<SignedRecord> {
+        let (registry, subject) = (chain.registry().clone(), chain.subject().clone());
+        self.next_as(chain, (registry, subject), name, tree, entry)
+    }
+
+    /// Signs the next record of a log that bears another name from there on.
+    fn next_as(
+        &self,
+        chain: &Chain,
+        (registry, subject): (RegistryName, Subject),
+        name: Label,
+        tree: GitId,
+        entry: Entry,
+    ) -> Result<SignedRecord> {
         let draft = Draft {
             format: chain.format(),
             tree,
             parent: None,
             signer: name,
             time: self.now.max(chain.time()),
-            registry: chain.registry().clone(),
-            subject: chain.subject().clone(),
+            registry: registry.clone(),
+            subject: subject.clone(),
             link: None,
             entry,
         };
-        chain.place(draft).sign(self.signer).map_err(Error::asked)
+        Draft { registry, subject, ..chain.place(draft) }.sign(self.signer).map_err(Error::asked)
     }
 }
 
@@ -52,6 +65,8 @@ impl Author<'_> {
 #[derive(Clone, Debug)]
 pub struct Work {
     log: PackageLog,
+    /// The name that new records bear.
+    name: FullName,
     added: Vec<SignedRecord>,
 }
 
@@ -79,12 +94,12 @@ impl Work {
             entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys: vec![grant] })),
         };
         let first = draft.sign(author.signer).map_err(Error::asked)?;
-        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first] })
+        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, name: name.clone(), added: vec![first] })
     }
 
-    /// Goes on with a log that is there.
-    pub fn resume(log: PackageLog) -> Self {
-        Work { log, added: Vec::new() }
+    /// Goes on with a log that stands under a name, by records that bear it.
+    pub fn resume(log: PackageLog, name: FullName) -> Self {
+        Work { log, name, added: Vec::new() }
     }
 
     /// Adds one record.
@@ -98,14 +113,15 @@ impl Work {
                 Unauthorized,
                 "your key {} has no part in {}, whose keys are {}",
                 author.key().fingerprint(),
-                self.log.name(),
+                self.name,
                 owners.join(", ")
             )
-            .hint(format!("ask one of them: quipu owner allow {} '{}'", self.log.name(), author.key()))
+            .hint(format!("ask one of them: quipu owner allow {} '{}'", self.name, author.key()))
             .asked());
         };
         let tree = self.log.chain().format().empty_tree();
-        let record = author.next(self.log.chain(), known.name.clone(), tree, Entry::Package(entry))?;
+        let bears = (self.name.registry.clone(), Subject::Package(self.name.package.clone()));
+        let record = author.next_as(self.log.chain(), bears, known.name.clone(), tree, Entry::Package(entry))?;
         self.log = self.log.clone().append(&record).map_err(Error::asked)?;
         self.added.push(record);
         Ok(())

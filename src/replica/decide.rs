@@ -1,16 +1,20 @@
-//! What operators decide about a package, written down beside its log and published: takedown and restore.
+//! What operators decide about a package, written down beside its log and published: takedown and restore, the name that its
+//! owners ask for, a new log for a name.
 //!
 //! A takedown lets the files go and leaves the log standing. A restore brings the files back, which have to be those that the log names.
 
-use super::accept::{check_release, contents_at, limits, released_in};
+use super::accept::{check_own_name, check_release, contents_at, limits, log_at, released_in, wish_of};
 use super::author::Author;
-use super::chains::{self, Replayed};
+use super::chains::Replayed;
+use super::names::{Decided, Entry as Found, Here, Names, Shelf as _};
 use super::standing::{Standing, Step, advance, names_of};
 use crate::git::layout;
 use crate::git::refs::RefEdit;
 use crate::git::staging::Staging;
 use crate::git::store::{RepositoryLock, Store};
 use crate::log::decision::DecisionLog;
+use crate::log::names::Takedowns;
+use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::model::changes::ChangeLine;
 use crate::model::commit;
@@ -18,23 +22,82 @@ use crate::model::digest::{GitId, ObjectKind};
 use crate::model::entry::{Decision, DecisionHead, Entry, OperatorPrivilege, Release, Subject, Verdict};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
-use crate::model::name::{PackageName, Reference, RegistryName, Version};
+use crate::model::name::{FullName, Label, PackageName, Reference, RegistryName, Version};
 use crate::model::object::WriteObjects as _;
 use crate::model::record::{Draft, SignedRecord};
 use crate::model::slot::Slot;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
 use crate::trust::choose::check_anchor;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Checks that an author may decide about packages, and returns the name that the operators know the key by.
+///
+/// # Errors
+/// `unauthorized`.
+pub(crate) fn check_decides<'o>(operators: &'o OperatorLog, author: &Author<'_>) -> Result<&'o Label> {
+    let known = operators.now().keys.get(author.key());
+    let known = known.filter(|key| key.privileges.contains(&OperatorPrivilege::Decide));
+    known.map(|key| &key.name).ok_or_else(|| {
+        fault!(Unauthorized, "the key {} may not decide about packages of {}", author.key().fingerprint(), operators.registry())
+            .hint(format!("the keys that may: {}", names_of(operators, OperatorPrivilege::Decide)))
+            .asked()
+    })
+}
+
+/// Writes a decision about the log that stands under a name, and returns it with all decisions about that name.
+///
+/// # Errors
+/// `unauthorized` where the author has no part in such decisions; any code of the law.
+pub(crate) fn ruling(
+    author: &Author<'_>,
+    operators: &OperatorLog,
+    package: &PackageName,
+    log: &PackageLog,
+    decisions: Option<&Replayed<DecisionLog>>,
+    what: Verdict,
+) -> Result<(SignedRecord, DecisionLog)> {
+    let known = check_decides(operators, author)?;
+    let format = log.chain().format();
+    let about = DecisionHead { operators: operators.chain().head(), target: log.chain().id(), head: log.chain().head() };
+    let entry = Entry::Decision(Decision { about, what });
+    match decisions {
+        Some(decisions) => {
+            let record = author.next(decisions.log.chain(), known.clone(), format.empty_tree(), entry)?;
+            let decided = decisions.log.clone().append(operators, &record).map_err(Error::asked)?;
+            Ok((record, decided))
+        }
+        None => {
+            let draft = Draft {
+                format,
+                tree: format.empty_tree(),
+                parent: None,
+                signer: known.clone(),
+                time: author.now,
+                registry: operators.registry().clone(),
+                subject: Subject::Decisions(package.clone()),
+                link: None,
+                entry,
+            };
+            let record = draft.sign(author.signer).map_err(Error::asked)?;
+            let decided = DecisionLog::start(operators, &record).map_err(Error::asked)?;
+            Ok((record, decided))
+        }
+    }
+}
 
 /// A package and what was decided about it so far.
 pub struct Case {
+    /// The name that it has now.
     package: PackageName,
     standing: Standing,
     log: Replayed<PackageLog>,
-    decisions: Option<Replayed<DecisionLog>>,
+    /// The log under each of its names: as it was left, but for the name that it has now.
+    names: BTreeMap<PackageName, Replayed<PackageLog>>,
+    decided: Decided,
 }
 
 /// A decision that is published.
-pub struct Decided {
+pub struct Settled {
     /// The record.
     pub record: SignedRecord,
     /// The checkpoint that publishes it.
@@ -44,26 +107,52 @@ pub struct Decided {
 }
 
 impl Case {
-    /// Reads a package that is published.
+    /// Reads a package that is published. Under a name that it left, it is the same package.
     ///
     /// # Errors
-    /// `not-found`, any code of the law.
+    /// `not-found`, `wrong-log` where the name leads to one that means another log by now; any code of the law.
     pub fn open(store: &Store, package: &PackageName) -> Result<Self> {
         let mut keys = KeyCache::default();
         let standing = Standing::read(store, &mut keys)?;
         let reader = store.reader();
-        let Some(head) = standing.map.get(&reader, &Slot::Package(package.clone()))? else {
-            return Err(fault!(NotFound, "{} has no package {package}", standing.operators.log.registry()));
+        let operators = &standing.operators.log;
+        let mut here = Here { operators, map: standing.map, objects: &reader, keys: &mut keys };
+        let Some(entry) = Found::read(&mut here, package)? else {
+            return Err(fault!(NotFound, "{} has no package {package}", operators.registry()));
         };
-        let log = chains::package(&reader, head, &mut keys)?;
-        let decisions = standing.map.get(&reader, &Slot::Decisions(package.clone()))?;
-        let decisions = decisions.map(|head| chains::decisions(&reader, head, &standing.operators.log, &mut keys)).transpose()?;
-        Ok(Case { package: package.clone(), standing, log, decisions })
+        let Found { log, names: Names { path, decided, mut leads, broken } } = entry;
+        if let Some((to, reset)) = broken {
+            return Err(fault!(WrongLog, "{package} was renamed to {to}, which was reset: {}", reset.reason).asked());
+        }
+        let own = path.into_iter().chain(leads.iter().map(|(name, _)| name.clone()));
+        let own: BTreeSet<PackageName> = own.collect();
+        let (package, log) = leads.pop().unwrap_or((package.clone(), log));
+        let mut names = BTreeMap::new();
+        for name in own {
+            if let Some(head) = here.head(&Slot::Package(name.clone()))? {
+                let held = here.package(head)?;
+                // What a reset gave to another log is its business.
+                if held.log.chain().id() == log.log.chain().id() {
+                    names.insert(name, held);
+                }
+            }
+        }
+        Ok(Case { package, standing, log, names, decided })
     }
 
     /// Returns the registry's name.
     pub fn registry(&self) -> &RegistryName {
         self.standing.operators.log.registry()
+    }
+
+    /// Returns the name that the package has now.
+    pub fn package(&self) -> &PackageName {
+        &self.package
+    }
+
+    /// Returns the name that the package's owners ask for.
+    pub fn wish(&self) -> Option<PackageName> {
+        wish_of(&self.log.log, &self.package, &self.standing.operators.log).map(|(to, _)| to)
     }
 
     /// Checks that this is what a reference means: its registry, and its anchor.
@@ -99,19 +188,23 @@ impl Case {
         let reader = store.reader();
         let mut releases = self.releases(version)?;
         releases.retain(|release| {
-            self.stays_down(version, &release.version).is_none()
-                && check_release(&reader, release, release.tree, &limits).is_err()
+            !self.stays_down(version, &release.version) && check_release(&reader, release, release.tree, &limits).is_err()
         });
         Ok(releases)
     }
 
     /// Says whether a release is down for another reason than the takedown that a restore takes back.
-    fn stays_down(&self, restored: Option<&Version>, version: &Version) -> Option<()> {
-        let decisions = &self.decisions.as_ref()?.log;
+    fn stays_down(&self, restored: Option<&Version>, version: &Version) -> bool {
+        let mut takedowns = Takedowns::of(self.decided.values().map(|own| &own.log));
+        takedowns.forget(self.log.log.chain().id(), restored);
+        takedowns.find(self.log.log.chain().id(), version).is_some()
+    }
+
+    /// Returns the name in whose decisions it stands that a version, or all of the package, is taken down.
+    fn taken_down_as(&self, version: Option<&Version>) -> Option<&PackageName> {
         let id = self.log.log.chain().id();
-        let is_other =
-            |(log, of, _): &(_, Option<&Version>, _)| *log == id && *of != restored && of.is_none_or(|of| of == version);
-        decisions.takedowns().find(is_other).map(drop)
+        let is_it = |own: &DecisionLog| own.takedowns().any(|(log, of, _)| log == id && of == version);
+        self.decided.iter().find(|(_, own)| is_it(&own.log)).map(|(name, _)| name)
     }
 
     /// Decides, and publishes that with a checkpoint.
@@ -119,76 +212,98 @@ impl Case {
     /// # Errors
     /// `unauthorized` where the author has no part in such decisions; `ref-missing` where the files of what is restored are not here; any code
     /// of the law; those of [`advance`].
-    pub fn decide(&self, lock: &RepositoryLock, store: &Store, author: &Author<'_>, what: Verdict) -> Result<Decided> {
+    pub fn decide(&self, lock: &RepositoryLock, store: &Store, author: &Author<'_>, what: Verdict) -> Result<Settled> {
         let operators = &self.standing.operators.log;
-        let format = store.format();
-        let known = operators.now().keys.get(author.key());
-        let Some(known) = known.filter(|key| key.privileges.contains(&OperatorPrivilege::Decide)) else {
-            return Err(fault!(
-                Unauthorized,
-                "the key {} may not decide about packages of {}",
-                author.key().fingerprint(),
-                operators.registry()
-            )
-            .hint(format!("the keys that may: {}", names_of(operators, OperatorPrivilege::Decide)))
-            .asked());
-        };
-        let log = &self.log.log;
-        let about =
-            DecisionHead { operators: operators.chain().head(), target: log.chain().id(), head: self.log.head().digest() };
-        let entry = Entry::Decision(Decision { about, what });
-        let (record, decided) = match &self.decisions {
-            Some(decisions) => {
-                let record = author.next(decisions.log.chain(), known.name.clone(), format.empty_tree(), entry)?;
-                let decided = decisions.log.clone().append(operators, &record).map_err(Error::asked)?;
-                (record, decided)
+        // A decision stands beside the name that it is about; one that is taken back, where it was made.
+        let name = match &what {
+            Verdict::Takedown { version, .. } if self.taken_down_as(version.as_ref()).is_some() => {
+                let of = version.as_ref().map_or("the package".into(), |version| format!("version {version}"));
+                return Err(fault!(BadRecord, "{of} is taken down already").asked());
             }
-            None => {
-                let draft = Draft {
-                    format,
-                    tree: format.empty_tree(),
-                    parent: None,
-                    signer: known.name.clone(),
-                    time: author.now,
-                    registry: operators.registry().clone(),
-                    subject: Subject::Decisions(self.package.clone()),
-                    link: None,
-                    entry,
-                };
-                let record = draft.sign(author.signer).map_err(Error::asked)?;
-                let decided = DecisionLog::start(operators, &record).map_err(Error::asked)?;
-                (record, decided)
-            }
+            Verdict::Restore { version, .. } => self.taken_down_as(version.as_ref()).unwrap_or(&self.package),
+            _ => &self.package,
         };
+        let log = &self.names.get(name).unwrap_or(&self.log).log;
+        let (record, decided) = ruling(author, operators, name, log, self.decided.get(name), what)?;
         decided.check_log(log).map_err(Error::asked)?;
         let mut objects = Staging::new(store);
         objects.write(ObjectKind::Tree, b"")?;
         objects.write(ObjectKind::Commit, record.bytes())?;
-        let name = layout::contents(&self.package);
-        let was = store.reference(&name)?;
-        let (entries, releases) = self.contents(store, was, &decided)?;
-        let new = match entries.is_empty() {
-            true => None,
-            false => {
-                let tree = Tree::new(entries)?.write(&mut objects)?;
-                Some(objects.write(ObjectKind::Commit, &commit::contents(tree))?)
-            }
-        };
+        let others = self.decided.iter().filter(|(other, _)| *other != name).map(|(_, own)| &own.log);
+        let takedowns = Takedowns::of(others.chain([&decided]));
         let mut step = Step::default();
-        if new != was {
-            step.refs.push(RefEdit { name, expected: was.into(), new });
+        let mut releases = BTreeSet::new();
+        for (name, held) in &self.names {
+            let contents = layout::contents(name);
+            let was = store.reference(&contents)?;
+            let (entries, changed) = self.contents(store, was, &held.log, &takedowns)?;
+            releases.extend(changed);
+            let new = match entries.is_empty() {
+                true => None,
+                false => {
+                    let tree = Tree::new(entries)?.write(&mut objects)?;
+                    Some(objects.write(ObjectKind::Commit, &commit::contents(tree))?)
+                }
+            };
+            if new != was {
+                step.refs.push(RefEdit { name: contents, expected: was.into(), new });
+            }
         }
-        let name = layout::decisions(&self.package);
-        step.refs.push(RefEdit { expected: store.reference(&name)?.into(), name, new: Some(record.git_id()) });
-        let line = ChangeLine::Head { log: decided.chain().id(), seq: record.seq(), head: record.digest() };
-        step.changes.insert(Slot::Decisions(self.package.clone()), (Some(record.git_id()), line));
+        put_decision(store, &mut step, name, &record, &decided)?;
         let checkpoint = advance(lock, store, &self.standing, operators, objects, author, step)?;
-        Ok(Decided { record, checkpoint, releases })
+        Ok(Settled { record, checkpoint, releases: releases.into_iter().collect() })
     }
 
-    /// Returns the folders of the releases that are handed out after a decision, and the versions that went or came.
-    fn contents(&self, store: &Store, was: Option<GitId>, decided: &DecisionLog) -> Result<(Vec<TreeEntry>, Vec<Version>)> {
-        let log = &self.log.log;
+    /// Says that the package's owners ask for no other name.
+    pub fn no_wish(&self) -> Error {
+        fault!(BadRecord, "the owners of {} ask for no other name in {}", self.package, self.registry())
+            .hint(format!("an owner asks by: quipu rename {} NEW", self.package))
+            .asked()
+    }
+
+    /// Grants the package the name that its owners ask for, and publishes that with a checkpoint.
+    ///
+    /// # Errors
+    /// `bad-record` where they ask for none, `name-taken`, `unauthorized`; those of [`advance`].
+    pub fn rename(&self, lock: &RepositoryLock, store: &Store, author: &Author<'_>) -> Result<Settled> {
+        let operators = &self.standing.operators.log;
+        let (from, log) = (&self.package, &self.log.log);
+        let Some((to, consent)) = wish_of(log, from, operators) else { return Err(self.no_wish()) };
+        let reader = store.reader();
+        if let Some(head) = self.standing.map.get(&reader, &Slot::Package(to.clone()))? {
+            check_own_name(&self.log, log_at(&reader, head)?, from, &to, operators).map_err(Error::asked)?;
+        }
+        let full = |package: &PackageName| FullName { registry: operators.registry().clone(), package: package.clone() };
+        let what = Verdict::Rename { from: full(from), to: full(&to), consent };
+        let (record, decided) = ruling(author, operators, from, log, self.decided.get(from), what)?;
+        decided.check_log(log).map_err(Error::asked)?;
+        let mut objects = Staging::new(store);
+        objects.write(ObjectKind::Tree, b"")?;
+        objects.write(ObjectKind::Commit, record.bytes())?;
+        let mut step = Step::default();
+        let (contents, was) = (layout::contents(&to), store.reference(&layout::contents(&to))?);
+        let new = store.reference(&layout::contents(from))?;
+        if new != was {
+            step.refs.push(RefEdit { name: contents, expected: was.into(), new });
+        }
+        put_decision(store, &mut step, from, &record, &decided)?;
+        let name = layout::package(&to);
+        let head = self.log.head();
+        step.refs.push(RefEdit { expected: store.reference(&name)?.into(), name, new: Some(head.git_id()) });
+        let line = ChangeLine::Head { log: log.chain().id(), seq: head.seq(), head: head.digest() };
+        step.changes.insert(Slot::Package(to), (Some(head.git_id()), line));
+        let checkpoint = advance(lock, store, &self.standing, operators, objects, author, step)?;
+        Ok(Settled { record, checkpoint, releases: Vec::new() })
+    }
+
+    /// Returns the folders of the releases that are handed out under a name after a decision, and the versions that went or came.
+    fn contents(
+        &self,
+        store: &Store,
+        was: Option<GitId>,
+        log: &PackageLog,
+        takedowns: &Takedowns,
+    ) -> Result<(Vec<TreeEntry>, Vec<Version>)> {
         let reader = store.reader();
         let limits = limits(&self.standing.operators.log.now().policy);
         let old = was.map(|id| contents_at(&reader, id)).transpose()?.map(|tree| released_in(&tree, log)).unwrap_or_default();
@@ -196,7 +311,7 @@ impl Case {
         for released in log.releases() {
             let release = &released.release;
             let version = &release.version;
-            let is_down = decided.takedown_of(log.chain().id(), version).is_some();
+            let is_down = takedowns.find(log.chain().id(), version).is_some();
             let there = old.iter().find(|entry| entry.name == version.to_string());
             match there {
                 Some(_) if is_down => changed.push(version.clone()),
@@ -215,4 +330,19 @@ impl Case {
         }
         Ok((entries, changed))
     }
+}
+
+/// Adds a decision to what a checkpoint is to publish.
+pub(crate) fn put_decision(
+    store: &Store,
+    step: &mut Step,
+    package: &PackageName,
+    record: &SignedRecord,
+    decided: &DecisionLog,
+) -> Result<()> {
+    let name = layout::decisions(package);
+    step.refs.push(RefEdit { expected: store.reference(&name)?.into(), name, new: Some(record.git_id()) });
+    let line = ChangeLine::Head { log: decided.chain().id(), seq: record.seq(), head: record.digest() };
+    step.changes.insert(Slot::Decisions(package.clone()), (Some(record.git_id()), line));
+    Ok(())
 }
