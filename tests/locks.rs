@@ -43,7 +43,7 @@ impl Case {
     }
 
     /// Adds a decision about `demo:hello` and publishes it, with a new log where there is one.
-    fn decide(&mut self, what: Verdict, new: Option<&Log>) {
+    fn decide(&mut self, what: Verdict, new: &[(&str, &Log)]) {
         let registry = &self.registry;
         let about = DecisionHead {
             operators: registry.operators().chain().head(),
@@ -63,9 +63,9 @@ impl Case {
         let record = draft.sign(&key("olga")).unwrap();
         registry.put_record(&layout::decisions(&package(HELLO)), &record);
         let mut changes = vec![(Slot::Decisions(package(HELLO)), Some(record.git_id()))];
-        if let Some(new) = new {
-            registry.place(HELLO, new);
-            changes.push((slot(HELLO), Some(new.head().git_id())));
+        for (name, log) in new {
+            registry.place(name, log);
+            changes.push((slot(name), Some(log.head().git_id())));
         }
         registry.checkpoint("olga", &changes, |_, _| {});
         self.decided = Some(record);
@@ -76,7 +76,7 @@ impl Case {
     fn take_down(&mut self, class: TakedownClass, reason: &str) {
         let version = Some("1.1.0".parse().unwrap());
         self.registry.place_contents(HELLO, &self.hello.trees[..1]);
-        self.decide(Verdict::Takedown { version, class, reason: reason.into() }, None);
+        self.decide(Verdict::Takedown { version, class, reason: reason.into() }, &[]);
         self.registry.git(&["gc", "--prune=now", "--quiet"]);
     }
 
@@ -87,7 +87,12 @@ impl Case {
         new.release("bob", self.registry.text("1.2.0", "newer\n"));
         let old = (self.registry.named(&layout::package(&package(HELLO))), self.hello.records[0].digest().into());
         self.registry.set(layout::retired_log(old.1).as_str(), old.0);
-        self.decide(Verdict::Reset { new: new.records[0].digest().into(), reason: "the keys were lost".into() }, Some(&new));
+        let contents = self.registry.named(&layout::contents(&package(HELLO)));
+        self.registry.set(layout::retired_contents(old.1).as_str(), contents);
+        self.decide(
+            Verdict::Reset { new: new.records[0].digest().into(), reason: "the keys were lost".into() },
+            &[(HELLO, &new)],
+        );
         new
     }
 
@@ -201,7 +206,7 @@ fn what_was_taken_down_is_not_chosen_and_what_is_restored_is() {
     let tree = case.registry.text("1.1.0", "one more\n").tree;
     assert_eq!(tree, case.hello.trees[1].1);
     case.registry.place_contents(HELLO, &case.hello.trees);
-    case.decide(Verdict::Restore { version: Some("1.1.0".parse().unwrap()), reason: "it was one".into() }, None);
+    case.decide(Verdict::Restore { version: Some("1.1.0".parse().unwrap()), reason: "it was one".into() }, &[]);
     let erin = case.colleague("erin");
     erin.run(&["install", "--locked"]).well();
     assert!(installed(&erin, "hello/1.1.0").is_some());
@@ -210,7 +215,7 @@ fn what_was_taken_down_is_not_chosen_and_what_is_restored_is() {
 #[test]
 fn a_package_that_was_taken_down_as_a_whole_is_refused_in_every_version() {
     let mut case = Case::new();
-    case.decide(Verdict::Takedown { version: None, class: TakedownClass::Legal, reason: "all of it".into() }, None);
+    case.decide(Verdict::Takedown { version: None, class: TakedownClass::Legal, reason: "all of it".into() }, &[]);
     let dora = case.colleague("dora");
     let told = case.refused(&dora, &["install"], "taken-down", 4);
     assert!(told.starts_with("acme.example/demo:hello@1.1.0 was taken down (legal): all of it"), "{told}");
@@ -345,7 +350,9 @@ fn a_rename_that_operators_granted_is_said() {
     assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], serde_json::Value::Null);
     let consent = case.hello.head().digest();
     let from = "acme.example/demo:hello".parse().unwrap();
-    case.decide(Verdict::Rename { from, to, consent }, None);
+    let granted = case.hello.clone();
+    case.registry.place("demo:bonjour", &granted);
+    case.decide(Verdict::Rename { from, to, consent }, &[("demo:bonjour", &granted)]);
     let told = "acme.example/demo:bonjour";
     assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], told);
     let shown = case.carol.say(&["info", HELLO]).well().stdout;

@@ -222,7 +222,10 @@ pub fn update(context: &Context, args: &Update) -> Result<Answer> {
         }
         let registry = which(context, reference.registry.as_ref(), workspace.own.as_ref())?;
         let name = FullName { registry, package: reference.package.clone() };
-        let is_locked = workspace.lock.known().is_some_and(|lock| lock.packages.keys().any(|pin| pin.name == name));
+        let is_locked = workspace
+            .lock
+            .known()
+            .is_some_and(|lock| lock.packages.iter().any(|(pin, package)| pin.name == name || package.asked_as.contains(&name)));
         let mut needed = workspace.project.dependencies.iter().map(|needed| workspace.full_name(needed));
         if !is_locked && !needed.any(|needed| needed.is_ok_and(|needed| needed == name)) {
             return Err(fault!(NotFound, "{name} is neither in quipu.toml nor in {}", lockfile::FILE)
@@ -381,8 +384,8 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
                 work.registries.values().try_for_each(Opened::remember)?;
                 names.insert(name, Some(id));
             }
-            Chosen::All(solution) => {
-                let lock = lock_of(&work.registries, &solution)?;
+            Chosen::All(solution, renamed) => {
+                let lock = lock_of(&work.registries, workspace, &solution, &renamed)?;
                 if let Some(name) = plan.at.keys().find(|name| !work.registries.contains_key(*name)) {
                     return Err(fault!(Usage, "--at names {name}, of which nothing is needed"));
                 }
@@ -508,13 +511,13 @@ impl<'w> Work<'w> {
             Anew::Some(names) => names.iter().filter_map(key).collect(),
             Anew::Nothing | Anew::All => BTreeSet::new(),
         };
-        let stays = |name: &FullName| match &self.plan.update {
+        let stays = |pin: &Pin, package: &lockfile::LockedPackage| match &self.plan.update {
             Anew::Nothing => true,
-            Anew::Some(names) => !names.contains(name),
+            Anew::Some(names) => !names.contains(&pin.name) && names.is_disjoint(&package.asked_as),
             Anew::All => false,
         };
         let Some(lock) = self.workspace.lock.known() else { return (BTreeSet::new(), sought) };
-        let known = lock.packages.keys().filter(|pin| stays(&pin.name)).filter_map(|pin| {
+        let known = lock.packages.iter().filter(|(pin, package)| stays(pin, package)).filter_map(|(pin, _)| {
             let id = lock.registries.get(&pin.name.registry)?.id;
             Some((PackageKey { name: pin.name.clone(), registry: id }, pin.version.clone()))
         });
@@ -643,6 +646,9 @@ impl<'w> Work<'w> {
                 notes.push(format!("{pin} is yanked: {reason}"));
             }
         }
+        for (pin, package) in &lock.packages {
+            notes.extend(package.asked_as.iter().map(|asked| format!("{asked} was renamed, its name is {} now", pin.name)));
+        }
         let names: BTreeSet<&FullName> = lock.packages.keys().map(|pin| &pin.name).collect();
         for name in names {
             let view = self.registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package));
@@ -672,6 +678,7 @@ impl<'w> Work<'w> {
                 "package": pin.name.package.to_string(),
                 "version": pin.version.to_string(),
                 "content": package.content.to_string(),
+                "asked-as": package.asked_as.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         });
         answer.field("packages", packages.collect::<Vec<_>>());

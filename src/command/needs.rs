@@ -205,10 +205,43 @@ pub fn clients<'c>(
     Ok(clients)
 }
 
+/// Packages by names that they left, and what they are called now. The two are one package.
+#[derive(Clone, Debug, Default)]
+pub struct Renamed(BTreeMap<PackageKey, PackageKey>);
+
+impl Renamed {
+    /// Returns the package under the name that it has now, as far as that is known.
+    fn now<'k>(&'k self, key: &'k PackageKey) -> &'k PackageKey {
+        self.0.get(key).unwrap_or(key)
+    }
+
+    fn apply(&self, key: &mut PackageKey) {
+        if let Some(now) = self.0.get(key) {
+            *key = now.clone();
+        }
+    }
+
+    fn apply_to_picks(&self, picks: &BTreeSet<Pick>) -> BTreeSet<Pick> {
+        picks.iter().map(|(key, version)| (self.now(key).clone(), version.clone())).collect()
+    }
+
+    /// Asks for everything by the names that packages have now.
+    fn apply_to(&self, request: &mut Request, universe: &mut Universe) {
+        let candidates = universe.values_mut().flat_map(|known| &mut known.candidates);
+        candidates
+            .flat_map(|candidate| &mut candidate.needs)
+            .chain(&mut request.needs)
+            .for_each(|need| self.apply(&mut need.package));
+        request.preferred = self.apply_to_picks(&request.preferred);
+        request.insist = self.apply_to_picks(&request.insist);
+        request.sought = request.sought.iter().map(|key| self.now(key).clone()).collect();
+    }
+}
+
 /// What came of an attempt to choose.
 pub enum Chosen {
     /// Everything is chosen.
-    All(Solution),
+    All(Solution, Renamed),
     /// This registry has to be read as well, which has this id.
     Beyond(RegistryName, RegistryId),
 }
@@ -231,23 +264,28 @@ pub fn choose(
         let key = PackageKey { registry: opened.client.id, name };
         needs.push(Need { package: key, requirement: needed.requirement.clone() });
     }
-    let request = Request { asker: ASKER.to_owned(), needs, preferred, insist, sought };
+    let mut request = Request { asker: ASKER.to_owned(), needs, preferred, insist, sought };
     let mut universe = Universe::new();
     // What a lock names is needed most likely: so it comes with the first fetch.
     let mut wanted: BTreeSet<PackageKey> = request.preferred.iter().map(|(key, _)| key.clone()).collect();
     wanted.retain(|key| registries.get(&key.name.registry).is_some_and(|opened| opened.client.id == key.registry));
     wanted.extend(request.needs.iter().map(|need| need.package.clone()));
+    let mut renamed = Renamed::default();
     loop {
-        if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
-            return Ok(beyond);
+        while !wanted.is_empty() {
+            if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
+                return Ok(beyond);
+            }
+            wanted = follow(registries, &mut universe, &wanted, &mut renamed);
         }
+        renamed.apply_to(&mut request, &mut universe);
         // Before anything of what was read is remembered.
         check_own_anchors(registries, workspace)?;
         match resolve(&universe, &request)? {
             Outcome::NeedMore(more) => wanted = more,
             Outcome::Solved(solution) => {
                 check_anchors(registries, workspace, &solution)?;
-                return Ok(Chosen::All(solution));
+                return Ok(Chosen::All(solution, renamed));
             }
         }
     }
@@ -282,6 +320,33 @@ fn read_known(registries: &mut Registries<'_>, universe: &mut Universe, wanted: 
     Ok(None)
 }
 
+/// Finds those among packages that left the names that they were asked for by, and returns what they are called now, as far as that is not known
+/// yet.
+fn follow(
+    registries: &Registries<'_>,
+    universe: &mut Universe,
+    asked: &BTreeSet<PackageKey>,
+    renamed: &mut Renamed,
+) -> BTreeSet<PackageKey> {
+    let mut further = BTreeSet::new();
+    for key in asked {
+        let view = registries.get(&key.name.registry).and_then(|opened| opened.views.get(&key.name.package));
+        let Some(view) = view else { continue };
+        if let Some((to, reset)) = view.lost_to() {
+            let note = format!("{} was renamed to {to}, which means another log now: {}", key.name, reset.reason);
+            universe.insert(key.clone(), Known { candidates: Vec::new(), note: Some(note) });
+        } else if let Some(name) = view.renamed_to() {
+            let now = PackageKey { name, registry: key.registry };
+            universe.remove(key);
+            if !universe.contains_key(&now) {
+                further.insert(now.clone());
+            }
+            renamed.0.insert(key.clone(), now);
+        }
+    }
+    further
+}
+
 /// Says of a package what there is to choose from.
 fn known(key: &PackageKey, view: &PackageView) -> Known {
     let log = &view.log.log;
@@ -301,7 +366,7 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
             taken_down: takedown.map(|takedown| format!("{}, {}", takedown.class.as_str(), takedown.reason)),
         }
     };
-    debug_assert_eq!(log.name().package, key.name.package);
+    debug_assert_eq!(view.name, key.name);
     Known { candidates: log.releases().map(candidate).collect(), note: None }
 }
 
@@ -366,7 +431,9 @@ pub fn check_own_anchors(registries: &Registries<'_>, workspace: &Workspace) -> 
     for needed in workspace.project.dependencies.iter().filter(|needed| needed.anchor.is_some()) {
         let name = workspace.full_name(needed)?;
         if let Some(view) = registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package)) {
-            check_anchor(&view.log.log, needed.anchor.as_ref()).map_err(|error| error.at(ASKER))?;
+            // A name that was left goes on where it leads to.
+            let log = view.found().last().map_or(&view.log, |(_, log)| log);
+            check_anchor(&log.log, needed.anchor.as_ref()).map_err(|error| error.at(ASKER))?;
         }
     }
     Ok(())
@@ -492,8 +559,25 @@ fn head(record: &SignedRecord) -> Head {
 ///
 /// # Errors
 /// `bug`.
-pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockfile> {
+pub fn lock_of(registries: &Registries<'_>, workspace: &Workspace, solution: &Solution, renamed: &Renamed) -> Result<Lockfile> {
     let mut lock = Lockfile::default();
+    let mut asked: BTreeMap<Pin, BTreeSet<FullName>> = BTreeMap::new();
+    let mut ask = |name: FullName, edge: &Edge| {
+        let key = PackageKey { name, registry: edge.need.package.registry };
+        if *renamed.now(&key) != key {
+            asked.entry(pin_of(&edge.pick())).or_default().insert(key.name);
+        }
+    };
+    for (needed, edge) in workspace.project.dependencies.iter().zip(&solution.roots) {
+        ask(workspace.full_name(needed)?, edge);
+    }
+    for (pick, edges) in &solution.picks {
+        let (_, chosen) = released(registries, &pin_of(pick))?;
+        for (dependency, edge) in chosen.release.dependencies.iter().zip(edges) {
+            let registry = dependency.registry.as_ref().map_or(&chosen.registry.0, |(name, _)| name);
+            ask(FullName { registry: registry.clone(), package: dependency.package.clone() }, edge);
+        }
+    }
     for (pick, edges) in &solution.picks {
         let pin = pin_of(pick);
         let (view, released) = released(registries, &pin)?;
@@ -504,7 +588,7 @@ pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockf
         }
         let decisions = view.decisions.as_ref();
         let found = LockedPackage {
-            asked_as: BTreeSet::new(),
+            asked_as: asked.remove(&pin).unwrap_or_default(),
             content: released.release.content,
             log: view.log.log.chain().id(),
             head: head(view.log.head()),
