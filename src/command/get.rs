@@ -67,6 +67,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         answer.line(format!("  note: this version is yanked: {reason}"));
     }
     Client::tell_renamed(&mut answer, &view);
+    if let (None, Some(reset)) = (view.put_aside(), view.decision_log().and_then(|own| own.resets().last())) {
+        answer.line(format!("  note: the operators reset {}: {}; its log began anew then", view.name, reset.reason));
+    }
     if released.flagged {
         answer.line(format!("  warning: {}", Doubt::Flagged.tell(&pin)));
     }

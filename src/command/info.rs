@@ -6,6 +6,7 @@ use super::context::Context;
 use super::submit;
 use super::table::Table;
 use crate::disk::proposals::{self, Own};
+use crate::log::decision::{DecisionLog, Reset};
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::model::time::Timestamp;
@@ -172,9 +173,6 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     });
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![format!("  {key}"), value]);
-    if let Some(asked) = view.asked_as() {
-        row("renamed", format!("{asked} was renamed, its name is {} now", view.name));
-    }
     if let Some(released) = chosen {
         let release = &released.release;
         if let Some(description) = &release.description {
@@ -221,6 +219,9 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         if let Some(origin) = log.origin() {
             row("from", format!("{}/{}", origin.registry, origin.package));
         }
+        for reset in view.decision_log().map_or(&[][..], DecisionLog::resets) {
+            row("reset", format!("{}; the log of before is {}", reset.reason, reset.old));
+        }
         for (version, takedown) in view.takedowns.of_log(log.chain().id()) {
             let what = version.map_or("the package".into(), ToString::to_string);
             row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
@@ -229,7 +230,10 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     answer.text.push_str(&Table::from(rows).lay(context.width()));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
-    answer.field("renamed-to", view.asked_as().map(|_| view.name.to_string()));
+    Client::tell_renamed(&mut answer, &view);
+    let resets = view.decision_log().map_or(&[][..], DecisionLog::resets);
+    let reset = |reset: &Reset| json!({ "old": reset.old.to_string(), "old-head": reset.old_head.to_string(), "new": reset.new.to_string(), "reason": reset.reason });
+    answer.field("resets", resets.iter().map(reset).collect::<Vec<_>>());
     answer.field("log", log.chain().id().to_string());
     answer.field("head", log.chain().head().to_string());
     answer.field("seq", log.chain().seq());

@@ -179,10 +179,12 @@ fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Resu
             .collect();
         answer.text.push_str(&Table::from(rows).lay(context.width()));
     }
-    if !allowed_signers {
-        Client::tell_renamed(&mut answer, &view);
+    let lines = answer.text.clone();
+    Client::tell_renamed(&mut answer, &view);
+    if allowed_signers {
+        // Nothing but lines for the file.
+        answer.text = lines;
     }
-    answer.field("renamed-to", view.asked_as().map(|_| view.name.to_string()));
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("keys", objects(log));

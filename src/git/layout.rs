@@ -172,6 +172,12 @@ pub fn parse_incoming(name: &RefName) -> Option<(PackageName, GitId)> {
     Some((package_name(namespace, name)?, id.parse().ok()?))
 }
 
+/// Reads the package out of the name of its decisions; `None` for any other reference.
+pub fn parse_decisions(name: &RefName) -> Option<PackageName> {
+    let (namespace, name) = name.as_str().strip_prefix(DECISIONS)?.split_once('/')?;
+    package_name(namespace, name)
+}
+
 /// Reads the package out of the name of its log, its decisions or its contents; `None` for any other reference.
 pub fn parse_part(name: &RefName) -> Option<PackageName> {
     let name = name.as_str();

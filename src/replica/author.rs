@@ -82,6 +82,20 @@ impl Work {
             privileges: PackagePrivilege::ALL.to_vec(),
             namespaces: Vec::new(),
         };
+        Work::begin_with(author, format, name, registry_id, vec![grant])
+    }
+
+    /// Starts a new log with these keys, the author's among them.
+    ///
+    /// # Errors
+    /// Those of [`Work::begin`].
+    pub fn begin_with(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        registry_id: RegistryId,
+        keys: Vec<Grant<PackagePrivilege>>,
+    ) -> Result<Self> {
         let draft = Draft {
             format,
             tree: format.empty_tree(),
@@ -91,7 +105,7 @@ impl Work {
             registry: name.registry.clone(),
             subject: Subject::Package(name.package.clone()),
             link: None,
-            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys: vec![grant] })),
+            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys })),
         };
         let first = draft.sign(author.signer).map_err(Error::asked)?;
         Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, name: name.clone(), added: vec![first] })

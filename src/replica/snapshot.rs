@@ -2,7 +2,7 @@
 
 use super::accept::{check_digest, limits};
 use super::chains::{self, Replayed};
-use super::names::{Entry, Names, Shelf};
+use super::names::{Entry, Names, Shelf, check_retired};
 use super::place::{Dialed, Manners, Place};
 use super::places::{self, Asked};
 use super::source::{Heads, Source, is_whole};
@@ -16,7 +16,7 @@ use crate::log::package::PackageLog;
 use crate::log::registry::{CheckedCheckpoint, check_hop};
 use crate::model::commit;
 use crate::model::contents::{self, Contents, FileEntry};
-use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
+use crate::model::digest::{GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
@@ -117,6 +117,8 @@ pub struct Snapshot<'a> {
     /// The packages that were asked for with the registry itself or together: what their references name, as far as that was asked.
     asked: BTreeMap<PackageName, Option<GitId>>,
     keys: KeyCache,
+    /// The logs that were read and that a reset had taken from names.
+    put_aside: BTreeMap<PackageName, Vec<LogId>>,
     /// What came of each place.
     places: Vec<Asked>,
 }
@@ -135,6 +137,8 @@ pub struct PackageView {
     names: Names,
     /// The names that were left for this one on the way here, each with its log.
     behind: Vec<(PackageName, Replayed<PackageLog>)>,
+    /// The reset that took the log from the name, where one did.
+    retired: Option<Reset>,
 }
 
 impl PackageView {
@@ -146,7 +150,7 @@ impl PackageView {
     /// Makes the view of what was found under a name.
     pub(crate) fn new(name: FullName, log: Replayed<PackageLog>, names: Names) -> Self {
         let decisions = names.decided.get(&name.package).cloned();
-        PackageView { name, log, decisions, takedowns: names.takedowns(), names, behind: Vec::new() }
+        PackageView { name, log, decisions, takedowns: names.takedowns(), names, behind: Vec::new(), retired: None }
     }
 
     /// Returns the name that the package has now, where it was found under one that it left.
@@ -176,6 +180,16 @@ impl PackageView {
         Some(FullName { registry: self.name.registry.clone(), package: package.clone() })
     }
 
+    /// Returns the reset that took this log from the name, where that means another one now.
+    pub fn put_aside(&self) -> Option<&Reset> {
+        self.retired.as_ref()
+    }
+
+    /// Says whether the log, as it goes on under the name that it has now, holds a record.
+    pub fn holds(&self, record: &RecordDigest) -> bool {
+        self.found().any(|(_, found)| found.log.place_of(record).is_some())
+    }
+
     /// Returns all names under which the log was found, each with the log's records there.
     pub fn found(&self) -> impl Iterator<Item = (&PackageName, &Replayed<PackageLog>)> {
         let others = self.behind.iter().chain(&self.names.leads);
@@ -195,6 +209,9 @@ impl PackageView {
     /// # Errors
     /// `wrong-log` where that name means another log by now.
     pub fn followed(self) -> Result<Self> {
+        if self.retired.is_some() {
+            return Ok(self);
+        }
         if let Some((to, reset)) = &self.names.broken {
             let reset = &reset.reason;
             return Err(fault!(WrongLog, "{} was renamed to {to}, which the operators reset: {reset}", self.name).hint(format!(
@@ -308,7 +325,7 @@ impl<'a> Snapshot<'a> {
         }
         let checkpoint = checked?;
         let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
-        Ok(Snapshot { reading, source, operators, checkpoint, newest: None, asked, keys, places: Vec::new() })
+        Ok(Snapshot { reading, source, operators, checkpoint, newest: None, asked, keys, put_aside: BTreeMap::new(), places: Vec::new() })
     }
 
     /// Checks that the checkpoint is not past its time.
@@ -486,6 +503,61 @@ impl<'a> Snapshot<'a> {
             .map_err(|contradiction| (self.reading.evidence)(*contradiction))
     }
 
+    /// Reads a log that a reset took from the name of a package; `None` where none did.
+    ///
+    /// # Errors
+    /// `ref-missing` where it is not handed out, `wrong-log` and `fork` where it is not what was put aside, any code of the law.
+    pub fn put_aside(&mut self, view: &PackageView, log: LogId) -> Result<Option<PackageView>> {
+        let own = view.decisions.as_ref();
+        let Some(reset) = own.and_then(|own| own.log.resets().iter().find(|reset| reset.old == log)).cloned() else {
+            return Ok(None);
+        };
+        let package = &view.name.package;
+        let name = layout::retired_log(log);
+        let head = match (&self.source, self.reading.memory) {
+            (Source::Kept(_), Some(memory)) => memory.retired.get(&log).map(|seen| seen.commit),
+            _ => self.source.need_reference(&name)?,
+        };
+        let missing = || {
+            fault!(RefMissing, "the operators reset {package}, and {name}, the log of before, is not handed out")
+                .hint("a mirror or a copy of the registry may have it")
+        };
+        let head = head.ok_or_else(missing)?;
+        let found = Shelf::package(self, head).map_err(|error| error.at(&name))?;
+        check_retired(&found.log, &reset).map_err(|error| error.at(&name))?;
+        if let Some(memory) = self.seen()
+            && memory.packages.get(package).is_some_and(|seen| seen.log == log)
+        {
+            memory
+                .check_package(package, &found.log, found.head(), None)
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+        }
+        let names = Names::of_retired(self, package, &found.log, own).map_err(|error| error.at(&name))?;
+        self.put_aside.entry(package.clone()).or_default().push(log);
+        Ok(Some(PackageView { retired: Some(reset), ..PackageView::new(view.name.clone(), found, names) }))
+    }
+
+    /// Reads the log that an anchor means: the one of the view, or one that a reset took from its name.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::put_aside`].
+    pub fn meant_by(&mut self, view: PackageView, anchor: &RecordDigest) -> Result<PackageView> {
+        if view.holds(anchor) {
+            return Ok(view);
+        }
+        let resets = view.decision_log().map(|own| own.resets().to_vec()).unwrap_or_default();
+        // An anchor mostly is the first record, which says whose it is.
+        let (named, others): (Vec<_>, Vec<_>) = resets.into_iter().rev().partition(|reset| reset.old.first_record() == *anchor);
+        for reset in named.into_iter().chain(others) {
+            match self.put_aside(&view, reset.old) {
+                Ok(Some(found)) if found.holds(anchor) => return Ok(found),
+                Err(error) if error.code() != ErrorCode::RefMissing || reset.old.first_record() == *anchor => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+
     /// Reads a package as it was seen last, where its logs are kept.
     ///
     /// # Errors
@@ -638,11 +710,20 @@ impl<'a> Snapshot<'a> {
         }
         // The tree in the record is a hint; the references have the last word.
         let missing = || fault!(RefMissing, "the registry does not hand out the contents of {package} {}", release.version);
-        let commit = self.source.need_reference(&layout::contents(package))?.ok_or_else(missing)?;
-        let reader = self.source.reader();
-        let tree = commit::parse_contents(reader.format(), &reader.read(ObjectKind::Commit, commit, 4096)?)?;
-        let entry = Tree::read(&reader, tree)?.get(&release.version.to_string()).cloned();
-        entry.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id).ok_or_else(missing)
+        let put_aside = self.put_aside.get(package).into_iter().flatten().map(|log| layout::retired_contents(*log));
+        let mut found = None;
+        for name in std::iter::once(layout::contents(package)).chain(put_aside) {
+            let Some(commit) = self.source.need_reference(&name)? else { continue };
+            let reader = self.source.reader();
+            let tree = commit::parse_contents(reader.format(), &reader.read(ObjectKind::Commit, commit, 4096)?)?;
+            let entry = Tree::read(&reader, tree)?.get(&release.version.to_string()).cloned();
+            let entry = entry.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id);
+            if entry == Some(release.tree) {
+                return Ok(release.tree);
+            }
+            found = found.or(entry);
+        }
+        found.ok_or_else(missing)
     }
 
     /// Keeps what was fetched and verified.
@@ -674,11 +755,15 @@ impl<'a> Snapshot<'a> {
             None => Memory::new(&self.operators.log, head, newest),
         };
         for (_, view) in views {
-            for (name, log) in view.found() {
-                memory.remember_package(name, log.log.chain().id(), log.head());
-            }
             for (name, decisions) in view.decided() {
                 memory.remember_decisions(name, decisions.log.chain().id(), decisions.head());
+            }
+            if view.retired.is_some() {
+                memory.remember_retired(&view.name.package, view.log.log.chain().id(), view.log.head());
+                continue;
+            }
+            for (name, log) in view.found() {
+                memory.remember_package(name, log.log.chain().id(), log.head());
             }
         }
         memory
