@@ -130,7 +130,14 @@ fn every_answer_has_the_documented_shape() {
     home.run("rename demo:world demo:other --key bob --dry-run");
     home.run("rename demo:world");
     home.run("rename demo:nothing demo:something");
-    for line in ["get demo:world --to globe", "info demo:world", "log demo:world", "owner list demo:world", "verify demo:world", "diff demo:world ./world"] {
+    for line in [
+        "get demo:world --to globe",
+        "info demo:world",
+        "log demo:world",
+        "owner list demo:world",
+        "verify demo:world",
+        "diff demo:world ./world",
+    ] {
         assert_eq!(home.run(line)["renamed-to"], "acme.example/demo:globe", "{line}");
     }
     home.run("registry rename reg.git demo:world");

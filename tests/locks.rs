@@ -233,17 +233,27 @@ fn a_lock_never_gets_the_new_log_of_a_name_by_itself() {
     let dora = case.colleague("dora");
     for user in [&case.carol, &dora] {
         for args in [&["install"][..], &["install", "--locked"], &["update"], &["update", "demo:other"], &["vendor", "third"]] {
-            let told = case.refused(user, args, "wrong-log", 4);
-            assert!(told.contains("the keys were lost") && told.contains(&new_id.to_string()), "{args:?}: {told}");
-            assert!(told.contains("quipu update acme.example/demo:hello") || told.contains("anchor"), "{args:?}: {told}");
+            let told = user.run(args).well().json["notes"][0].as_str().unwrap().to_owned();
+            assert!(told.contains("the keys were lost") && told.contains(&old_id.to_string()), "{args:?}: {told}");
+            assert!(told.contains("quipu update acme.example/demo:hello"), "{args:?}: {told}");
+            assert_eq!(installed(user, "hello/1.1.0").as_deref(), Some("one more\n"), "{args:?}");
         }
+        let told = case.refused(user, &["get", HELLO], "wrong-log", 4);
+        assert!(told.contains(&format!("{HELLO}#{new_id}")) && told.contains(&format!("{HELLO}#{old_id}")), "{told}");
     }
     // An anchor of the old log does not lead to the new one, whoever asks.
     let erin = case.scene.reader("erin", &case.registry);
     project(&erin, &format!("\"demo:hello\" = {{ version = \"1\", anchor = \"{old_id}\" }}\n"));
-    case.refused(&erin, &["install"], "anchor-mismatch", 4);
-    case.refused(&erin, &["get", &format!("demo:hello#{old_id}")], "anchor-mismatch", 4);
-    case.refused(&case.carol, &["get", &format!("demo:hello#{old_id}")], "anchor-mismatch", 4);
+    erin.run(&["install"]).well();
+    assert_eq!(installed(&erin, "hello/1.1.0").as_deref(), Some("one more\n"));
+    let none = quipu::model::digest::RecordDigest::of_bytes(b"nobody's");
+    for user in [&erin, &case.carol] {
+        assert_eq!(
+            user.gets(&format!("demo:hello@1.1.0#{old_id}"), "of-before").json["put-aside"]["reason"],
+            "the keys were lost"
+        );
+        case.refused(user, &["get", &format!("demo:hello#{none}")], "anchor-mismatch", 4);
+    }
     // Who never saw the old one gets the new one.
     let fred = case.scene.reader("fred", &case.registry);
     project(&fred, "\"demo:hello\" = \"1\"\n");
@@ -266,7 +276,11 @@ fn a_lock_of_the_old_log_is_told_of_a_takedown_that_came_before_the_reset() {
     case.reset();
     let dora = case.colleague("dora");
     for user in [&dora, &case.carol] {
-        let told = case.refused(user, &["install"], "wrong-log", 4);
+        let told = case.refused(user, &["install"], "taken-down", 4);
+        assert!(told.starts_with("acme.example/demo:hello@1.1.0 was taken down (malware): it steals keys"), "{told}");
+    }
+    for user in [&case.carol] {
+        let told = case.refused(user, &["get", HELLO], "wrong-log", 4);
         let down = "of the log that was seen before, 1.1.0 was taken down (malware): it steals keys";
         assert!(told.contains("the keys were lost") && told.contains(down), "{told}");
     }

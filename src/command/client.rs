@@ -337,10 +337,7 @@ impl<'c> Client<'c> {
         if let Some(reset) = view.put_aside() {
             answer.line(format!("  note: {}", Client::of_put_aside(&view.name, reset)));
         }
-        answer.field(
-            "put-aside",
-            view.put_aside().map(|reset| json!({ "new": reset.new.to_string(), "reason": reset.reason })),
-        );
+        answer.field("put-aside", view.put_aside().map(|reset| json!({ "new": reset.new.to_string(), "reason": reset.reason })));
     }
 
     /// Says that a log is not the one that the name means now.

@@ -4,8 +4,8 @@ use super::answer::{Answer, count};
 use super::client::{Client, which};
 use super::context::Context;
 use super::needs::{
-    Chosen, Doubt, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted, lock_of,
-    released, released_now, trust_all,
+    Chosen, Doubt, Meaning, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted,
+    lock_of, released, released_now, trust_all,
 };
 use super::progress::Steps;
 use super::workspace::{Locked, Workspace};
@@ -353,12 +353,15 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
     if let (true, Anew::Some(names)) = (plan.is_followed, &plan.update) {
         followed.extend(names.iter().cloned());
     }
+    let meant = meanings(workspace, plan)?;
+    followed.extend(meant.keys().cloned());
     loop {
         trust_all(context, workspace, &names)?;
         let clients = clients(context, workspace, names.keys().cloned(), &followed)?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
         let steps = Steps::new(context);
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new(), steps };
+        let mut work =
+            Work { context, workspace, plan, root, meant: &meant, registries: Registries::new(), doubts: Vec::new(), steps };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
@@ -402,6 +405,27 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
     }
 }
 
+/// Returns the logs that a project means by names: those that quipu.toml anchors, and those that the lock has of what is not chosen anew by its
+/// name.
+fn meanings(workspace: &Workspace, plan: &Plan) -> Result<BTreeMap<FullName, Meaning>> {
+    let mut meant = BTreeMap::new();
+    let is_let_go = |name: &FullName, package: &lockfile::LockedPackage| match &plan.update {
+        Anew::Some(names) => plan.is_followed && (names.contains(name) || !names.is_disjoint(&package.asked_as)),
+        Anew::Nothing | Anew::All => false,
+    };
+    for (pin, package) in workspace.lock.known().into_iter().flat_map(|lock| &lock.packages) {
+        if !is_let_go(&pin.name, package) {
+            meant.insert(pin.name.clone(), Meaning::Log(package.log));
+        }
+    }
+    for needed in &workspace.project.dependencies {
+        if let Some(anchor) = needed.anchor {
+            meant.insert(workspace.full_name(needed)?, Meaning::Anchor(anchor));
+        }
+    }
+    Ok(meant)
+}
+
 /// Checks that a registry stands on what both sides of a lock have seen that git could not merge.
 fn check_merged(context: &Context, workspace: &Workspace) -> Result<()> {
     let Locked::ToMend(merged, _) = &workspace.lock else { return Ok(()) };
@@ -432,6 +456,8 @@ struct Work<'w> {
     workspace: &'w Workspace,
     plan: &'w Plan,
     root: PathBuf,
+    /// Which logs are meant by names.
+    meant: &'w BTreeMap<FullName, Meaning>,
     registries: Registries<'w>,
     /// What has to be said of what is taken all the same.
     doubts: Vec<(Pin, Doubt)>,
@@ -442,7 +468,10 @@ impl<'w> Work<'w> {
     /// Reads a registry as it is now.
     fn open(&self, client: &'w Client<'w>) -> Result<Opened<'w>> {
         let _step = self.steps.step(format!("reading {}", client.name), client.may_ask());
-        Opened::open(client)
+        let mut opened = Opened::open(client)?;
+        let own = self.meant.iter().filter(|(name, _)| name.registry == client.name);
+        opened.meant = own.map(|(name, meaning)| (name.package.clone(), *meaning)).collect();
+        Ok(opened)
     }
 
     /// Says whether a person may be asked for a password when more is read of these registries.
@@ -652,6 +681,9 @@ impl<'w> Work<'w> {
         let names: BTreeSet<&FullName> = lock.packages.keys().map(|pin| &pin.name).collect();
         for name in names {
             let view = self.registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package));
+            if let Some(reset) = view.and_then(PackageView::put_aside) {
+                notes.push(format!("{}; to take the new one: quipu update {name}", Client::of_put_aside(name, reset)));
+            }
             if let Some(renamed) = view.and_then(PackageView::renamed_to) {
                 notes.push(format!("{name} was renamed, its name is {renamed} now"));
             }

@@ -8,7 +8,7 @@ use crate::disk::config::Config;
 use crate::disk::trusted::Trust;
 use crate::log::decision::Takedown;
 use crate::log::package::Released;
-use crate::model::digest::RegistryId;
+use crate::model::digest::{LogId, RecordDigest, RegistryId};
 use crate::model::entry::TakedownClass;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
@@ -35,6 +35,17 @@ pub struct Opened<'s> {
     pub views: BTreeMap<PackageName, PackageView>,
     /// Those that were chosen at an earlier moment, as they are now.
     pub now: Option<BTreeMap<PackageName, PackageView>>,
+    /// Which logs are meant by names that may have been reset.
+    pub meant: BTreeMap<PackageName, Meaning>,
+}
+
+/// Which log a project means by a name, whatever the name means now.
+#[derive(Clone, Copy, Debug)]
+pub enum Meaning {
+    /// The one that a lock names.
+    Log(LogId),
+    /// The one that holds this record.
+    Anchor(RecordDigest),
 }
 
 /// All registries that are read, by name.
@@ -58,7 +69,7 @@ impl<'s> Opened<'s> {
         })?;
         snapshot.check_fresh(client.context.now)?;
         client.check_locked(&snapshot)?;
-        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None })
+        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None, meant: BTreeMap::new() })
     }
 
     /// Reads packages, all of them at once, and returns for each that there is none of why.
@@ -76,7 +87,10 @@ impl<'s> Opened<'s> {
         let mut absent = BTreeMap::new();
         for package in packages {
             match self.snapshot.package(&package) {
-                Ok(view) => drop(self.views.insert(package, view)),
+                Ok(view) => {
+                    let view = self.meant(&package, view)?;
+                    self.views.insert(package, view);
+                }
                 Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) => {
                     absent.insert(package, error);
                 }
@@ -84,6 +98,17 @@ impl<'s> Opened<'s> {
             }
         }
         Ok(absent)
+    }
+
+    /// Takes the log that is meant by a name, where a reset gave the name another one.
+    fn meant(&mut self, package: &PackageName, view: PackageView) -> Result<PackageView> {
+        match self.meant.get(package) {
+            Some(Meaning::Anchor(anchor)) => self.snapshot.meant_by(view, anchor),
+            Some(Meaning::Log(log)) if view.log.log.chain().id() != *log => {
+                Ok(self.snapshot.put_aside(&view, *log)?.unwrap_or(view))
+            }
+            _ => Ok(view),
+        }
     }
 
     /// Looks at the registry as it was at an earlier moment.
@@ -106,6 +131,9 @@ impl<'s> Opened<'s> {
         let moment = Moment::Both(self.snapshot.checkpoint().seq(), self.snapshot.checkpoint().digest());
         self.snapshot.come_back();
         let then = std::mem::take(&mut self.views);
+        for (package, view) in &then {
+            self.meant.insert(package.clone(), Meaning::Log(view.log.log.chain().id()));
+        }
         let packages: Vec<PackageName> = then.keys().cloned().collect();
         let absent = self.look(&packages);
         self.now = Some(std::mem::replace(&mut self.views, then));

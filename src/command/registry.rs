@@ -103,6 +103,8 @@ pub enum Args {
     Restore(decide::Restore),
     /// Grant a package the name that its owners ask for
     Rename(decide::Rename),
+    /// Give a name to a new log; the one of before is put aside, for locks and anchors that mean it
+    Reset(decide::Reset),
     /// Show and change who may act for the registry
     #[command(subcommand)]
     Operator(OperatorArgs),
@@ -195,6 +197,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Ok(answer)
         }
         Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
+        Args::Reset(args) => decide::reset(context, &store(context, &args.path)?, args),
         Args::Rename(args) => decide::rename(context, &store(context, &args.path)?, args),
         Args::Takedown(args) => decide::takedown(context, &store(context, &args.path)?, args),
         Args::Restore(args) => decide::restore(context, &store(context, &args.path)?, args),

@@ -4,11 +4,11 @@
 //! A takedown lets the files go and leaves the log standing. A restore brings the files back, which have to be those that the log names.
 
 use super::accept::{check_own_name, check_release, contents_at, limits, log_at, released_in, wish_of};
-use super::author::Author;
+use super::author::{Author, Work};
 use super::chains::Replayed;
-use super::names::{Decided, Entry as Found, Here, Names, Shelf as _};
+use super::names::{Decided, Entry as Found, Here, Names, Shelf, check_retired};
 use super::standing::{Standing, Step, advance, names_of};
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::refs::RefEdit;
 use crate::git::staging::Staging;
 use crate::git::store::{RepositoryLock, Store};
@@ -18,10 +18,13 @@ use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::model::changes::ChangeLine;
 use crate::model::commit;
-use crate::model::digest::{GitId, ObjectKind};
-use crate::model::entry::{Decision, DecisionHead, Entry, OperatorPrivilege, Release, Subject, Verdict};
+use crate::model::digest::{GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
+use crate::model::entry::{
+    Decision, DecisionHead, Denial, Entry, Grant, OperatorPrivilege, PackageEntry, PackagePrivilege, Privilege as _, Release,
+    Subject, Verdict,
+};
 use crate::model::error::{Error, ErrorCode, Result, fault};
-use crate::model::key::KeyCache;
+use crate::model::key::{KeyCache, PublicKey};
 use crate::model::name::{FullName, Label, PackageName, Reference, RegistryName, Version};
 use crate::model::object::WriteObjects as _;
 use crate::model::record::{Draft, SignedRecord};
@@ -94,6 +97,8 @@ pub struct Case {
     /// The log under each of its names: as it was left, but for the name that it has now.
     names: BTreeMap<PackageName, Replayed<PackageLog>>,
     decided: Decided,
+    /// The log that the name means, where this one was put aside by a reset.
+    now: Option<Replayed<PackageLog>>,
 }
 
 /// A decision that is published.
@@ -107,15 +112,20 @@ pub struct Settled {
 }
 
 impl Case {
-    /// Reads a package that is published. Under a name that it left, it is the same package.
+    /// Reads the package that a reference means. Under a name that it left, it is the same package; an anchor may mean a log that a reset took
+    /// from the name.
     ///
     /// # Errors
-    /// `not-found`, `wrong-log` where the name leads to one that means another log by now; any code of the law.
-    pub fn open(store: &Store, package: &PackageName) -> Result<Self> {
+    /// `not-found`, `wrong-registry`, `anchor-mismatch`, `wrong-log` where the name leads to one that means another log by now; any code of the law.
+    pub fn open(store: &Store, reference: &Reference) -> Result<Self> {
+        let package = &reference.package;
         let mut keys = KeyCache::default();
         let standing = Standing::read(store, &mut keys)?;
         let reader = store.reader();
         let operators = &standing.operators.log;
+        if let Some(named) = reference.registry.as_ref().filter(|named| *named != operators.registry()) {
+            return Err(fault!(WrongRegistry, "the repository is that of {}, not of {named}", operators.registry()).asked());
+        }
         let mut here = Here { operators, map: standing.map, objects: &reader, keys: &mut keys };
         let Some(entry) = Found::read(&mut here, package)? else {
             return Err(fault!(NotFound, "{} has no package {package}", operators.registry()));
@@ -125,8 +135,17 @@ impl Case {
             return Err(fault!(WrongLog, "{package} was renamed to {to}, which was reset: {}", reset.reason).asked());
         }
         let own = path.into_iter().chain(leads.iter().map(|(name, _)| name.clone()));
-        let own: BTreeSet<PackageName> = own.collect();
-        let (package, log) = leads.pop().unwrap_or((package.clone(), log));
+        let mut own: BTreeSet<PackageName> = own.collect();
+        let (package, mut log) = leads.pop().unwrap_or((package.clone(), log));
+        let (mut decided, mut now) = (decided, None);
+        if let Some(anchor) = reference.anchor.filter(|anchor| log.log.place_of(anchor).is_none())
+            && let Some((found, names)) = put_aside(store, &mut here, &package, decided.get(&package), &anchor)?
+        {
+            now = Some(std::mem::replace(&mut log, found));
+            own = names.path.into_iter().collect();
+            decided = names.decided;
+        }
+        check_anchor(&log.log, reference.anchor.as_ref())?;
         let mut names = BTreeMap::new();
         for name in own {
             if let Some(head) = here.head(&Slot::Package(name.clone()))? {
@@ -137,7 +156,10 @@ impl Case {
                 }
             }
         }
-        Ok(Case { package, standing, log, names, decided })
+        if now.is_some() {
+            names.insert(package.clone(), log.clone());
+        }
+        Ok(Case { package, standing, log, names, decided, now })
     }
 
     /// Returns the registry's name.
@@ -155,15 +177,25 @@ impl Case {
         wish_of(&self.log.log, &self.package, &self.standing.operators.log).map(|(to, _)| to)
     }
 
-    /// Checks that this is what a reference means: its registry, and its anchor.
+    /// Returns the log that is decided about, and how many releases it has.
+    pub fn log(&self) -> (LogId, usize) {
+        (self.log.log.chain().id(), self.log.log.releases().count())
+    }
+
+    /// Checks that the log is the one that an anchor means.
     ///
     /// # Errors
-    /// `wrong-registry`, `anchor-mismatch`.
-    pub fn check(&self, reference: &Reference) -> Result<()> {
-        if let Some(named) = reference.registry.as_ref().filter(|named| *named != self.registry()) {
-            return Err(fault!(WrongRegistry, "the repository is that of {}, not of {named}", self.registry()).asked());
+    /// `anchor-mismatch`.
+    pub fn check_anchor(&self, anchor: Option<&RecordDigest>) -> Result<()> {
+        check_anchor(&self.log.log, anchor)
+    }
+
+    /// Returns the reference that has the files of the log under a name.
+    fn contents_of(&self, name: &PackageName) -> RefName {
+        match &self.now {
+            Some(_) if *name == self.package => layout::retired_contents(self.log.log.chain().id()),
+            _ => layout::contents(name),
         }
-        check_anchor(&self.log.log, reference.anchor.as_ref())
     }
 
     /// Returns the releases that a decision about a version, or about all of the package, is about.
@@ -225,7 +257,8 @@ impl Case {
         };
         let log = &self.names.get(name).unwrap_or(&self.log).log;
         let (record, decided) = ruling(author, operators, name, log, self.decided.get(name), what)?;
-        decided.check_log(log).map_err(Error::asked)?;
+        let means = self.now.as_ref().filter(|_| *name == self.package).map_or(log, |now| &now.log);
+        decided.check_log(means).map_err(Error::asked)?;
         let mut objects = Staging::new(store);
         objects.write(ObjectKind::Tree, b"")?;
         objects.write(ObjectKind::Commit, record.bytes())?;
@@ -234,7 +267,7 @@ impl Case {
         let mut step = Step::default();
         let mut releases = BTreeSet::new();
         for (name, held) in &self.names {
-            let contents = layout::contents(name);
+            let contents = self.contents_of(name);
             let was = store.reference(&contents)?;
             let (entries, changed) = self.contents(store, was, &held.log, &takedowns)?;
             releases.extend(changed);
@@ -296,6 +329,104 @@ impl Case {
         Ok(Settled { record, checkpoint, releases: Vec::new() })
     }
 
+    /// Gives the name to a new log, which begins with the author's key, or with that of an owner who alone is to hold it. The log of before is put
+    /// aside with its files. All of it is published by one checkpoint.
+    ///
+    /// # Errors
+    /// `unauthorized`, `bad-record` where the two keys would have one name; any code of the law; those of [`advance`].
+    pub fn reset(
+        &self,
+        lock: &RepositoryLock,
+        store: &Store,
+        author: &Author<'_>,
+        reason: &str,
+        owner: Option<&(Label, PublicKey)>,
+    ) -> Result<Settled> {
+        let operators = &self.standing.operators.log;
+        let (package, log, format) = (&self.package, &self.log.log, store.format());
+        let known = check_decides(operators, author)?.clone();
+        let full = FullName { registry: operators.registry().clone(), package: package.clone() };
+        let own = self.decided.get(package);
+        let meant =
+            |id: LogId| id == log.chain().id() || own.is_some_and(|own| own.log.resets().iter().any(|reset| reset.old == id));
+        let mut begins = Author { signer: author.signer, name: known, now: author.now };
+        let mut work = Case::begin(&begins, format, &full, operators.id(), owner)?;
+        while meant(work.log().chain().id()) {
+            // The same key began a log of this name in the same second.
+            begins.now = begins.now.plus(1);
+            work = Case::begin(&begins, format, &full, operators.id(), owner)?;
+        }
+        let new = work.log().chain();
+        let what = Verdict::Reset { new: new.id(), reason: reason.to_owned() };
+        let (record, decided) = ruling(author, operators, package, log, self.decided.get(package), what)?;
+        decided.check_log(work.log()).map_err(Error::asked)?;
+        let mut objects = Staging::new(store);
+        work.write(&mut objects)?;
+        objects.write(ObjectKind::Commit, record.bytes())?;
+        let old = log.chain().id();
+        let contents = layout::contents(package);
+        let held = store.reference(&contents)?;
+        let mut step = Step::default();
+        let put = |name: RefName, new: Option<GitId>| -> Result<Option<RefEdit>> {
+            let was = store.reference(&name)?;
+            Ok((was != new).then(|| RefEdit { name, expected: was.into(), new }))
+        };
+        step.refs.extend(put(layout::retired_log(old), Some(log.chain().git_head()))?);
+        step.refs.extend(put(layout::retired_contents(old), held)?);
+        put_decision(store, &mut step, package, &record, &decided)?;
+        step.refs.extend(put(layout::package(package), Some(new.git_head()))?);
+        // Until it is published, the log of before is served as it was.
+        step.after.extend(held.map(|_| put(contents, None)).transpose()?.flatten());
+        let line = ChangeLine::Head { log: new.id(), seq: new.seq(), head: new.head() };
+        step.changes.insert(Slot::Package(package.clone()), (Some(new.git_head()), line));
+        let checkpoint = advance(lock, store, &self.standing, operators, objects, author, step)?;
+        Ok(Settled { record, checkpoint, releases: Vec::new() })
+    }
+
+    /// Makes the log that a reset begins: with the author's key alone, or with an owner's, to whom the author leaves it.
+    fn begin(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        id: RegistryId,
+        owner: Option<&(Label, PublicKey)>,
+    ) -> Result<Work> {
+        let grant = |name: &Label, key: &PublicKey| Grant {
+            name: name.clone(),
+            key: key.clone(),
+            privileges: PackagePrivilege::ALL.to_vec(),
+            namespaces: Vec::new(),
+        };
+        let mut keys = vec![grant(&author.name, author.key())];
+        let owner = owner.filter(|(_, key)| key != author.key());
+        keys.extend(owner.map(|(name, key)| grant(name, key)));
+        let mut work = Work::begin_with(author, format, name, id, keys)?;
+        if owner.is_some() {
+            let (key, privileges) = (author.key().clone(), PackagePrivilege::ALL.to_vec());
+            let denial = Denial { name: author.name.clone(), key, privileges, compromised_since: None };
+            work.add(author, PackageEntry::Deny(denial))?;
+        }
+        Ok(work)
+    }
+
+    /// Returns the checkpoint of the registry where the last thing that was decided is a reset for this reason and this owner, and nobody has gone on
+    /// from it yet: a run of the same command made it.
+    pub fn was_reset_for(&self, author: &Author<'_>, reason: &str, owner: Option<&(Label, PublicKey)>) -> Option<Settled> {
+        let own = self.decided.get(&self.package)?;
+        let last = own.head();
+        let Entry::Decision(Decision { what: Verdict::Reset { new, reason: given }, .. }) = last.entry() else { return None };
+        let log = &self.log.log;
+        let holder = owner.map_or(author.key(), |(_, key)| key);
+        let holds_alone = log.keys().iter().filter(|key| !key.privileges.is_empty()).all(|key| key.key == *holder);
+        let untouched = log.chain().seq() == u64::from(owner.is_some_and(|(_, key)| key != author.key()));
+        let is_it = given == reason && *new == log.chain().id() && last.key() == author.key() && holds_alone && untouched;
+        is_it.then(|| Settled {
+            record: last.clone(),
+            checkpoint: self.standing.checkpoint.record().clone(),
+            releases: Vec::new(),
+        })
+    }
+
     /// Returns the folders of the releases that are handed out under a name after a decision, and the versions that went or came.
     fn contents(
         &self,
@@ -330,6 +461,27 @@ impl Case {
         }
         Ok((entries, changed))
     }
+}
+
+/// Finds the log that an anchor means among those that resets took from a name.
+fn put_aside(
+    store: &Store,
+    here: &mut impl Shelf,
+    package: &PackageName,
+    own: Option<&Replayed<DecisionLog>>,
+    anchor: &RecordDigest,
+) -> Result<Option<(Replayed<PackageLog>, Names)>> {
+    for reset in own.map_or(&[][..], |own| own.log.resets()).iter().rev() {
+        let name = layout::retired_log(reset.old);
+        let Some(head) = store.reference(&name)? else { continue };
+        let found = here.package(head)?;
+        check_retired(&found.log, reset).map_err(|error| error.at(&name))?;
+        if found.log.place_of(anchor).is_some() {
+            let names = Names::of_retired(here, package, &found.log, own)?;
+            return Ok(Some((found, names)));
+        }
+    }
+    Ok(None)
 }
 
 /// Adds a decision to what a checkpoint is to publish.

@@ -325,7 +325,17 @@ impl<'a> Snapshot<'a> {
         }
         let checkpoint = checked?;
         let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
-        Ok(Snapshot { reading, source, operators, checkpoint, newest: None, asked, keys, put_aside: BTreeMap::new(), places: Vec::new() })
+        Ok(Snapshot {
+            reading,
+            source,
+            operators,
+            checkpoint,
+            newest: None,
+            asked,
+            keys,
+            put_aside: BTreeMap::new(),
+            places: Vec::new(),
+        })
     }
 
     /// Checks that the checkpoint is not past its time.

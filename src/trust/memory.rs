@@ -287,7 +287,8 @@ impl Memory {
                     log.chain().id(),
                     seen.log
                 )
-                .hint(format!("if that is meant to be, name the new log with an anchor: {package}#{}", log.chain().id())),
+                .hint(format!("if that is meant to be, name the new log with an anchor: {package}#{}", log.chain().id()))
+                .hint(format!("to stay with the log of before, name that one: {package}#{}", seen.log)),
                 None => fault!(Fork, "{package} has the log {}, {} was seen before", log.chain().id(), seen.log),
             };
             // Whoever still has what the old log released is to know what was said of it.
@@ -384,7 +385,9 @@ impl Memory {
     /// Remembers a log that a reset took from a name. Whoever never saw what the name means now has seen this of it.
     pub fn remember_retired(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
         self.retired.insert(log, SeenLog::of(log, head));
-        self.packages.entry(package.clone()).or_insert_with(|| SeenLog::of(log, head));
+        if self.packages.get(package).is_none_or(|seen| seen.log == log) {
+            self.packages.insert(package.clone(), SeenLog::of(log, head));
+        }
     }
 
     /// Remembers a decision log.
