@@ -44,6 +44,7 @@ pub mod log {
     pub mod chain;
     pub mod decision;
     pub mod keys;
+    pub mod names;
     pub mod operator;
     pub mod package;
     pub mod registry;
@@ -124,6 +125,7 @@ pub mod replica {
     pub mod inbox;
     pub mod mirror;
     pub mod mirrored;
+    pub(crate) mod names;
     pub mod origin;
     pub mod page;
     pub(crate) mod place;
@@ -170,6 +172,7 @@ pub mod command {
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod rename;
     pub mod request;
     pub mod search;
     pub mod shells;

@@ -6,7 +6,7 @@ use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
     bundle, cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, mirror, new, owner, patch, promote,
-    publish, registry, search, tour, trust, usage, verify, yank,
+    publish, registry, rename, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -47,6 +47,7 @@ enum Command {
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
+    Rename(rename::Args),
     #[command(subcommand)]
     Owner(owner::Args),
     #[command(subcommand)]
@@ -87,6 +88,7 @@ impl Command {
             Command::Promote(_) => "promote",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
+            Command::Rename(_) => "rename",
             Command::Owner(_) => "owner",
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
@@ -121,6 +123,7 @@ impl Command {
             Command::Promote(args) => promote::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
+            Command::Rename(args) => rename::run(context, args),
             Command::Owner(args) => owner::run(context, args),
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),

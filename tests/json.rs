@@ -142,6 +142,22 @@ fn every_answer_has_the_documented_shape() {
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --class malware");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why");
     home.run("registry restore reg.git demo:world@1.0.0-rc.1 --reason because");
+    assert_eq!(home.run("rename demo:world demo:globe --key bob")["granted"], true);
+    home.run("rename demo:world demo:other --key bob --dry-run");
+    home.run("rename demo:world");
+    home.run("rename demo:nothing demo:something");
+    for line in [
+        "get demo:world --to globe",
+        "info demo:world",
+        "log demo:world",
+        "owner list demo:world",
+        "verify demo:world",
+        "diff demo:world ./world",
+    ] {
+        assert_eq!(home.run(line)["renamed-to"], "acme.example/demo:globe", "{line}");
+    }
+    home.run("registry rename reg.git demo:world");
+    home.run("rename demo:globe demo:world --key bob");
     assert_eq!(home.run("compare acme.example ./reg.git")["relation"], "same");
     assert_eq!(home.run("compare acme.example@1")["relation"], "behind");
     home.run("compare acme.example");

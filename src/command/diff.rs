@@ -11,6 +11,7 @@ use crate::git::patch::{self, Asked, Form, Patch};
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
 use crate::log::decision::Takedown;
+use crate::log::names::Takedowns;
 use crate::log::package::Released;
 use crate::model::contents::{Contents, FileEntry, write_tree};
 use crate::model::difference::{self, DependencyChange, Fate, FileChange};
@@ -206,7 +207,8 @@ impl Opened<'_> {
     fn look(&mut self, reference: &Reference) -> Result<&PackageView> {
         self.client.check_trusted(&reference.package)?;
         if !self.views.contains_key(&reference.package) {
-            let view = self.snapshot.package(&reference.package)?;
+            let view = self.snapshot.package(&reference.package)?.followed()?;
+            self.client.check_trusted(&view.name.package)?;
             self.views.insert(reference.package.clone(), view);
         }
         let view = &self.views[&reference.package];
@@ -247,9 +249,9 @@ impl Side {
         let log = &view.log.log;
         let record = view.log.records.iter().find(|record| record.digest() == released.digest);
         let record = record.ok_or_else(|| fault!(Bug, "a release without a record"))?;
-        let takedown = view.decision_log().and_then(|all| all.takedown_of(log.chain().id(), &released.release.version));
+        let takedown = view.takedown_of(&released.release.version);
         Ok(Side {
-            name: log.name().clone(),
+            name: view.name.clone(),
             release: released.release.clone(),
             home: released.registry.clone(),
             from: From::Record(Box::new(Signed {
@@ -406,8 +408,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Named::Release(reference) => {
                 let view = opened[at].look(reference)?;
                 // What was taken down is compared as far as its record goes.
-                let decisions = if reference.version.is_some() { None } else { view.decision_log() };
-                let released = choose(&view.log.log, decisions, reference.version.as_ref())?;
+                let takedowns = if reference.version.is_some() { &Takedowns::default() } else { &view.takedowns };
+                let released = choose(&view.log.log, takedowns, reference.version.as_ref())?;
                 Side::of_release(view, released, at)
             }
             Named::Folder(folder) => collect(&opened[at], folder, &mut objects),
@@ -418,7 +420,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         (Some(named), _) => side(named, old_at)?,
         (None, Named::Release(reference)) => {
             let view = &opened[new_at].views[&reference.package];
-            let released = before(&view.log.log, view.decision_log(), &new.release.version)
+            let released = before(&view.log.log, &view.takedowns, &new.release.version)
                 .map_err(|error| error.hint("say what it is to be compared with: quipu diff A B"))?;
             Side::of_release(view, released, new_at)?
         }
@@ -431,7 +433,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
                 ErrorCode::NotFound => error.hint("nothing of it is published that the folder could be compared with"),
                 _ => error,
             })?;
-            Side::of_release(view, choose(&view.log.log, view.decision_log(), None)?, new_at)?
+            Side::of_release(view, choose(&view.log.log, &view.takedowns, None)?, new_at)?
         }
     };
     let compared = compare_files(context, args, &mut opened, &old, &new, objects)?;
@@ -446,6 +448,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.exit = u8::from(!changed.is_empty());
     let mut notes: Vec<String> = [&old, &new].into_iter().flat_map(Side::notes).collect();
     notes.extend([&old, &new].into_iter().filter_map(|side| released_already(side, &opened)));
+    for view in opened.iter().flat_map(|opened| opened.views.values()) {
+        notes.extend(view.asked_as().map(|asked| format!("{asked} was renamed, its name is {} now", view.name)));
+    }
     match args.form() {
         // A list of paths is for other programs, too.
         Form::NameOnly | Form::NameStatus if !context.flags.json => notes.iter().for_each(|note| context.warn(note)),
@@ -457,6 +462,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             }
         }
     }
+    let renamed = opened.iter().flat_map(|opened| opened.views.values()).filter(|view| view.asked_as().is_some());
+    answer.field("renamed-to", renamed.map(|view| view.name.to_string()).next());
     answer.field("from", old.to_json());
     answer.field("to", new.to_json());
     answer.field("same", changed.is_empty());
@@ -492,7 +499,8 @@ fn released_already(side: &Side, opened: &[Opened<'_>]) -> Option<String> {
         From::Folder { shown, .. } => shown,
     };
     let opened = opened.iter().find(|opened| opened.client.name == side.name.registry)?;
-    let released = opened.views.get(&side.name.package)?.log.log.release_of(&side.release.version)?;
+    let mut views = opened.views.values();
+    let released = views.find(|view| view.name == side.name)?.log.log.release_of(&side.release.version)?;
     Some(format!(
         "{}@{} was released at seq {}: to publish {shown}, raise the version in its {}",
         side.name,

@@ -79,7 +79,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     let to = new_name(context, args.name.as_deref(), reference)?;
     let (mut snapshot, view) = client.look(reference)?;
     snapshot.check_fresh(context.now)?;
-    let released = choose(&view.log.log, view.decision_log(), reference.version.as_ref())?;
+    let released = choose(&view.log.log, &view.takedowns, reference.version.as_ref())?;
     let release = &released.release;
     let from = FullName { registry: client.name.clone(), package: reference.package.clone() };
     let (id, version) = (client.id, &release.version);
@@ -250,7 +250,7 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     client.remember(&snapshot, [(&upstream.package, &view)])?;
     let log = &view.log.log;
     let base = log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
-    let newest = choose(log, view.decision_log(), wanted)?;
+    let newest = choose(log, &view.takedowns, wanted)?;
     let version = &newest.release.version;
     if newest.flagged {
         return Err(fault!(Flagged, "{from}@{version} was released by a key in wrong hands, as its log says later"));

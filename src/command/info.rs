@@ -7,6 +7,7 @@ use super::origin;
 use super::submit;
 use super::table::Table;
 use crate::disk::proposals::{self, Own};
+use crate::log::decision::{DecisionLog, Reset};
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::model::time::Timestamp;
@@ -166,10 +167,12 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         .map(|digest| origin::promoted(context, &mut snapshot, digest).map(|known| (digest, known)))
         .transpose()?;
     client.remember(&snapshot, [(package, &view)])?;
+    let package = &view.name.package;
+    let full = view.name.to_string();
     let mut answer = Answer::new();
     let chosen = match &reference.version {
-        Some(version) => Some(choose(log, view.decision_log(), Some(version))?),
-        None => choose(log, view.decision_log(), None).ok(),
+        Some(version) => Some(choose(log, &view.takedowns, Some(version))?),
+        None => choose(log, &view.takedowns, None).ok(),
     };
     answer.line(match (&reference.version, chosen) {
         (Some(version), _) => format!("{full}@{version}"),
@@ -177,9 +180,6 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     });
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![format!("  {key}"), value]);
-    if let Some(name) = view.renamed_to() {
-        row("renamed", format!("its name is {name} now"));
-    }
     if let Some(released) = chosen {
         let release = &released.release;
         if let Some(description) = &release.description {
@@ -216,11 +216,19 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             log.keys().iter().filter(|key| !key.privileges.is_empty()).map(|key| key.name.to_string()).collect();
         row("keys", owners.join(", "));
         row("log", format!("{} ({})", log.chain().id(), count(log.chain().seq() + 1, "record")));
-        if let Some(decisions) = view.decision_log() {
-            for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
-                let what = version.map_or("the package".into(), ToString::to_string);
-                row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
-            }
+        let former: Vec<String> = log.moves().iter().map(|moved| moved.from.to_string()).collect();
+        if !former.is_empty() {
+            row("before", former.join(", "));
+        }
+        if let Some(asked) = log.pending_name().filter(|asked| asked.to != view.name) {
+            row("asks for", format!("the name {}, which waits for an operator", asked.to));
+        }
+        for reset in view.decision_log().map_or(&[][..], DecisionLog::resets) {
+            row("reset", format!("{}; the log of before is {}", reset.reason, reset.old));
+        }
+        for (version, takedown) in view.takedowns.of_log(log.chain().id()) {
+            let what = version.map_or("the package".into(), ToString::to_string);
+            row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
         }
     }
     if let Some((origin, (proof, why))) = &origin {
@@ -245,7 +253,10 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     );
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
-    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
+    Client::tell_renamed(&mut answer, &view);
+    let resets = view.decision_log().map_or(&[][..], DecisionLog::resets);
+    let reset = |reset: &Reset| json!({ "old": reset.old.to_string(), "old-head": reset.old_head.to_string(), "new": reset.new.to_string(), "reason": reset.reason });
+    answer.field("resets", resets.iter().map(reset).collect::<Vec<_>>());
     answer.field("log", log.chain().id().to_string());
     answer.field("head", log.chain().head().to_string());
     answer.field("seq", log.chain().seq());
@@ -264,8 +275,7 @@ fn versions(view: &PackageView) -> String {
         .rev()
         .map(|released| {
             let version = &released.release.version;
-            let down =
-                view.decision_log().is_some_and(|decisions| decisions.takedown_of(view.log.log.chain().id(), version).is_some());
+            let down = view.takedown_of(version).is_some();
             let mark = match (down, released.flagged, released.yanked.is_some()) {
                 (true, ..) => " (taken down)",
                 (_, true, _) => " (flagged)",
@@ -292,8 +302,7 @@ fn objects(view: &PackageView) -> Vec<Value> {
         .releases()
         .map(|released| {
             let release = &released.release;
-            let takedown =
-                view.decision_log().and_then(|decisions| decisions.takedown_of(view.log.log.chain().id(), &release.version));
+            let takedown = view.takedown_of(&release.version);
             json!({
                 "version": release.version.to_string(),
                 "content": release.content.to_string(),

@@ -116,8 +116,15 @@ fn change(
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submission =
-        Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration(), origin: NO_FORK };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: true,
+        wait: wait.duration(),
+        origin: NO_FORK,
+    };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
@@ -126,6 +133,7 @@ fn change(
         ground.work.add(ground.author, entry)?;
         Ok((ground.work, Vec::new()))
     })?;
+    let package = &submitted.package;
     let full = format!("{}/{package}", client.name);
     let summary = submitted.added.last().map_or(said.to_owned(), |record| record.summary());
     let mut answer = Answer::new();
@@ -158,8 +166,8 @@ fn objects(log: &crate::log::package::PackageLog) -> Vec<serde_json::Value> {
 
 fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Result<Answer> {
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();
@@ -177,6 +185,12 @@ fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Resu
             })
             .collect();
         answer.text.push_str(&Table::from(rows).lay(context.width()));
+    }
+    let lines = answer.text.clone();
+    Client::tell_renamed(&mut answer, &view);
+    if allowed_signers {
+        // Nothing but lines for the file.
+        answer.text = lines;
     }
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());

@@ -111,7 +111,7 @@ fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryNam
     let (mut snapshot, view) = inside.look(reference)?;
     snapshot.check_fresh(context.now)?;
     inside.remember(&snapshot, [(&reference.package, &view)])?;
-    let released = choose(&view.log.log, view.decision_log(), reference.version.as_ref())?;
+    let released = choose(&view.log.log, &view.takedowns, reference.version.as_ref())?;
     let version = &released.release.version;
     if released.flagged {
         return Err(fault!(Flagged, "{from}@{version} was released by a key in wrong hands, as its log says later"));
@@ -169,6 +169,7 @@ fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryNam
         signing: &signing,
         author: &author,
         package: &public.package,
+        follow: false,
         wait: args.wait.duration(),
         origin: &ground,
     };

@@ -10,7 +10,7 @@ use crate::disk::folder;
 use crate::disk::project::Project;
 use crate::disk::trusted::Trust;
 use crate::model::entry::{PackageEntry, Release};
-use crate::model::error::{Error, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::Label;
 use crate::model::object::ReadObjects as _;
 use crate::replica::accept::{check_policy, limits};
@@ -56,8 +56,15 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     origin::check_finished(&folder)?;
     let ground = || project.origin.as_ref().map(|upstream| origin::ground(context, upstream)).transpose();
     let mut described = None;
-    let submission =
-        Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration(), origin: &ground };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: false,
+        wait: args.wait.duration(),
+        origin: &ground,
+    };
     let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
@@ -91,6 +98,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         work.add(author, PackageEntry::Release(release.into()))?;
         debug_assert_eq!(objects.format(), work.log().chain().format());
         Ok((work, vec![(version.to_string(), collected.tree)]))
+    });
+    let submitted = submitted.map_err(|error| match error.code() {
+        ErrorCode::WrongLog => error.hint(format!("its name stands in {}", folder.join("quipu.toml").display())),
+        _ => error,
     })?;
 
     let (content, size, files) = described.ok_or_else(|| fault!(Bug, "a release without contents"))?;

@@ -37,8 +37,15 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
-    let submission =
-        Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration(), origin: NO_FORK };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: true,
+        wait: args.wait.duration(),
+        origin: NO_FORK,
+    };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
@@ -50,6 +57,7 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
         ground.work.add(ground.author, entry)?;
         Ok((ground.work, Vec::new()))
     })?;
+    let package = &submitted.package;
     let full = format!("{}/{package}@{version}", client.name);
     let mut answer = Answer::new();
     answer.line(match &submitted.state {
