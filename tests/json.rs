@@ -176,6 +176,16 @@ fn every_answer_has_the_documented_shape() {
     home.run("mirror remove acme.example --in other.git");
     home.run("mirror remove acme.example --in other.git");
     home.run("mirror add acme.example ./nowhere --in other.git");
+    home.run("bundle create all.bundle --of acme.example --dry-run");
+    let written = home.run("bundle create all.bundle --of acme.example");
+    home.run("bundle create more.bundle --of acme.example --since 0");
+    home.run(&format!("bundle create none.bundle --of acme.example --since {}", written["checkpoint"]["seq"]));
+    home.run("bundle create none.bundle --of nowhere.example");
+    home.run("bundle import all.bundle --in other.git --dry-run");
+    home.run("bundle import all.bundle --in other.git");
+    home.run("bundle import all.bundle --in other.git");
+    home.run("bundle import nowhere.bundle --in other.git");
+    home.run("registry init forked.git --name forked.example --from ./reg.git");
     home.run("registry accept reg.git");
     home.run("registry accept reg.git --dry-run");
     home.write("proposals/demo/hello/x.toml", "format = 1\n");
