@@ -351,7 +351,9 @@ fn add(context: &Context, store: &Store, url: &Url, wanted: &Wanted) -> Result<A
     let mut answer = report(wanted, &done, url);
     if !context.flags.dry_run {
         answer.line("next: keep it up to date, by hand or by a timer:");
-        answer.line(format!("    quipu mirror sync {}", wanted.name));
+        let here = std::fs::canonicalize(&context.folder).is_ok_and(|folder| folder == store.path());
+        let place = if here { String::new() } else { format!(" --in {}", store.path().display()) };
+        answer.line(format!("    quipu mirror sync {}{place}", wanted.name));
     }
     Ok(answer)
 }
