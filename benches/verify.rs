@@ -110,7 +110,7 @@ fn registry(path: &Path, format: ObjectFormat, packages: usize, keys: usize) -> 
             // No two neighbours in the map have the same key.
             let signer = &secrets[number.wrapping_mul(2_654_435_761) % keys];
             let author = Author { signer, name: format!("owner-{number}").parse()?, now };
-            let mut work = Work::begin(&author, format, &full, id)?;
+            let mut work = Work::begin(&author, format, &full, id, None)?;
             for minor in 0..number % 4 {
                 work.add(&author, PackageEntry::Release(std::sync::Arc::new(release(format, number, minor)?)))?;
             }

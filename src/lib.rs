@@ -22,6 +22,7 @@ pub mod model {
     pub mod moment;
     pub mod name;
     pub mod object;
+    pub mod opening;
     pub mod openssh;
     pub mod proofs;
     pub mod proposal;
@@ -43,6 +44,7 @@ pub mod log {
     pub mod chain;
     pub mod decision;
     pub mod keys;
+    pub mod names;
     pub mod operator;
     pub mod package;
     pub mod registry;
@@ -65,9 +67,11 @@ pub mod disk {
     pub mod installed;
     pub mod keys;
     pub mod layouts;
+    pub mod manifest;
     pub mod project;
     pub mod proposals;
     pub mod replace;
+    pub mod rewrite;
     pub mod trusted;
     pub mod verified;
     pub(crate) mod writers;
@@ -87,6 +91,7 @@ pub mod git {
     pub(crate) mod fixture;
     pub mod journal;
     pub mod layout;
+    pub mod merge;
     pub mod pack;
     mod packed;
     mod packs;
@@ -120,6 +125,8 @@ pub mod replica {
     pub mod inbox;
     pub mod mirror;
     pub mod mirrored;
+    pub(crate) mod names;
+    pub mod origin;
     pub mod page;
     pub(crate) mod place;
     pub mod places;
@@ -157,12 +164,16 @@ pub mod command {
     pub mod mirror;
     pub mod needs;
     pub mod new;
+    pub mod origin;
     pub mod owner;
     pub mod patch;
     pub mod progress;
+    pub mod promote;
     pub mod publish;
     pub mod reason;
     pub mod registry;
+    pub mod rename;
+    pub mod request;
     pub mod search;
     pub mod shells;
     pub mod submit;

@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use quipu::command::answer::{Answer, error_to_json, for_terminal, json_line, one_line};
 use quipu::command::context::{Color, Context, Flags};
 use quipu::command::{
-    bundle, cache, compare, completion, diff, get, hook, info, install, key, log, man, mirror, new, owner, patch, publish,
-    registry, search, tour, trust, usage, verify, yank,
+    bundle, cache, compare, completion, diff, fork, get, hook, info, install, key, log, man, mirror, new, owner, patch, promote,
+    publish, registry, rename, search, tour, trust, usage, verify, yank,
 };
 use quipu::model::error::{Error, ErrorCode, Result};
 use std::io::Write as _;
@@ -42,9 +42,12 @@ enum Command {
     Bundle(bundle::Args),
     New(new::Args),
     Publish(publish::Args),
+    Fork(fork::Args),
+    Promote(promote::Args),
     Yank(yank::Args),
     /// Bring a yanked version back into new choices
     Unyank(yank::Args),
+    Rename(rename::Args),
     #[command(subcommand)]
     Owner(owner::Args),
     #[command(subcommand)]
@@ -81,8 +84,11 @@ impl Command {
             Command::Bundle(_) => "bundle",
             Command::New(_) => "new",
             Command::Publish(_) => "publish",
+            Command::Fork(_) => "fork",
+            Command::Promote(_) => "promote",
             Command::Yank(_) => "yank",
             Command::Unyank(_) => "unyank",
+            Command::Rename(_) => "rename",
             Command::Owner(_) => "owner",
             Command::Key(_) => "key",
             Command::Trust(_) => "trust",
@@ -113,8 +119,11 @@ impl Command {
             Command::Bundle(args) => bundle::run(context, args),
             Command::New(args) => new::run(context, args),
             Command::Publish(args) => publish::run(context, args),
+            Command::Fork(args) => fork::run(context, args),
+            Command::Promote(args) => promote::run(context, args),
             Command::Yank(args) => yank::run(context, args, false),
             Command::Unyank(args) => yank::run(context, args, true),
+            Command::Rename(args) => rename::run(context, args),
             Command::Owner(args) => owner::run(context, args),
             Command::Key(args) => key::run(context, args),
             Command::Trust(args) => trust::run(context, args),

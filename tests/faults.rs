@@ -472,6 +472,77 @@ fn an_acceptor_can_be_killed_and_can_fail_anywhere() {
     .try_all();
 }
 
+/// Says whether a package has its new name, and fails where anything is in between.
+fn is_renamed(world: &World) -> bool {
+    world.alice(&["verify", "./reg.git"]).ok();
+    let info = world.alice(&["info", "demo:hello", "--json"]).ok().out;
+    world.assert_released("alice", "demo:hello@0.1.0");
+    info.contains("\"package\":\"demo:bonjour\"")
+}
+
+#[test]
+fn a_rename_can_be_killed_and_can_fail_anywhere() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::with_hello();
+    Case {
+        world: &world,
+        who: "alice",
+        args: &["rename", "demo:hello", "demo:bonjour"],
+        then: &|world| {
+            is_renamed(world);
+        },
+        again: &|_, said| said.out.starts_with("renamed") || said.status == Some(8) && said.is("bad-record"),
+        end: &|world| {
+            assert!(is_renamed(world));
+            world.assert_whole();
+            let refs = world.git(&["for-each-ref", "--format=%(refname)"]).ok().out;
+            assert_eq!(refs.lines().filter(|name| name.contains("/demo/")).count(), 5, "{refs}");
+            world.alice(&["yank", "demo:hello@0.1.0"]).ok();
+            world.assert_whole();
+        },
+    }
+    .try_all();
+}
+
+#[test]
+fn the_granting_of_a_name_can_be_killed_and_can_fail_anywhere() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::with_hello();
+    world.welcome("bob");
+    world.package("mine", "1.0.0");
+    world.person("bob", &["publish", "mine"]).ok();
+    world.alice(&["registry", "accept", "reg.git"]).ok();
+    world.person("bob", &["rename", "demo:mine", "demo:bonjour"]).ok();
+    world.alice(&["registry", "accept", "reg.git", "--known"]).ok();
+    let is_granted = |world: &World| {
+        world.alice(&["verify", "./reg.git"]).ok();
+        world.assert_released("bob", "demo:mine@1.0.0");
+        let info = world.person("bob", &["info", "demo:mine", "--json"]).ok().out;
+        info.contains("\"package\":\"demo:bonjour\"")
+    };
+    let case = |args: &[&str], done: &str| {
+        Case {
+            world: &world,
+            who: "alice",
+            args,
+            then: &|world| {
+                is_granted(world);
+            },
+            again: &|_, said| said.out.starts_with(done) || said.status == Some(8) && said.is("bad-record"),
+            end: &|world| {
+                assert!(is_granted(world));
+                world.assert_whole();
+            },
+        }
+        .try_all();
+    };
+    case(&["registry", "rename", "reg.git", "demo:mine"], "renamed demo:mine");
+}
+
 /// Writes packages as another registry keeps them: one that is there already with a version more, and new ones.
 fn with_packages(world: World) -> World {
     for (place, text) in [

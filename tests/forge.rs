@@ -330,6 +330,29 @@ fn a_stranger_proposes_by_pull_request_and_it_is_published() {
 }
 
 #[test]
+fn a_fork_of_another_registrys_package_is_proposed_with_the_history_behind_it() {
+    let forge = Forge::new(Kind::GitHub, "sha1");
+    let bob = forge.person("bob");
+    let world = &forge.world;
+    let dave = world.person_with_key("dave");
+    let id = world.registry(&dave, "other.git", "other.example", "sha1");
+    dave.quipu(["publish", &world.package("hello", "demo:hello", "1.0.0")]).ok();
+    bob.trust("other.example", &forge.daemon.url("other.git"), &id);
+    let name = format!("{DOMAIN}/bob:hello");
+    bob.quipu(["fork", "other.example/demo:hello", &name, "--dir", &world.at("mine")]).ok();
+    forge.proposed(1, &bob, &["publish", &world.at("mine"), "--propose"]);
+    forge.job("verify", 1).ok();
+    forge.merge(1);
+    forge.opens(&[]);
+    forge.job("accept", 0).ok();
+    let log = git(&forge.up(), ["log", "--format=%s", "refs/packages/bob/hello"]).ok().stdout;
+    let all = "release bob:hello 1.0.0\ninit bob:hello from other.example/demo:hello@1.0.0\nrelease demo:hello 1.0.0\ninit demo:hello\n";
+    assert_eq!(log, all);
+    let carol = forge.person("carol");
+    assert_eq!(carol.asks(["info", &name])["origin"]["linked"], true);
+}
+
+#[test]
 fn what_is_hostile_is_refused_with_its_code_and_nothing_of_it_is_run() {
     let forge = Forge::new(Kind::GitHub, "sha1");
     let (bob, mallory) = (forge.person("bob"), forge.person("mallory"));

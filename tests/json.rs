@@ -105,6 +105,12 @@ fn every_answer_has_the_documented_shape() {
     assert_eq!(home.run("diff demo:hello demo:world --patch")["same"], false);
     home.run("get demo:hello");
     home.run("get demo:hello");
+    home.run("fork demo:hello mine:hello --dry-run");
+    home.run("fork demo:hello mine:hello --dir mine");
+    assert_eq!(home.run("fork --sync mine")["state"], "up-to-date");
+    home.run("fork --sync hello");
+    home.run("publish mine");
+    assert_eq!(home.run("info mine:hello")["origin"]["status"], "proven");
     home.run("get demo:hello --dry-run --to elsewhere");
     home.write("app/quipu.toml", "[dependencies]\n");
     for line in
@@ -122,10 +128,36 @@ fn every_answer_has_the_documented_shape() {
     home.run("verify ./reg.git");
     home.run("verify acme.example");
     home.run("verify ./hello");
+    home.run("registry init public.git --name public.example");
+    home.run("promote acme.example/demo:hello --to public.example --dry-run");
+    let promoted = home.run("promote acme.example/demo:hello --to public.example");
+    assert_eq!((&promoted["state"], &promoted["same-key"]), (&"published".into(), &true.into()));
+    home.run("promote acme.example/demo:hello --to public.example");
+    assert_eq!(home.run("promote acme.example/demo:hello --prove public.example/demo:hello")["proven"], true);
+    assert_eq!(home.run("promote acme.example/demo:world@1.0.0-rc.1 --prove public.example/demo:hello")["proven"], false);
+    home.run("promote acme.example/demo:world@1.0.0-rc.1 --to public.example");
+    home.run("promote acme.example/demo:hello");
+    assert_eq!(home.run("info public.example/demo:hello")["origin"]["status"], "proven");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --dry-run");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why --class malware");
     home.run("registry takedown reg.git demo:world@1.0.0-rc.1 --reason why");
     home.run("registry restore reg.git demo:world@1.0.0-rc.1 --reason because");
+    assert_eq!(home.run("rename demo:world demo:globe --key bob")["granted"], true);
+    home.run("rename demo:world demo:other --key bob --dry-run");
+    home.run("rename demo:world");
+    home.run("rename demo:nothing demo:something");
+    for line in [
+        "get demo:world --to globe",
+        "info demo:world",
+        "log demo:world",
+        "owner list demo:world",
+        "verify demo:world",
+        "diff demo:world ./world",
+    ] {
+        assert_eq!(home.run(line)["renamed-to"], "acme.example/demo:globe", "{line}");
+    }
+    home.run("registry rename reg.git demo:world");
+    home.run("rename demo:globe demo:world --key bob");
     assert_eq!(home.run("compare acme.example ./reg.git")["relation"], "same");
     assert_eq!(home.run("compare acme.example@1")["relation"], "behind");
     home.run("compare acme.example");

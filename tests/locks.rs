@@ -43,7 +43,7 @@ impl Case {
     }
 
     /// Adds a decision about `demo:hello` and publishes it, with a new log where there is one.
-    fn decide(&mut self, what: Verdict, new: Option<&Log>) {
+    fn decide(&mut self, what: Verdict, new: &[(&str, &Log)]) {
         let registry = &self.registry;
         let about = DecisionHead {
             operators: registry.operators().chain().head(),
@@ -63,9 +63,9 @@ impl Case {
         let record = draft.sign(&key("olga")).unwrap();
         registry.put_record(&layout::decisions(&package(HELLO)), &record);
         let mut changes = vec![(Slot::Decisions(package(HELLO)), Some(record.git_id()))];
-        if let Some(new) = new {
-            registry.place(HELLO, new);
-            changes.push((slot(HELLO), Some(new.head().git_id())));
+        for (name, log) in new {
+            registry.place(name, log);
+            changes.push((slot(name), Some(log.head().git_id())));
         }
         registry.checkpoint("olga", &changes, |_, _| {});
         self.decided = Some(record);
@@ -76,7 +76,7 @@ impl Case {
     fn take_down(&mut self, class: TakedownClass, reason: &str) {
         let version = Some("1.1.0".parse().unwrap());
         self.registry.place_contents(HELLO, &self.hello.trees[..1]);
-        self.decide(Verdict::Takedown { version, class, reason: reason.into() }, None);
+        self.decide(Verdict::Takedown { version, class, reason: reason.into() }, &[]);
         self.registry.git(&["gc", "--prune=now", "--quiet"]);
     }
 
@@ -87,7 +87,12 @@ impl Case {
         new.release("bob", self.registry.text("1.2.0", "newer\n"));
         let old = (self.registry.named(&layout::package(&package(HELLO))), self.hello.records[0].digest().into());
         self.registry.set(layout::retired_log(old.1).as_str(), old.0);
-        self.decide(Verdict::Reset { new: new.records[0].digest().into(), reason: "the keys were lost".into() }, Some(&new));
+        let contents = self.registry.named(&layout::contents(&package(HELLO)));
+        self.registry.set(layout::retired_contents(old.1).as_str(), contents);
+        self.decide(
+            Verdict::Reset { new: new.records[0].digest().into(), reason: "the keys were lost".into() },
+            &[(HELLO, &new)],
+        );
         new
     }
 
@@ -201,7 +206,7 @@ fn what_was_taken_down_is_not_chosen_and_what_is_restored_is() {
     let tree = case.registry.text("1.1.0", "one more\n").tree;
     assert_eq!(tree, case.hello.trees[1].1);
     case.registry.place_contents(HELLO, &case.hello.trees);
-    case.decide(Verdict::Restore { version: Some("1.1.0".parse().unwrap()), reason: "it was one".into() }, None);
+    case.decide(Verdict::Restore { version: Some("1.1.0".parse().unwrap()), reason: "it was one".into() }, &[]);
     let erin = case.colleague("erin");
     erin.run(&["install", "--locked"]).well();
     assert!(installed(&erin, "hello/1.1.0").is_some());
@@ -210,7 +215,7 @@ fn what_was_taken_down_is_not_chosen_and_what_is_restored_is() {
 #[test]
 fn a_package_that_was_taken_down_as_a_whole_is_refused_in_every_version() {
     let mut case = Case::new();
-    case.decide(Verdict::Takedown { version: None, class: TakedownClass::Legal, reason: "all of it".into() }, None);
+    case.decide(Verdict::Takedown { version: None, class: TakedownClass::Legal, reason: "all of it".into() }, &[]);
     let dora = case.colleague("dora");
     let told = case.refused(&dora, &["install"], "taken-down", 4);
     assert!(told.starts_with("acme.example/demo:hello@1.1.0 was taken down (legal): all of it"), "{told}");
@@ -228,17 +233,27 @@ fn a_lock_never_gets_the_new_log_of_a_name_by_itself() {
     let dora = case.colleague("dora");
     for user in [&case.carol, &dora] {
         for args in [&["install"][..], &["install", "--locked"], &["update"], &["update", "demo:other"], &["vendor", "third"]] {
-            let told = case.refused(user, args, "wrong-log", 4);
-            assert!(told.contains("the keys were lost") && told.contains(&new_id.to_string()), "{args:?}: {told}");
-            assert!(told.contains("quipu update acme.example/demo:hello") || told.contains("anchor"), "{args:?}: {told}");
+            let told = user.run(args).well().json["notes"][0].as_str().unwrap().to_owned();
+            assert!(told.contains("the keys were lost") && told.contains(&old_id.to_string()), "{args:?}: {told}");
+            assert!(told.contains("quipu update acme.example/demo:hello"), "{args:?}: {told}");
+            assert_eq!(installed(user, "hello/1.1.0").as_deref(), Some("one more\n"), "{args:?}");
         }
+        let told = case.refused(user, &["get", HELLO], "wrong-log", 4);
+        assert!(told.contains(&format!("{HELLO}#{new_id}")) && told.contains(&format!("{HELLO}#{old_id}")), "{told}");
     }
     // An anchor of the old log does not lead to the new one, whoever asks.
     let erin = case.scene.reader("erin", &case.registry);
     project(&erin, &format!("\"demo:hello\" = {{ version = \"1\", anchor = \"{old_id}\" }}\n"));
-    case.refused(&erin, &["install"], "anchor-mismatch", 4);
-    case.refused(&erin, &["get", &format!("demo:hello#{old_id}")], "anchor-mismatch", 4);
-    case.refused(&case.carol, &["get", &format!("demo:hello#{old_id}")], "anchor-mismatch", 4);
+    erin.run(&["install"]).well();
+    assert_eq!(installed(&erin, "hello/1.1.0").as_deref(), Some("one more\n"));
+    let none = quipu::model::digest::RecordDigest::of_bytes(b"nobody's");
+    for user in [&erin, &case.carol] {
+        assert_eq!(
+            user.gets(&format!("demo:hello@1.1.0#{old_id}"), "of-before").json["put-aside"]["reason"],
+            "the keys were lost"
+        );
+        case.refused(user, &["get", &format!("demo:hello#{none}")], "anchor-mismatch", 4);
+    }
     // Who never saw the old one gets the new one.
     let fred = case.scene.reader("fred", &case.registry);
     project(&fred, "\"demo:hello\" = \"1\"\n");
@@ -261,10 +276,12 @@ fn a_lock_of_the_old_log_is_told_of_a_takedown_that_came_before_the_reset() {
     case.reset();
     let dora = case.colleague("dora");
     for user in [&dora, &case.carol] {
-        let told = case.refused(user, &["install"], "wrong-log", 4);
-        let down = "of the log that was seen before, 1.1.0 was taken down (malware): it steals keys";
-        assert!(told.contains("the keys were lost") && told.contains(down), "{told}");
+        let told = case.refused(user, &["install"], "taken-down", 4);
+        assert!(told.starts_with("acme.example/demo:hello@1.1.0 was taken down (malware): it steals keys"), "{told}");
     }
+    let told = case.refused(&case.carol, &["get", HELLO], "wrong-log", 4);
+    let down = "of the log that was seen before, 1.1.0 was taken down (malware): it steals keys";
+    assert!(told.contains("the keys were lost") && told.contains(down), "{told}");
 }
 
 #[test]
@@ -345,7 +362,9 @@ fn a_rename_that_operators_granted_is_said() {
     assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], serde_json::Value::Null);
     let consent = case.hello.head().digest();
     let from = "acme.example/demo:hello".parse().unwrap();
-    case.decide(Verdict::Rename { from, to, consent }, None);
+    let granted = case.hello.clone();
+    case.registry.place("demo:bonjour", &granted);
+    case.decide(Verdict::Rename { from, to, consent }, &[("demo:bonjour", &granted)]);
     let told = "acme.example/demo:bonjour";
     assert_eq!(case.carol.run(&["info", HELLO]).well().json["renamed-to"], told);
     let shown = case.carol.say(&["info", HELLO]).well().stdout;

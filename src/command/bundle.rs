@@ -263,11 +263,10 @@ fn import(context: &Context, file: &Path, store: &Store, id: Option<RegistryId>)
     };
     // Operators that did not change since are not in it.
     let mut refs = bundle.refs.clone();
-    for name in [layout::operators()] {
-        let there = if named(&layout::registry_log()).is_some() { name.clone() } else { layout::mirrored(&domain, &name)? };
-        if named(&there).is_none() {
-            refs.extend(store.reference(&layout::mirrored(&domain, &name)?)?.map(|id| (there, id)));
-        }
+    let there = layout::mirrored(&domain, &layout::operators())?;
+    let name = if named(&layout::registry_log()).is_some() { layout::operators() } else { there.clone() };
+    if named(&name).is_none() {
+        refs.extend(store.reference(&there)?.map(|id| (name, id)));
     }
     quarantine.set_refs(&refs)?;
     drop(reader);

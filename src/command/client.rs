@@ -1,5 +1,6 @@
 //! A registry as one user sees it: trusted or not, where it is, what was seen of it.
 
+use super::answer::Answer;
 use super::context::{Context, say};
 use super::progress::aside;
 use crate::disk::config::Config;
@@ -7,9 +8,10 @@ use crate::disk::replace::{self, Access};
 use crate::disk::trusted::{Source, Trust, TrustFile, Trusted};
 use crate::git::store::Store;
 use crate::git::transport::{self, Url};
+use crate::log::decision::Reset;
 use crate::model::digest::RegistryId;
 use crate::model::error::{Error, ErrorCode, Result, fault};
-use crate::model::name::{PackageName, Reference, RegistryName};
+use crate::model::name::{FullName, PackageName, Reference, RegistryName};
 use crate::replica::places::Standing;
 use crate::replica::snapshot::{Evidence, PackageView, Reading, Snapshot, Troubles};
 use crate::trust::choose::check_anchor;
@@ -316,16 +318,43 @@ impl<'c> Client<'c> {
         }
     }
 
-    /// Reads the package that a reference means, as it is now, and checks the reference's anchor.
+    /// Reads the package that a reference means, as it is now, and checks the reference's anchor. A name that was left leads to the one that the
+    /// package has now.
     ///
     /// # Errors
-    /// Those of [`Client::check_trusted`], [`Snapshot::open`] and [`Snapshot::package`], `anchor-mismatch`.
+    /// Those of [`Client::check_trusted`], [`Snapshot::open`], [`Snapshot::package`] and [`PackageView::followed`], `anchor-mismatch`.
     pub fn look<'s>(&'s self, reference: &'s Reference) -> Result<(Snapshot<'s>, PackageView)> {
         self.check_trusted(&reference.package)?;
         let mut snapshot = self.snapshot(Some(&reference.package))?;
-        let view = snapshot.package(&reference.package)?;
+        let mut view = snapshot.package(&reference.package)?;
+        if let Some(anchor) = &reference.anchor {
+            view = snapshot.meant_by(view, anchor)?;
+        }
+        let is_meant = reference.anchor.is_some_and(|anchor| view.holds(&anchor));
+        // Who says which log is meant stays with it, whatever the name that it was left for means.
+        let view = if is_meant && view.lost_to().is_some() { view } else { view.followed()? };
+        if view.asked_as().is_some() {
+            self.check_trusted(&view.name.package)?;
+        }
         check_anchor(&view.log.log, reference.anchor.as_ref())?;
         Ok((snapshot, view))
+    }
+
+    /// Says in an answer that a package was asked for by a name that it left.
+    pub fn tell_renamed(answer: &mut Answer, view: &PackageView) {
+        if let Some(asked) = view.asked_as() {
+            answer.line(format!("  note: {asked} was renamed, its name is {} now", view.name));
+        }
+        answer.field("renamed-to", view.asked_as().map(|_| view.name.to_string()));
+        if let Some(reset) = view.put_aside() {
+            answer.line(format!("  note: {}", Client::of_put_aside(&view.name, reset)));
+        }
+        answer.field("put-aside", view.put_aside().map(|reset| json!({ "new": reset.new.to_string(), "reason": reset.reason })));
+    }
+
+    /// Says that a log is not the one that the name means now.
+    pub fn of_put_aside(name: &FullName, reset: &Reset) -> String {
+        format!("the operators reset {name}: {}; this is the log of before, {}", reset.reason, reset.old)
     }
 
     /// Keeps what was fetched and verified, and remembers what was seen.

@@ -11,6 +11,7 @@ use crate::git::patch::{self, Asked, Form, Patch};
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
 use crate::log::decision::Takedown;
+use crate::log::names::Takedowns;
 use crate::log::package::Released;
 use crate::model::contents::{Contents, FileEntry, write_tree};
 use crate::model::difference::{self, DependencyChange, Fate, FileChange};
@@ -61,6 +62,9 @@ pub struct Args {
     /// So many lines around each change [default: 3]
     #[arg(long, short = 'U', value_name = "LINES")]
     unified: Option<u32>,
+    /// In a fork's folder: what it changed against the release that it comes from
+    #[arg(long, conflicts_with = "b")]
+    origin: bool,
     /// With --json: the patch as well, up to 16 MiB
     #[arg(long)]
     patch: bool,
@@ -144,20 +148,45 @@ struct Operands {
 }
 
 impl Operands {
+    /// Takes one, which is compared with what goes before it or with what it comes from.
+    fn alone(args: &Args, new: Named) -> Result<Self> {
+        if !args.origin {
+            return Ok(Operands { old: None, new });
+        }
+        let upstream = match &new {
+            Named::Folder(folder) => folder.project.origin.as_ref(),
+            Named::Release(_) => {
+                return Err(fault!(Usage, "--origin is for a fork's folder").hint(
+                    "for a published fork: quipu diff ORIGIN@VERSION FORK@VERSION; quipu info FORK says where it comes from",
+                ));
+            }
+        };
+        let Some(upstream) = upstream else {
+            return Err(fault!(BadManifest, "{} has no [origin]: it is no fork", project::FILE));
+        };
+        let old = Reference {
+            registry: Some(upstream.registry.clone()),
+            package: upstream.package.clone(),
+            version: Some(upstream.version.clone()),
+            anchor: Some(upstream.record),
+        };
+        Ok(Operands { old: Some(Named::Release(old)), new })
+    }
+
     fn read(context: &Context, args: &Args) -> Result<Self> {
         let Some(a) = &args.a else {
             let folder = Folder::open(context, ".").map_err(|error| match error.code() {
                 ErrorCode::BadManifest => error.hint("to compare releases: quipu diff NAMESPACE:NAME@VERSION [@VERSION]"),
                 _ => error,
             })?;
-            return Ok(Operands { old: None, new: Named::Folder(Box::new(folder)) });
+            return Operands::alone(args, Named::Folder(Box::new(folder)));
         };
         if a.starts_with('@') || a.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(fault!(BadReference, "{a:?} names no package")
                 .hint("the package stands first: quipu diff NAMESPACE:NAME@VERSION @VERSION"));
         }
         let first = Named::read(context, a)?;
-        let Some(b) = &args.b else { return Ok(Operands { old: None, new: first }) };
+        let Some(b) = &args.b else { return Operands::alone(args, first) };
         let second = Named::read_beside(context, b, &first)?;
         if let (Named::Folder(a), Named::Folder(b)) = (&first, &second) {
             return Err(fault!(Usage, "{} and {} are both folders, and one of the two has to be a release", a.shown, b.shown)
@@ -178,7 +207,8 @@ impl Opened<'_> {
     fn look(&mut self, reference: &Reference) -> Result<&PackageView> {
         self.client.check_trusted(&reference.package)?;
         if !self.views.contains_key(&reference.package) {
-            let view = self.snapshot.package(&reference.package)?;
+            let view = self.snapshot.package(&reference.package)?.followed()?;
+            self.client.check_trusted(&view.name.package)?;
             self.views.insert(reference.package.clone(), view);
         }
         let view = &self.views[&reference.package];
@@ -219,9 +249,9 @@ impl Side {
         let log = &view.log.log;
         let record = view.log.records.iter().find(|record| record.digest() == released.digest);
         let record = record.ok_or_else(|| fault!(Bug, "a release without a record"))?;
-        let takedown = view.decision_log().and_then(|all| all.takedown_of(log.chain().id(), &released.release.version));
+        let takedown = view.takedown_of(&released.release.version);
         Ok(Side {
-            name: log.name().clone(),
+            name: view.name.clone(),
             release: released.release.clone(),
             home: released.registry.clone(),
             from: From::Record(Box::new(Signed {
@@ -378,8 +408,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Named::Release(reference) => {
                 let view = opened[at].look(reference)?;
                 // What was taken down is compared as far as its record goes.
-                let decisions = if reference.version.is_some() { None } else { view.decision_log() };
-                let released = choose(&view.log.log, decisions, reference.version.as_ref())?;
+                let takedowns = if reference.version.is_some() { &Takedowns::default() } else { &view.takedowns };
+                let released = choose(&view.log.log, takedowns, reference.version.as_ref())?;
                 Side::of_release(view, released, at)
             }
             Named::Folder(folder) => collect(&opened[at], folder, &mut objects),
@@ -390,17 +420,20 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         (Some(named), _) => side(named, old_at)?,
         (None, Named::Release(reference)) => {
             let view = &opened[new_at].views[&reference.package];
-            let released = before(&view.log.log, view.decision_log(), &new.release.version)
+            let released = before(&view.log.log, &view.takedowns, &new.release.version)
                 .map_err(|error| error.hint("say what it is to be compared with: quipu diff A B"))?;
             Side::of_release(view, released, new_at)?
         }
         (None, Named::Folder(folder)) => {
             let newest = Reference { registry: None, package: folder.package.name.clone(), version: None, anchor: None };
             let view = opened[new_at].look(&newest).map_err(|error| match error.code() {
+                ErrorCode::NotFound if folder.project.origin.is_some() => {
+                    error.hint("to compare the folder with what it was forked from: quipu diff --origin")
+                }
                 ErrorCode::NotFound => error.hint("nothing of it is published that the folder could be compared with"),
                 _ => error,
             })?;
-            Side::of_release(view, choose(&view.log.log, view.decision_log(), None)?, new_at)?
+            Side::of_release(view, choose(&view.log.log, &view.takedowns, None)?, new_at)?
         }
     };
     let compared = compare_files(context, args, &mut opened, &old, &new, objects)?;
@@ -415,6 +448,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.exit = u8::from(!changed.is_empty());
     let mut notes: Vec<String> = [&old, &new].into_iter().flat_map(Side::notes).collect();
     notes.extend([&old, &new].into_iter().filter_map(|side| released_already(side, &opened)));
+    for view in opened.iter().flat_map(|opened| opened.views.values()) {
+        notes.extend(view.asked_as().map(|asked| format!("{asked} was renamed, its name is {} now", view.name)));
+    }
     match args.form() {
         // A list of paths is for other programs, too.
         Form::NameOnly | Form::NameStatus if !context.flags.json => notes.iter().for_each(|note| context.warn(note)),
@@ -426,6 +462,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             }
         }
     }
+    let renamed = opened.iter().flat_map(|opened| opened.views.values()).filter(|view| view.asked_as().is_some());
+    answer.field("renamed-to", renamed.map(|view| view.name.to_string()).next());
     answer.field("from", old.to_json());
     answer.field("to", new.to_json());
     answer.field("same", changed.is_empty());
@@ -461,7 +499,8 @@ fn released_already(side: &Side, opened: &[Opened<'_>]) -> Option<String> {
         From::Folder { shown, .. } => shown,
     };
     let opened = opened.iter().find(|opened| opened.client.name == side.name.registry)?;
-    let released = opened.views.get(&side.name.package)?.log.log.release_of(&side.release.version)?;
+    let mut views = opened.views.values();
+    let released = views.find(|view| view.name == side.name)?.log.log.release_of(&side.release.version)?;
     Some(format!(
         "{}@{} was released at seq {}: to publish {shown}, raise the version in its {}",
         side.name,

@@ -7,7 +7,7 @@ use super::needs::{Doubt, flagged, insisted};
 use crate::disk::folder::FolderWriter;
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::lockfile::Pin;
-use crate::model::name::{FullName, Reference};
+use crate::model::name::Reference;
 use crate::trust::choose::choose;
 use std::path::PathBuf;
 
@@ -31,20 +31,22 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (mut snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     snapshot.check_fresh(context.now)?;
     let log = &view.log.log;
-    let released = choose(log, view.decision_log(), reference.version.as_ref())?;
+    let released = choose(log, &view.takedowns, reference.version.as_ref())?;
     let release = &released.release;
-    let name = FullName { registry: client.name.clone(), package: package.clone() };
-    let pin = Pin { name, version: release.version.clone() };
-    if released.flagged && !insisted(context, None, &args.allow_flagged)?.contains(&pin) {
+    let pin = Pin { name: view.name.clone(), version: release.version.clone() };
+    let asked = Pin { name: view.asked_as().unwrap_or(view.name.clone()), version: release.version.clone() };
+    if released.flagged
+        && !insisted(context, None, &args.allow_flagged)?.iter().any(|insisted| [&pin, &asked].contains(&insisted))
+    {
         return Err(flagged(&pin)
             .hint("without a version, the newest that may be chosen comes: quipu get NAMESPACE:NAME")
             .hint(format!("to take it all the same: --allow-flagged {pin}")));
     }
-    let shown = args.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", package.name(), release.version)));
+    let shown = args.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", reference.package.name(), release.version)));
     let target = context.path(&shown);
     let mut answer = Answer::new();
     if !context.flags.dry_run {
@@ -64,8 +66,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         let reason = if reason.is_empty() { "no reason given" } else { reason };
         answer.line(format!("  note: this version is yanked: {reason}"));
     }
-    if let Some(name) = view.renamed_to() {
-        answer.line(format!("  note: the package was renamed, its name is {name} now"));
+    Client::tell_renamed(&mut answer, &view);
+    if let (None, Some(reset)) = (view.put_aside(), view.decision_log().and_then(|own| own.resets().last())) {
+        answer.line(format!("  note: the operators reset {}: {}; its log began anew then", view.name, reset.reason));
     }
     if released.flagged {
         answer.line(format!("  warning: {}", Doubt::Flagged.tell(&pin)));
@@ -79,7 +82,6 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.field("folder", target.display().to_string());
     answer.field("yanked", released.yanked.clone());
     answer.field("flagged", released.flagged);
-    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
     answer.field("whole-map", snapshot.is_found_without_filters());
     answer.field("sources", Client::sources(&snapshot));
     answer.checkpoint(snapshot.checkpoint().seq(), snapshot.checkpoint().digest());

@@ -3,9 +3,11 @@
 use super::answer::{Answer, bytes_in_words, count, error_object};
 use super::client::{self, Client};
 use super::context::Context;
+use super::origin;
 use super::submit;
 use super::table::Table;
 use crate::disk::proposals::{self, Own};
+use crate::log::decision::{DecisionLog, Reset};
 use crate::model::error::{Error, ErrorCode, Result};
 use crate::model::name::{PackageName, Reference, RegistryName};
 use crate::model::time::Timestamp;
@@ -146,7 +148,7 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     let package = &reference.package;
     let full = format!("{}/{package}", client.name);
     let waiting = own_proposals(&client, package)?;
-    let (snapshot, view) = match client.look(reference) {
+    let (mut snapshot, view) = match client.look(reference) {
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) && !waiting.is_empty() => {
             let mut answer = Answer::new();
             answer.line(format!("{full} is not published"));
@@ -157,12 +159,20 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
         }
         looked => looked?,
     };
-    client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
+    let origin =
+        log.origin().map(|origin| origin::proof(context, &mut snapshot, origin).map(|proof| (origin, proof))).transpose()?;
+    let promoted = log
+        .promoted_from()
+        .map(|digest| origin::promoted(context, &mut snapshot, digest).map(|known| (digest, known)))
+        .transpose()?;
+    client.remember(&snapshot, [(package, &view)])?;
+    let package = &view.name.package;
+    let full = view.name.to_string();
     let mut answer = Answer::new();
     let chosen = match &reference.version {
-        Some(version) => Some(choose(log, view.decision_log(), Some(version))?),
-        None => choose(log, view.decision_log(), None).ok(),
+        Some(version) => Some(choose(log, &view.takedowns, Some(version))?),
+        None => choose(log, &view.takedowns, None).ok(),
     };
     answer.line(match (&reference.version, chosen) {
         (Some(version), _) => format!("{full}@{version}"),
@@ -170,9 +180,6 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
     });
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![format!("  {key}"), value]);
-    if let Some(name) = view.renamed_to() {
-        row("renamed", format!("its name is {name} now"));
-    }
     if let Some(released) = chosen {
         let release = &released.release;
         if let Some(description) = &release.description {
@@ -209,20 +216,47 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             log.keys().iter().filter(|key| !key.privileges.is_empty()).map(|key| key.name.to_string()).collect();
         row("keys", owners.join(", "));
         row("log", format!("{} ({})", log.chain().id(), count(log.chain().seq() + 1, "record")));
-        if let Some(origin) = log.origin() {
-            row("from", format!("{}/{}", origin.registry, origin.package));
+        let former: Vec<String> = log.moves().iter().map(|moved| moved.from.to_string()).collect();
+        if !former.is_empty() {
+            row("before", former.join(", "));
         }
-        if let Some(decisions) = view.decision_log() {
-            for (_, version, takedown) in decisions.takedowns().filter(|(of, ..)| *of == log.chain().id()) {
-                let what = version.map_or("the package".into(), ToString::to_string);
-                row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
+        if let Some(asked) = log.pending_name().filter(|asked| asked.to != view.name) {
+            row("asks for", format!("the name {}, which waits for an operator", asked.to));
+        }
+        for reset in view.decision_log().map_or(&[][..], DecisionLog::resets) {
+            row("reset", format!("{}; the log of before is {}", reset.reason, reset.old));
+        }
+        for (version, takedown) in view.takedowns.of_log(log.chain().id()) {
+            let what = version.map_or("the package".into(), ToString::to_string);
+            row("taken down", format!("{what} ({}): {}", takedown.class.as_str(), takedown.reason));
+        }
+    }
+    if let Some((origin, (proof, why))) = &origin {
+        row("from", origin::in_words(origin));
+        origin::told(origin, proof, why.as_deref()).into_iter().for_each(|line| row("", line));
+    }
+    if let Some((digest, known)) = &promoted {
+        match known {
+            None => row("from", format!("elsewhere: it was promoted, and says {digest} and nothing else of its origin")),
+            Some((origin, proof, why)) => {
+                row("from", format!("{}, as this machine knows and its registry does not say", origin::in_words(origin)));
+                origin::told(origin, proof, why.as_deref()).into_iter().take(1).for_each(|line| row("", line));
+                row("", format!("its first record says {digest}"));
             }
         }
     }
     answer.text.push_str(&Table::from(rows).lay(context.width()));
+    let fork = origin.as_ref().map(|(origin, (proof, why))| origin::to_json(origin, proof, why.as_deref()));
+    answer.field(
+        "origin",
+        fork.or_else(|| promoted.as_ref().map(|(digest, known)| origin::promoted_to_json(*digest, known.as_ref()))),
+    );
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
-    answer.field("renamed-to", view.renamed_to().map(ToString::to_string));
+    Client::tell_renamed(&mut answer, &view);
+    let resets = view.decision_log().map_or(&[][..], DecisionLog::resets);
+    let reset = |reset: &Reset| json!({ "old": reset.old.to_string(), "old-head": reset.old_head.to_string(), "new": reset.new.to_string(), "reason": reset.reason });
+    answer.field("resets", resets.iter().map(reset).collect::<Vec<_>>());
     answer.field("log", log.chain().id().to_string());
     answer.field("head", log.chain().head().to_string());
     answer.field("seq", log.chain().seq());
@@ -241,8 +275,7 @@ fn versions(view: &PackageView) -> String {
         .rev()
         .map(|released| {
             let version = &released.release.version;
-            let down =
-                view.decision_log().is_some_and(|decisions| decisions.takedown_of(view.log.log.chain().id(), version).is_some());
+            let down = view.takedown_of(version).is_some();
             let mark = match (down, released.flagged, released.yanked.is_some()) {
                 (true, ..) => " (taken down)",
                 (_, true, _) => " (flagged)",
@@ -269,8 +302,7 @@ fn objects(view: &PackageView) -> Vec<Value> {
         .releases()
         .map(|released| {
             let release = &released.release;
-            let takedown =
-                view.decision_log().and_then(|decisions| decisions.takedown_of(view.log.log.chain().id(), &release.version));
+            let takedown = view.takedown_of(&release.version);
             json!({
                 "version": release.version.to_string(),
                 "content": release.content.to_string(),

@@ -4,8 +4,8 @@ use super::answer::{Answer, count};
 use super::client::{Client, which};
 use super::context::Context;
 use super::needs::{
-    Chosen, Doubt, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted, lock_of,
-    released, released_now, trust_all,
+    Chosen, Doubt, Meaning, Opened, Registries, check_locked, check_meaning, check_own_anchors, choose, clients, insisted,
+    lock_of, released, released_now, trust_all,
 };
 use super::progress::Steps;
 use super::workspace::{Locked, Workspace};
@@ -222,7 +222,10 @@ pub fn update(context: &Context, args: &Update) -> Result<Answer> {
         }
         let registry = which(context, reference.registry.as_ref(), workspace.own.as_ref())?;
         let name = FullName { registry, package: reference.package.clone() };
-        let is_locked = workspace.lock.known().is_some_and(|lock| lock.packages.keys().any(|pin| pin.name == name));
+        let is_locked = workspace
+            .lock
+            .known()
+            .is_some_and(|lock| lock.packages.iter().any(|(pin, package)| pin.name == name || package.asked_as.contains(&name)));
         let mut needed = workspace.project.dependencies.iter().map(|needed| workspace.full_name(needed));
         if !is_locked && !needed.any(|needed| needed.is_ok_and(|needed| needed == name)) {
             return Err(fault!(NotFound, "{name} is neither in quipu.toml nor in {}", lockfile::FILE)
@@ -277,7 +280,7 @@ fn newest_of(context: &Context, name: &FullName, wanted: &Wanted) -> Result<Stri
     let client = Client::open(context, name.registry.clone())?;
     let reference = Reference { registry: Some(name.registry.clone()), anchor: wanted.anchor, ..wanted.reference.clone() };
     let (snapshot, view) = client.look(&reference)?;
-    let version = newest(&view.log.log, view.decision_log(), None)?.release.version.to_string();
+    let version = newest(&view.log.log, &view.takedowns, None)?.release.version.to_string();
     client.remember(&snapshot, [(&name.package, &view)])?;
     Ok(version)
 }
@@ -350,12 +353,15 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
     if let (true, Anew::Some(names)) = (plan.is_followed, &plan.update) {
         followed.extend(names.iter().cloned());
     }
+    let meant = meanings(workspace, plan)?;
+    followed.extend(meant.keys().cloned());
     loop {
         trust_all(context, workspace, &names)?;
         let clients = clients(context, workspace, names.keys().cloned(), &followed)?;
         let root = plan.vendor.clone().unwrap_or_else(|| workspace.folder.join(installed::FOLDER));
         let steps = Steps::new(context);
-        let mut work = Work { context, workspace, plan, root, registries: Registries::new(), doubts: Vec::new(), steps };
+        let mut work =
+            Work { context, workspace, plan, root, meant: &meant, registries: Registries::new(), doubts: Vec::new(), steps };
         if let Some(lock) = kept {
             return work.keep(&clients, lock);
         }
@@ -381,8 +387,8 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
                 work.registries.values().try_for_each(Opened::remember)?;
                 names.insert(name, Some(id));
             }
-            Chosen::All(solution) => {
-                let lock = lock_of(&work.registries, &solution)?;
+            Chosen::All(solution, renamed) => {
+                let lock = lock_of(&work.registries, workspace, &solution, &renamed)?;
                 if let Some(name) = plan.at.keys().find(|name| !work.registries.contains_key(*name)) {
                     return Err(fault!(Usage, "--at names {name}, of which nothing is needed"));
                 }
@@ -397,6 +403,27 @@ fn bring(context: &Context, workspace: &Workspace, plan: &Plan) -> Result<Answer
             }
         }
     }
+}
+
+/// Returns the logs that a project means by names: those that quipu.toml anchors, and those that the lock has of what is not chosen anew by its
+/// name.
+fn meanings(workspace: &Workspace, plan: &Plan) -> Result<BTreeMap<FullName, Meaning>> {
+    let mut meant = BTreeMap::new();
+    let is_let_go = |name: &FullName, package: &lockfile::LockedPackage| match &plan.update {
+        Anew::Some(names) => plan.is_followed && (names.contains(name) || !names.is_disjoint(&package.asked_as)),
+        Anew::Nothing | Anew::All => false,
+    };
+    for (pin, package) in workspace.lock.known().into_iter().flat_map(|lock| &lock.packages) {
+        if !is_let_go(&pin.name, package) {
+            meant.insert(pin.name.clone(), Meaning::Log(package.log));
+        }
+    }
+    for needed in &workspace.project.dependencies {
+        if let Some(anchor) = needed.anchor {
+            meant.insert(workspace.full_name(needed)?, Meaning::Anchor(anchor));
+        }
+    }
+    Ok(meant)
 }
 
 /// Checks that a registry stands on what both sides of a lock have seen that git could not merge.
@@ -429,6 +456,8 @@ struct Work<'w> {
     workspace: &'w Workspace,
     plan: &'w Plan,
     root: PathBuf,
+    /// Which logs are meant by names.
+    meant: &'w BTreeMap<FullName, Meaning>,
     registries: Registries<'w>,
     /// What has to be said of what is taken all the same.
     doubts: Vec<(Pin, Doubt)>,
@@ -439,7 +468,10 @@ impl<'w> Work<'w> {
     /// Reads a registry as it is now.
     fn open(&self, client: &'w Client<'w>) -> Result<Opened<'w>> {
         let _step = self.steps.step(format!("reading {}", client.name), client.may_ask());
-        Opened::open(client)
+        let mut opened = Opened::open(client)?;
+        let own = self.meant.iter().filter(|(name, _)| name.registry == client.name);
+        opened.meant = own.map(|(name, meaning)| (name.package.clone(), *meaning)).collect();
+        Ok(opened)
     }
 
     /// Says whether a person may be asked for a password when more is read of these registries.
@@ -508,13 +540,13 @@ impl<'w> Work<'w> {
             Anew::Some(names) => names.iter().filter_map(key).collect(),
             Anew::Nothing | Anew::All => BTreeSet::new(),
         };
-        let stays = |name: &FullName| match &self.plan.update {
+        let stays = |pin: &Pin, package: &lockfile::LockedPackage| match &self.plan.update {
             Anew::Nothing => true,
-            Anew::Some(names) => !names.contains(name),
+            Anew::Some(names) => !names.contains(&pin.name) && names.is_disjoint(&package.asked_as),
             Anew::All => false,
         };
         let Some(lock) = self.workspace.lock.known() else { return (BTreeSet::new(), sought) };
-        let known = lock.packages.keys().filter(|pin| stays(&pin.name)).filter_map(|pin| {
+        let known = lock.packages.iter().filter(|(pin, package)| stays(pin, package)).filter_map(|(pin, _)| {
             let id = lock.registries.get(&pin.name.registry)?.id;
             Some((PackageKey { name: pin.name.clone(), registry: id }, pin.version.clone()))
         });
@@ -643,9 +675,15 @@ impl<'w> Work<'w> {
                 notes.push(format!("{pin} is yanked: {reason}"));
             }
         }
+        for (pin, package) in &lock.packages {
+            notes.extend(package.asked_as.iter().map(|asked| format!("{asked} was renamed, its name is {} now", pin.name)));
+        }
         let names: BTreeSet<&FullName> = lock.packages.keys().map(|pin| &pin.name).collect();
         for name in names {
             let view = self.registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package));
+            if let Some(reset) = view.and_then(PackageView::put_aside) {
+                notes.push(format!("{}; to take the new one: quipu update {name}", Client::of_put_aside(name, reset)));
+            }
             if let Some(renamed) = view.and_then(PackageView::renamed_to) {
                 notes.push(format!("{name} was renamed, its name is {renamed} now"));
             }
@@ -672,6 +710,7 @@ impl<'w> Work<'w> {
                 "package": pin.name.package.to_string(),
                 "version": pin.version.to_string(),
                 "content": package.content.to_string(),
+                "asked-as": package.asked_as.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         });
         answer.field("packages", packages.collect::<Vec<_>>());

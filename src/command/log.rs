@@ -26,10 +26,13 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let reference = &args.reference;
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     client.remember(&snapshot, [(package, &view)])?;
-    let decided = view.decisions.iter().flat_map(|decisions| decisions.records.iter().rev());
+    // The decisions about the name come first, and then those about the names before it.
+    let own = view.decisions.iter();
+    let others = view.decided().filter(|(name, _)| *name != package).map(|(_, decisions)| decisions);
+    let decided = own.chain(others).flat_map(|decisions| decisions.records.iter().rev());
     let shown: Vec<&SignedRecord> = decided.chain(view.log.records.iter().rev()).take(args.limit.unwrap_or(usize::MAX)).collect();
     let rows: Vec<Vec<String>> = shown
         .iter()
@@ -46,6 +49,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         .collect();
     let mut answer = Answer::new();
     answer.text.push_str(&Table::from(rows).lay(context.width()));
+    Client::tell_renamed(&mut answer, &view);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());
     answer.field("log", view.log.log.chain().id().to_string());

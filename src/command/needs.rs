@@ -8,7 +8,7 @@ use crate::disk::config::Config;
 use crate::disk::trusted::Trust;
 use crate::log::decision::Takedown;
 use crate::log::package::Released;
-use crate::model::digest::RegistryId;
+use crate::model::digest::{LogId, RecordDigest, RegistryId};
 use crate::model::entry::TakedownClass;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::lockfile::{Head, LockedDecisions, LockedPackage, LockedRegistry, Lockfile, Pin};
@@ -35,6 +35,17 @@ pub struct Opened<'s> {
     pub views: BTreeMap<PackageName, PackageView>,
     /// Those that were chosen at an earlier moment, as they are now.
     pub now: Option<BTreeMap<PackageName, PackageView>>,
+    /// Which logs are meant by names that may have been reset.
+    pub meant: BTreeMap<PackageName, Meaning>,
+}
+
+/// Which log a project means by a name, whatever the name means now.
+#[derive(Clone, Copy, Debug)]
+pub enum Meaning {
+    /// The one that a lock names.
+    Log(LogId),
+    /// The one that holds this record.
+    Anchor(RecordDigest),
 }
 
 /// All registries that are read, by name.
@@ -58,7 +69,7 @@ impl<'s> Opened<'s> {
         })?;
         snapshot.check_fresh(client.context.now)?;
         client.check_locked(&snapshot)?;
-        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None })
+        Ok(Opened { client, snapshot, views: BTreeMap::new(), now: None, meant: BTreeMap::new() })
     }
 
     /// Reads packages, all of them at once, and returns for each that there is none of why.
@@ -76,7 +87,10 @@ impl<'s> Opened<'s> {
         let mut absent = BTreeMap::new();
         for package in packages {
             match self.snapshot.package(&package) {
-                Ok(view) => drop(self.views.insert(package, view)),
+                Ok(view) => {
+                    let view = self.meant(&package, view)?;
+                    self.views.insert(package, view);
+                }
                 Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::NotPublished) => {
                     absent.insert(package, error);
                 }
@@ -84,6 +98,17 @@ impl<'s> Opened<'s> {
             }
         }
         Ok(absent)
+    }
+
+    /// Takes the log that is meant by a name, where a reset gave the name another one.
+    fn meant(&mut self, package: &PackageName, view: PackageView) -> Result<PackageView> {
+        match self.meant.get(package) {
+            Some(Meaning::Anchor(anchor)) => self.snapshot.meant_by(view, anchor),
+            Some(Meaning::Log(log)) if view.log.log.chain().id() != *log => {
+                Ok(self.snapshot.put_aside(&view, *log)?.unwrap_or(view))
+            }
+            _ => Ok(view),
+        }
     }
 
     /// Looks at the registry as it was at an earlier moment.
@@ -106,6 +131,9 @@ impl<'s> Opened<'s> {
         let moment = Moment::Both(self.snapshot.checkpoint().seq(), self.snapshot.checkpoint().digest());
         self.snapshot.come_back();
         let then = std::mem::take(&mut self.views);
+        for (package, view) in &then {
+            self.meant.insert(package.clone(), Meaning::Log(view.log.log.chain().id()));
+        }
         let packages: Vec<PackageName> = then.keys().cloned().collect();
         let absent = self.look(&packages);
         self.now = Some(std::mem::replace(&mut self.views, then));
@@ -205,10 +233,43 @@ pub fn clients<'c>(
     Ok(clients)
 }
 
+/// Packages by names that they left, and what they are called now. The two are one package.
+#[derive(Clone, Debug, Default)]
+pub struct Renamed(BTreeMap<PackageKey, PackageKey>);
+
+impl Renamed {
+    /// Returns the package under the name that it has now, as far as that is known.
+    fn now<'k>(&'k self, key: &'k PackageKey) -> &'k PackageKey {
+        self.0.get(key).unwrap_or(key)
+    }
+
+    fn apply(&self, key: &mut PackageKey) {
+        if let Some(now) = self.0.get(key) {
+            *key = now.clone();
+        }
+    }
+
+    fn apply_to_picks(&self, picks: &BTreeSet<Pick>) -> BTreeSet<Pick> {
+        picks.iter().map(|(key, version)| (self.now(key).clone(), version.clone())).collect()
+    }
+
+    /// Asks for everything by the names that packages have now.
+    fn apply_to(&self, request: &mut Request, universe: &mut Universe) {
+        let candidates = universe.values_mut().flat_map(|known| &mut known.candidates);
+        candidates
+            .flat_map(|candidate| &mut candidate.needs)
+            .chain(&mut request.needs)
+            .for_each(|need| self.apply(&mut need.package));
+        request.preferred = self.apply_to_picks(&request.preferred);
+        request.insist = self.apply_to_picks(&request.insist);
+        request.sought = request.sought.iter().map(|key| self.now(key).clone()).collect();
+    }
+}
+
 /// What came of an attempt to choose.
 pub enum Chosen {
     /// Everything is chosen.
-    All(Solution),
+    All(Solution, Renamed),
     /// This registry has to be read as well, which has this id.
     Beyond(RegistryName, RegistryId),
 }
@@ -231,23 +292,28 @@ pub fn choose(
         let key = PackageKey { registry: opened.client.id, name };
         needs.push(Need { package: key, requirement: needed.requirement.clone() });
     }
-    let request = Request { asker: ASKER.to_owned(), needs, preferred, insist, sought };
+    let mut request = Request { asker: ASKER.to_owned(), needs, preferred, insist, sought };
     let mut universe = Universe::new();
     // What a lock names is needed most likely: so it comes with the first fetch.
     let mut wanted: BTreeSet<PackageKey> = request.preferred.iter().map(|(key, _)| key.clone()).collect();
     wanted.retain(|key| registries.get(&key.name.registry).is_some_and(|opened| opened.client.id == key.registry));
     wanted.extend(request.needs.iter().map(|need| need.package.clone()));
+    let mut renamed = Renamed::default();
     loop {
-        if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
-            return Ok(beyond);
+        while !wanted.is_empty() {
+            if let Some(beyond) = read_known(registries, &mut universe, &wanted)? {
+                return Ok(beyond);
+            }
+            wanted = follow(registries, &mut universe, &wanted, &mut renamed);
         }
+        renamed.apply_to(&mut request, &mut universe);
         // Before anything of what was read is remembered.
         check_own_anchors(registries, workspace)?;
         match resolve(&universe, &request)? {
             Outcome::NeedMore(more) => wanted = more,
             Outcome::Solved(solution) => {
                 check_anchors(registries, workspace, &solution)?;
-                return Ok(Chosen::All(solution));
+                return Ok(Chosen::All(solution, renamed));
             }
         }
     }
@@ -282,6 +348,33 @@ fn read_known(registries: &mut Registries<'_>, universe: &mut Universe, wanted: 
     Ok(None)
 }
 
+/// Finds those among packages that left the names that they were asked for by, and returns what they are called now, as far as that is not known
+/// yet.
+fn follow(
+    registries: &Registries<'_>,
+    universe: &mut Universe,
+    asked: &BTreeSet<PackageKey>,
+    renamed: &mut Renamed,
+) -> BTreeSet<PackageKey> {
+    let mut further = BTreeSet::new();
+    for key in asked {
+        let view = registries.get(&key.name.registry).and_then(|opened| opened.views.get(&key.name.package));
+        let Some(view) = view else { continue };
+        if let Some((to, reset)) = view.lost_to() {
+            let note = format!("{} was renamed to {to}, which means another log now: {}", key.name, reset.reason);
+            universe.insert(key.clone(), Known { candidates: Vec::new(), note: Some(note) });
+        } else if let Some(name) = view.renamed_to() {
+            let now = PackageKey { name, registry: key.registry };
+            universe.remove(key);
+            if !universe.contains_key(&now) {
+                further.insert(now.clone());
+            }
+            renamed.0.insert(key.clone(), now);
+        }
+    }
+    further
+}
+
 /// Says of a package what there is to choose from.
 fn known(key: &PackageKey, view: &PackageView) -> Known {
     let log = &view.log.log;
@@ -292,7 +385,7 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
             let name = FullName { registry, package: dependency.package.clone() };
             Need { package: PackageKey { name, registry: id }, requirement: dependency.requirement.clone() }
         });
-        let takedown = view.decision_log().and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version));
+        let takedown = view.takedown_of(&release.version);
         Candidate {
             version: release.version.clone(),
             needs: needs.collect(),
@@ -301,7 +394,7 @@ fn known(key: &PackageKey, view: &PackageView) -> Known {
             taken_down: takedown.map(|takedown| format!("{}, {}", takedown.class.as_str(), takedown.reason)),
         }
     };
-    debug_assert_eq!(log.name().package, key.name.package);
+    debug_assert_eq!(view.name, key.name);
     Known { candidates: log.releases().map(candidate).collect(), note: None }
 }
 
@@ -366,7 +459,9 @@ pub fn check_own_anchors(registries: &Registries<'_>, workspace: &Workspace) -> 
     for needed in workspace.project.dependencies.iter().filter(|needed| needed.anchor.is_some()) {
         let name = workspace.full_name(needed)?;
         if let Some(view) = registries.get(&name.registry).and_then(|opened| opened.views.get(&name.package)) {
-            check_anchor(&view.log.log, needed.anchor.as_ref()).map_err(|error| error.at(ASKER))?;
+            // A name that was left goes on where it leads to.
+            let log = view.found().last().map_or(&view.log, |(_, log)| log);
+            check_anchor(&log.log, needed.anchor.as_ref()).map_err(|error| error.at(ASKER))?;
         }
     }
     Ok(())
@@ -454,7 +549,7 @@ pub fn check_locked(
     let other = |error: Error| error.hint(format!("choose another version: quipu update {}", pin.name));
     let view = view_now(registries, pin)?;
     // A takedown stays with its log: it is said of one that a reset put aside, too.
-    let takedown = view.decision_log().and_then(|log| log.takedown_of(locked.log, &pin.version));
+    let takedown = view.takedowns.find(locked.log, &pin.version);
     match (takedown, there) {
         (Some(takedown), Some(there)) if takedown.class == TakedownClass::Malware => {
             let error = fault!(TakenDown, "{pin} was {takedown}");
@@ -492,8 +587,25 @@ fn head(record: &SignedRecord) -> Head {
 ///
 /// # Errors
 /// `bug`.
-pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockfile> {
+pub fn lock_of(registries: &Registries<'_>, workspace: &Workspace, solution: &Solution, renamed: &Renamed) -> Result<Lockfile> {
     let mut lock = Lockfile::default();
+    let mut asked: BTreeMap<Pin, BTreeSet<FullName>> = BTreeMap::new();
+    let mut ask = |name: FullName, edge: &Edge| {
+        let key = PackageKey { name, registry: edge.need.package.registry };
+        if *renamed.now(&key) != key {
+            asked.entry(pin_of(&edge.pick())).or_default().insert(key.name);
+        }
+    };
+    for (needed, edge) in workspace.project.dependencies.iter().zip(&solution.roots) {
+        ask(workspace.full_name(needed)?, edge);
+    }
+    for (pick, edges) in &solution.picks {
+        let (_, chosen) = released(registries, &pin_of(pick))?;
+        for (dependency, edge) in chosen.release.dependencies.iter().zip(edges) {
+            let registry = dependency.registry.as_ref().map_or(&chosen.registry.0, |(name, _)| name);
+            ask(FullName { registry: registry.clone(), package: dependency.package.clone() }, edge);
+        }
+    }
     for (pick, edges) in &solution.picks {
         let pin = pin_of(pick);
         let (view, released) = released(registries, &pin)?;
@@ -504,7 +616,7 @@ pub fn lock_of(registries: &Registries<'_>, solution: &Solution) -> Result<Lockf
         }
         let decisions = view.decisions.as_ref();
         let found = LockedPackage {
-            asked_as: BTreeSet::new(),
+            asked_as: asked.remove(&pin).unwrap_or_default(),
             content: released.release.content,
             log: view.log.log.chain().id(),
             head: head(view.log.head()),

@@ -3,9 +3,9 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::fork::Way;
 use super::keyarg::{KeyArg, known, sorted};
-use super::submit::{State, Submission, Wait, submit};
+use super::request::Way;
+use super::submit::{NO_FORK, State, Submission, Wait, submit};
 use super::table::Table;
 use crate::model::entry::{Denial, Grant, PackageEntry, PackagePrivilege, Privilege as _};
 use crate::model::error::{Result, fault};
@@ -116,7 +116,15 @@ fn change(
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &reference.package;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: wait.duration() };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: true,
+        wait: wait.duration(),
+        origin: NO_FORK,
+    };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
@@ -125,6 +133,7 @@ fn change(
         ground.work.add(ground.author, entry)?;
         Ok((ground.work, Vec::new()))
     })?;
+    let package = &submitted.package;
     let full = format!("{}/{package}", client.name);
     let summary = submitted.added.last().map_or(said.to_owned(), |record| record.summary());
     let mut answer = Answer::new();
@@ -157,8 +166,8 @@ fn objects(log: &crate::log::package::PackageLog) -> Vec<serde_json::Value> {
 
 fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Result<Answer> {
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     client.remember(&snapshot, [(package, &view)])?;
     let log = &view.log.log;
     let mut answer = Answer::new();
@@ -176,6 +185,12 @@ fn list(context: &Context, reference: &Reference, allowed_signers: bool) -> Resu
             })
             .collect();
         answer.text.push_str(&Table::from(rows).lay(context.width()));
+    }
+    let lines = answer.text.clone();
+    Client::tell_renamed(&mut answer, &view);
+    if allowed_signers {
+        // Nothing but lines for the file.
+        answer.text = lines;
     }
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());

@@ -3,13 +3,14 @@
 use super::answer::{Answer, bytes_in_words, count};
 use super::client::{self, Client};
 use super::context::Context;
-use super::fork::Way;
+use super::origin;
+use super::request::Way;
 use super::submit::{Ground, State, Submission, Wait, submit};
 use crate::disk::folder;
 use crate::disk::project::Project;
 use crate::disk::trusted::Trust;
 use crate::model::entry::{PackageEntry, Release};
-use crate::model::error::{Error, Result, fault};
+use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::Label;
 use crate::model::object::ReadObjects as _;
 use crate::replica::accept::{check_policy, limits};
@@ -52,8 +53,18 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let trust = Trust::load(&context.home)?;
     let dependencies = project.dependencies(&client.name, |name| trust.get(name).map(|trusted| trusted.id))?;
 
+    origin::check_finished(&folder)?;
+    let ground = || project.origin.as_ref().map(|upstream| origin::ground(context, upstream)).transpose();
     let mut described = None;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: false,
+        wait: args.wait.duration(),
+        origin: &ground,
+    };
     let submitted = submit(&submission, |ground, objects| {
         let Ground { author, view, operators, mut work, .. } = ground;
         if let Some(released) = view.and_then(|view| view.log.log.release_of(version)) {
@@ -67,6 +78,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         }
         let limits = limits(&operators.now().policy);
         let collected = folder::collect(&folder, &project.patterns(), &limits, objects).map_err(Error::asked)?;
+        if project.origin.is_some() {
+            origin::check_markers(&folder, &collected)?;
+        }
         let release = Release {
             version: version.clone(),
             content: collected.contents.digest(),
@@ -84,6 +98,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
         work.add(author, PackageEntry::Release(release.into()))?;
         debug_assert_eq!(objects.format(), work.log().chain().format());
         Ok((work, vec![(version.to_string(), collected.tree)]))
+    });
+    let submitted = submitted.map_err(|error| match error.code() {
+        ErrorCode::WrongLog => error.hint(format!("its name stands in {}", folder.join("quipu.toml").display())),
+        _ => error,
     })?;
 
     let (content, size, files) = described.ok_or_else(|| fault!(Bug, "a release without contents"))?;
@@ -99,6 +117,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     answer.line(format!("            {}, {}", count(files, "file"), bytes_in_words(size)));
     answer.line(format!("  record    {}", head.digest()));
     answer.line(format!("            seq {} of {}, signed by {}", head.seq(), submitted.log.chain().id(), head.draft().signer));
+    if let (Some(origin), 1) = (submitted.log.origin(), head.seq()) {
+        answer.line(format!("  fork of   {}", origin::in_words(origin)));
+    }
     if let State::Proposed(id) = &submitted.state {
         answer.line(format!("  proposal  {id}"));
         if submitted.request.is_none() {

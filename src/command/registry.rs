@@ -26,8 +26,8 @@ use crate::model::key::{KeyCache, allowed_signers_line};
 use crate::model::name::{Label, RegistryName, looks_like_url};
 use crate::model::proposal::PROPOSAL_FILE_MAX;
 use crate::model::record::SignedRecord;
-use crate::replica::accept::Verdict;
 use crate::replica::accept::{self, Asked};
+use crate::replica::accept::{Verdict, Wish};
 use crate::replica::audit::{Audit, audit};
 use crate::replica::author::Author;
 use crate::replica::discovery::{self, WellKnown};
@@ -110,6 +110,10 @@ pub enum Args {
     Takedown(decide::Takedown),
     /// Bring back what was taken down
     Restore(decide::Restore),
+    /// Grant a package the name that its owners ask for
+    Rename(decide::Rename),
+    /// Give a name to a new log; the one of before is put aside, for locks and anchors that mean it
+    Reset(decide::Reset),
     /// Show and change who may act for the registry
     #[command(subcommand)]
     Operator(OperatorArgs),
@@ -206,6 +210,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
             Ok(answer)
         }
         Args::Import(args) => import::run(context, &store(context, &args.path)?, args),
+        Args::Reset(args) => decide::reset(context, &store(context, &args.path)?, args),
+        Args::Rename(args) => decide::rename(context, &store(context, &args.path)?, args),
         Args::Takedown(args) => decide::takedown(context, &store(context, &args.path)?, args),
         Args::Restore(args) => decide::restore(context, &store(context, &args.path)?, args),
         Args::Refuse { path, proposal, reason } => refuse(context, path, *proposal, reason),
@@ -417,7 +423,7 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
         return Ok(answer);
     }
     let found = found(context, from);
-    let (outcomes, rest, checkpoint) = match push {
+    let (outcomes, rest, checkpoint, renames) = match push {
         Some(push) => {
             let url = Url::parse(push, &context.folder)?;
             context.may_reach(&url)?;
@@ -426,12 +432,13 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
             let upstream = Upstream { url: &url, terminal: context.terminal() };
             let delivery = forge::deliver(&lock, &store, &author, &upstream, &found, known)?;
             answer.field("pushed", delivery.pushed.iter().map(ToString::to_string).collect::<Vec<_>>());
-            (delivery.outcomes, delivery.rest, delivery.checkpoint)
+            (delivery.outcomes, delivery.rest, delivery.checkpoint, delivery.renames)
         }
         None => {
             let (_, rest) = forge::bring(&store, context.now, &found, known)?;
             let report = submit::accept_here(&store, &operator, if known { Asked::Known } else { Asked::All })?;
-            (report.outcomes, rest, report.checkpoint.map(|checkpoint| (checkpoint.seq(), checkpoint.digest())))
+            let checkpoint = report.checkpoint.map(|checkpoint| (checkpoint.seq(), checkpoint.digest()));
+            (report.outcomes, rest, checkpoint, report.renames)
         }
     };
     let outcomes = outcomes.into_iter().map(|outcome| Told {
@@ -444,6 +451,7 @@ fn accept(context: &Context, path: &Path, from: &[PathBuf], known: bool, push: O
     told.extend(outcomes);
     answer.field("registry", standing.operators.log.registry().as_str());
     tell(&mut answer, &told, "accepted");
+    tell_renames(&mut answer, &renames, path);
     match checkpoint {
         Some((seq, digest)) => {
             answer.line(format!("checkpoint {seq} {digest}"));
@@ -529,6 +537,26 @@ fn tell(answer: &mut Answer, all: &[Told], good: &str) {
         let what = count(refused.len() as u64, "proposal");
         answer.fault = Some(fault!(Refused, "{what} refused: {}", refused.join("; ")).asked());
     }
+}
+
+/// Tells what became of owners' wishes for other names.
+fn tell_renames(answer: &mut Answer, wishes: &[Wish], path: &Path) {
+    let mut objects: Vec<Value> = Vec::new();
+    for Wish { from, to, answer: given } in wishes {
+        match given {
+            Ok(_) => answer.line(format!("renamed {from} to {to}")),
+            Err(why) => {
+                answer.line(format!("{from} waits to be called {to}: {}", why.message()));
+                answer.line(format!("  to grant it: quipu registry rename {} {from}", path.display()));
+            }
+        }
+        let (state, error) = match given {
+            Ok(_) => ("granted", None),
+            Err(why) => ("waits", Some(error_object(why))),
+        };
+        objects.push(json!({ "from": from.to_string(), "to": to.to_string(), "state": state, "error": error }));
+    }
+    answer.field("renames", objects);
 }
 
 /// Reads proposal files, which may be anybody's: no more of each than one can have, and nothing but files.

@@ -7,10 +7,8 @@ use super::table::Table;
 use crate::disk::trusted::Trust;
 use crate::log::package::Released;
 use crate::model::error::{Error, ErrorCode, Result, fault};
-use crate::model::key::KeyCache;
 use crate::model::name::{FullName, PackageName, RegistryName};
 use crate::model::search::{Query, Rank};
-use crate::replica::chains;
 use crate::replica::search::{Search, Searched, search};
 use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::choose;
@@ -230,7 +228,7 @@ fn read(
     for package in wanted {
         match snapshot.package(package) {
             Err(error) if is_away(&error) => {
-                if let Some(view) = memory.and_then(|memory| kept(snapshot, memory, package)) {
+                if let Some(view) = memory.and_then(|memory| snapshot.package_seen(memory, package).ok()) {
                     views.insert(package.clone(), Ok(view));
                 }
             }
@@ -240,20 +238,6 @@ fn read(
     let good = views.iter().filter_map(|(package, view)| view.as_ref().ok().map(|view| (package, view)));
     client.remember(snapshot, good)?;
     Ok(views)
-}
-
-/// Reads a package as it was seen last, where its log is kept.
-fn kept(snapshot: &Snapshot<'_>, memory: &Memory, package: &PackageName) -> Option<PackageView> {
-    let (reader, mut keys) = (snapshot.reader(), KeyCache::default());
-    let log = chains::package(&reader, memory.packages.get(package)?.commit, &mut keys).ok()?;
-    let operators = &snapshot.operators().log;
-    let full = FullName { registry: operators.registry().clone(), package: package.clone() };
-    log.log.expect(&full, operators.id()).ok()?;
-    let decisions = match memory.decisions.get(package) {
-        Some(seen) => Some(chains::decisions(&reader, seen.commit, operators, &mut keys).ok()?),
-        None => None,
-    };
-    Some(PackageView { log, decisions })
 }
 
 /// A package that was found.
@@ -276,10 +260,8 @@ impl Shown {
             Some(Ok(view)) => view,
         };
         let log = &view.log.log;
-        let is_down = |released: &&Released| {
-            view.decision_log().is_some_and(|all| all.takedown_of(log.chain().id(), &released.release.version).is_some())
-        };
-        let chosen = choose(log, view.decision_log(), None).ok();
+        let is_down = |released: &&Released| view.takedown_of(&released.release.version).is_some();
+        let chosen = choose(log, &view.takedowns, None).ok();
         // Where there is none to choose, the newest that is not taken down tells what it is.
         let newest = log.releases().rev().find(|released| !is_down(released));
         shown.state = match (chosen, newest) {

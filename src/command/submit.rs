@@ -4,9 +4,9 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::{Context, Signing};
-use super::fork::{self, Request};
 use super::gc;
 use super::reason::{PUBLISHED, parse_reason};
+use super::request::{self, Request};
 use crate::disk::keys;
 use crate::disk::proposals::{self, Own};
 use crate::git::layout;
@@ -25,6 +25,7 @@ use crate::model::name::{FullName, PackageName};
 use crate::model::record::SignedRecord;
 use crate::replica::accept::{self, Asked, Made, Report, Verdict};
 use crate::replica::author::{Author, Work};
+use crate::replica::origin;
 use crate::replica::snapshot::{PackageView, Snapshot};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,12 @@ pub struct Submitted {
     pub state: State,
     /// The branch for a pull request, where they were proposed by one.
     pub request: Option<Request>,
+    /// The name of the package that they bear.
+    pub package: PackageName,
+    /// The name that operators granted the package, where it was published and that was seen.
+    pub granted: Option<FullName>,
+    /// Whether it was asked for by a name that it left.
+    followed: bool,
     /// Whether it was waited for more.
     waited: bool,
 }
@@ -83,6 +90,11 @@ impl Submitted {
     /// Says in an answer how far the records have come.
     pub fn tell(&self, answer: &mut Answer) {
         answer.field("state", self.state.as_str());
+        let name = format!("{}/{}", self.log.name().registry, self.package);
+        if self.followed {
+            answer.line(format!("  note: the package was renamed, its name is {name} now"));
+        }
+        answer.field("renamed-to", self.followed.then_some(name));
         match &self.state {
             State::DryRun => {}
             State::Proposed(id) => {
@@ -132,6 +144,8 @@ pub struct Ground<'g> {
 /// How a submission ended that was not refused for good.
 enum Attempt {
     Done(Box<Submitted>),
+    /// The package has another name by now.
+    LeadsTo(PackageName),
     /// Somebody else's records came first.
     Overtaken(Error),
 }
@@ -146,9 +160,16 @@ pub struct Submission<'s, 'c> {
     pub author: &'s Author<'s>,
     /// The package.
     pub package: &'s PackageName,
+    /// Whether the name, where it was left, may lead to the one that the package has now.
+    pub follow: bool,
     /// How long it is waited until a proposal is published or refused.
     pub wait: Option<Duration>,
+    /// Finds what a new log stands on, where it is a fork.
+    pub origin: &'s dyn Fn() -> Result<Option<origin::Ground>>,
 }
+
+/// No new log of this submission is a fork.
+pub const NO_FORK: &dyn Fn() -> Result<Option<origin::Ground>> = &|| Ok(None);
 
 /// A log with new records, and the folders of new releases, by version.
 pub type Built = (Work, Vec<(String, GitId)>);
@@ -162,9 +183,11 @@ pub fn submit(
     submission: &Submission<'_, '_>,
     mut build: impl FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>,
 ) -> Result<Submitted> {
+    let mut package = submission.package.clone();
     for attempt in 1.. {
-        match submission.attempt(&mut build)? {
-            Attempt::Done(submitted) => return Ok(*submitted),
+        match submission.attempt(&package, &mut build)? {
+            Attempt::Done(submitted) => return Ok(Submitted { followed: package != *submission.package, ..*submitted }),
+            Attempt::LeadsTo(next) => package = next,
             Attempt::Overtaken(error) if attempt == ATTEMPTS_MAX => {
                 return Err(error.hint(format!("others were first {ATTEMPTS_MAX} times: try again when fewer publish at once")));
             }
@@ -177,8 +200,12 @@ pub fn submit(
 }
 
 impl Submission<'_, '_> {
-    fn attempt(&self, build: &mut dyn FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>) -> Result<Attempt> {
-        let Submission { client, signing, author, package, wait } = *self;
+    fn attempt(
+        &self,
+        package: &PackageName,
+        build: &mut dyn FnMut(Ground<'_>, &mut Staging<'_>) -> Result<Built>,
+    ) -> Result<Attempt> {
+        let Submission { client, signing, author, wait, origin, .. } = *self;
         let context = client.context;
         let dry = context.flags.dry_run;
         if !dry {
@@ -205,12 +232,19 @@ impl Submission<'_, '_> {
             Err(error) if error.code() == ErrorCode::NotFound => (None, Some(error)),
             Err(error) => return Err(error),
         };
+        if let Some(view) = &view {
+            if let Some(to) = view.renamed_to().filter(|_| self.follow && view.lost_to().is_none()) {
+                client.check_trusted(&to.package)?;
+                return Ok(Attempt::LeadsTo(to.package));
+            }
+            view.check_open().map_err(Error::asked)?;
+        }
         let operators = &snapshot.operators().log;
         let work = match &view {
-            Some(view) => Work::resume(view.log.log.clone()),
+            Some(view) => Work::resume(view.log.log.clone(), view.name.clone()),
             None => {
                 let name = FullName { registry: client.name.clone(), package: package.clone() };
-                Work::begin(author, snapshot.format(), &name, client.id)?
+                Work::begin(author, snapshot.format(), &name, client.id, origin()?)?
             }
         };
         let scratch;
@@ -238,6 +272,9 @@ impl Submission<'_, '_> {
                 added: work.added().to_vec(),
                 state,
                 request: None,
+                package: package.clone(),
+                granted: None,
+                followed: false,
                 waited: wait.is_some(),
             };
             if let Some(waits) = other {
@@ -266,7 +303,7 @@ impl Submission<'_, '_> {
             if let (Some(fork), Some(scratch)) = (&client.fork, push_from) {
                 let newest = work.added().last().ok_or_else(|| fault!(Bug, "a proposal without a record"))?;
                 target.refresh()?;
-                let request = fork::push(client, fork, author, scratch, package, proposal, newest)?;
+                let request = request::push(client, fork, author, scratch, package, proposal, newest)?;
                 remembered.unwrap_or_else(remember)?;
                 return Ok(Ok(Submitted { request: Some(request), ..done(State::Proposed(proposal)) }));
             }
@@ -303,9 +340,10 @@ impl Submission<'_, '_> {
         } else if let State::Published(seq, _) = &done.state {
             let remembered = snapshot.again().and_then(|mut after| {
                 let view = after.package(package)?;
-                client.remember(&after, [(package, &view)])
+                client.remember(&after, [(package, &view)])?;
+                Ok(view.renamed_to())
             });
-            remembered.map_err(|error| {
+            done.granted = remembered.map_err(|error| {
                 error.at(format!("{package} is published in checkpoint {seq}, and cannot be remembered here"))
             })?;
         }

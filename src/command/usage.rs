@@ -10,6 +10,13 @@ const MEANT: &[(&str, &[&str], &str)] = &[
     ("quipu", &["i", "ci", "sync", "restore"], "to bring what quipu.toml needs: quipu install [--locked]"),
     ("quipu", &["sync", "replicate", "mirrors"], "to bring a mirror up to date: quipu mirror sync [DOMAIN]"),
     ("quipu", &["require", "depend"], "to need a package: quipu add NAMESPACE:NAME"),
+    ("quipu", &["sync", "merge", "rebase", "upstream"], "to bring what a fork's origin released since: quipu fork --sync"),
+    (
+        "quipu",
+        &["opensource", "expose", "transfer"],
+        "to publish elsewhere what is inside: quipu promote NAMESPACE:NAME --to REGISTRY",
+    ),
+    ("quipu", &["branch", "patch", "derive"], "to make a package of your own from another one: quipu fork NAMESPACE:NAME [NAME]"),
     ("quipu", &["upgrade", "outdated", "up"], "to choose newer versions: quipu update [--dry-run]"),
     ("quipu", &["list", "ls", "show", "view", "status"], "to look at a package or a registry: quipu info [NAME]"),
     ("quipu", &["list", "ls", "find", "query", "packages"], "to find packages: quipu search [WORDS]"),

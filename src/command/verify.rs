@@ -10,6 +10,7 @@ use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::store::Store;
 use crate::git::transport::{self, FetchOptions, Want};
+use crate::log::names::Takedowns;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::moment::Moment;
@@ -303,13 +304,13 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
             .hint("leave it out: a package's log is verified from its first record"));
     }
     let client = Client::of(context, reference)?;
-    let package = &reference.package;
     let (mut snapshot, view) = client.look(reference)?;
+    let package = &view.name.package;
     let log = &view.log.log;
     let (mut releases, mut bytes) = (0, 0);
     if let Some(version) = &reference.version {
         // What was taken down is verified as well, as far as it is there.
-        choose(log, None, Some(version))?;
+        choose(log, &Takedowns::default(), Some(version))?;
     }
     if !args.logs_only {
         for released in log.releases() {
@@ -323,23 +324,20 @@ fn package(context: &Context, args: &Args, reference: &Reference) -> Result<Answ
                     bytes += release.size;
                 }
                 // What was taken down need not be there.
-                Err(error)
-                    if error.code() == ErrorCode::RefMissing
-                        && view
-                            .decision_log()
-                            .is_some_and(|decisions| decisions.takedown_of(log.chain().id(), &release.version).is_some()) => {}
+                Err(error) if error.code() == ErrorCode::RefMissing && view.takedown_of(&release.version).is_some() => {}
                 Err(error) => return Err(error.at(format!("{package}@{}", release.version))),
             }
         }
     }
     client.remember(&snapshot, [(package, &view)])?;
-    let decisions = view.decisions.as_ref().map_or(0, |decisions| decisions.records.len());
+    let decisions: usize = view.decided().map(|(_, decisions)| decisions.records.len()).sum();
     let records = (view.log.records.len() + decisions) as u64;
     let mut answer = Answer::new();
     answer.line(format!("verified: {}/{package}", client.name));
     answer.line(format!("  {}, {} ({})", count(records, "record"), count(releases, "release"), bytes_in_words(bytes)));
     answer.line(format!("  log {}", log.chain().id()));
     answer.line(format!("  head {} in checkpoint {}", log.chain().head(), snapshot.checkpoint().seq()));
+    Client::tell_renamed(&mut answer, &view);
     answer.field("verified", true);
     answer.field("registry", client.name.as_str());
     answer.field("package", package.to_string());

@@ -3,8 +3,8 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::context::Context;
-use super::fork::Way;
-use super::submit::{State, Submission, Wait, submit};
+use super::request::Way;
+use super::submit::{NO_FORK, State, Submission, Wait, submit};
 use crate::model::entry::PackageEntry;
 use crate::model::error::{Result, fault};
 use crate::model::name::Reference;
@@ -37,7 +37,15 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
     let signing = context.signing(&context.key()?)?;
     let author = signing.author(None)?;
     let package = &args.reference.package;
-    let submission = Submission { client: &client, signing: &signing, author: &author, package, wait: args.wait.duration() };
+    let submission = Submission {
+        client: &client,
+        signing: &signing,
+        author: &author,
+        package,
+        follow: true,
+        wait: args.wait.duration(),
+        origin: NO_FORK,
+    };
     let submitted = submit(&submission, |mut ground, _| {
         if let Some(absent) = ground.absent {
             return Err(absent);
@@ -49,6 +57,7 @@ pub fn run(context: &Context, args: &Args, back: bool) -> Result<Answer> {
         ground.work.add(ground.author, entry)?;
         Ok((ground.work, Vec::new()))
     })?;
+    let package = &submitted.package;
     let full = format!("{}/{package}@{version}", client.name);
     let mut answer = Answer::new();
     answer.line(match &submitted.state {

@@ -16,8 +16,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-/// Names that are no part of a release wherever they stand: what version control keeps for itself, and what `quipu install` wrote.
-pub const LEFT_OUT: &[&str] = &[".git", ".hg", ".svn", ".jj", ".bzr", "quipu_packages"];
+/// Names that are no part of a release wherever they stand: what version control keeps for itself, and what `quipu install` and
+/// `quipu fork --sync` wrote.
+pub const LEFT_OUT: &[&str] = &[".git", ".hg", ".svn", ".jj", ".bzr", "quipu_packages", super::rewrite::FOLDER];
 
 /// How old a scratch folder is that nobody will finish.
 const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -289,7 +290,7 @@ fn is_unchanged(before: &Metadata, after: &Metadata) -> bool {
 
 /// Says whether a file's owner can execute it; nobody can where there is no such bit.
 #[cfg_attr(not(unix), allow(unused_variables))]
-fn is_exec(seen: &Metadata) -> bool {
+pub(super) fn is_exec(seen: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

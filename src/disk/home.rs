@@ -8,11 +8,12 @@
 //! | `keys/` | OpenSSH keys | `quipu key new` |
 //! | state: `<registry id>.toml` | what was seen of a registry | every command that looks at it |
 //! | state: `<registry id>.proposals.toml` | proposals that were not heard of since | `publish` and the like |
+//! | state: `promoted/<digest>.toml` | where a promoted package comes from, which its registry does not say | `quipu promote` |
 //! | cache: `verified/<digest of a path>.toml` | which checkpoint of a repository on disk was verified last | `quipu verify ./PATH` |
 //! | cache: `<registry id>.git` | git objects; may be deleted at any time | likewise |
 
 use super::replace::{self, Access};
-use crate::model::digest::RegistryId;
+use crate::model::digest::{OriginDigest, RegistryId};
 use crate::model::error::{Result, fault};
 use etcetera::BaseStrategy;
 use std::ffi::OsString;
@@ -105,6 +106,11 @@ impl Home {
     /// Returns the file of the user's own proposals to a registry.
     pub fn proposals_file(&self, id: RegistryId) -> PathBuf {
         self.state.join(format!("{}.proposals.toml", id.hex()))
+    }
+
+    /// Returns the file that says where a package comes from that this user promoted, or was shown the origin of.
+    pub fn opening_file(&self, origin: OriginDigest) -> PathBuf {
+        self.state.join("promoted").join(format!("{}.toml", origin.hex()))
     }
 
     /// Returns the file that says what was verified of a repository on disk.

@@ -2,6 +2,7 @@
 
 use super::config::first_line;
 use super::folder::Patterns;
+use super::manifest::Upstream;
 use super::replace::{self, Access};
 use crate::model::digest::{RecordDigest, RegistryId};
 use crate::model::entry::Dependency;
@@ -26,6 +27,8 @@ pub struct Project {
     pub registries: BTreeMap<RegistryName, KnownRegistry>,
     /// Dependencies, in the order of their names.
     pub dependencies: Vec<Needed>,
+    /// The release that the files come from, where the package is a fork.
+    pub origin: Option<Upstream>,
 }
 
 /// One dependency.
@@ -50,6 +53,7 @@ struct Written {
     registries: BTreeMap<RegistryName, KnownRegistry>,
     #[serde(default)]
     dependencies: BTreeMap<toml::Spanned<String>, toml::Spanned<Wanted>>,
+    origin: Option<Upstream>,
 }
 
 /// The table `[package]`.
@@ -178,7 +182,7 @@ impl Project {
             let anchor = anchor.map_err(|error: Error| wrong(wanted.span(), error.message()))?;
             dependencies.push(Needed { registry, package, requirement, anchor });
         }
-        Ok(Project { package: written.package, registries: written.registries, dependencies })
+        Ok(Project { package: written.package, registries: written.registries, dependencies, origin: written.origin })
     }
 
     /// Returns the package, which a folder must have that is to be published.
@@ -255,7 +259,7 @@ impl Project {
                 document.insert("dependencies", toml_edit::Item::Table(table));
             }
             let table = document.entry("dependencies").or_insert_with(toml_edit::table);
-            let Some(table) = table.as_table_like_mut() else { return };
+            let Some(table) = table.as_table_like_mut() else { return Ok(()) };
             let mut entry = toml_edit::InlineTable::new();
             if let Some(anchor) = anchor {
                 entry.insert("version", requirement.into());
@@ -271,6 +275,7 @@ impl Project {
                 }
                 None => drop(table.insert(name, toml_edit::value(new))),
             }
+            Ok(())
         })
     }
 
@@ -280,10 +285,13 @@ impl Project {
     /// `bad-manifest`.
     pub fn remove(text: &str, names: &[String]) -> Result<String> {
         edit(text, |document| {
-            let Some(table) = document.get_mut("dependencies").and_then(toml_edit::Item::as_table_like_mut) else { return };
+            let Some(table) = document.get_mut("dependencies").and_then(toml_edit::Item::as_table_like_mut) else {
+                return Ok(());
+            };
             for name in names {
                 table.remove(name);
             }
+            Ok(())
         })
     }
 
@@ -307,9 +315,9 @@ impl Project {
 }
 
 /// Changes the text of a `quipu.toml`.
-fn edit(text: &str, change: impl FnOnce(&mut toml_edit::DocumentMut)) -> Result<String> {
+pub(super) fn edit(text: &str, change: impl FnOnce(&mut toml_edit::DocumentMut) -> Result<()>) -> Result<String> {
     let mut document: toml_edit::DocumentMut = text.parse().map_err(|why| fault!(BadManifest, "{}", first_line(&why)))?;
-    change(&mut document);
+    change(&mut document)?;
     let changed = document.to_string();
     Project::parse(&changed).map_err(|error| fault!(Bug, "{FILE} would become wrong: {error}"))?;
     Ok(changed)

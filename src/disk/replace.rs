@@ -91,6 +91,23 @@ pub fn make_executable(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets nobody execute a file.
+///
+/// # Errors
+/// `io`.
+pub fn make_plain(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let at = |why: io::Error| fault!(Io, "{}: {why}", path.display());
+        let mode = fs::metadata(path).map_err(at)?.permissions().mode();
+        if mode & 0o111 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o111)).map_err(at)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a file, and says nothing where there is none.
 ///
 /// # Errors

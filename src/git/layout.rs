@@ -177,6 +177,26 @@ pub fn parse_incoming(name: &RefName) -> Option<(PackageName, GitId)> {
     Some((package_name(namespace, name)?, id.parse().ok()?))
 }
 
+/// Reads the package out of the name of its decisions; `None` for any other reference.
+pub fn parse_decisions(name: &RefName) -> Option<PackageName> {
+    let (namespace, name) = name.as_str().strip_prefix(DECISIONS)?.split_once('/')?;
+    package_name(namespace, name)
+}
+
+/// Reads the package out of the name of its log, its decisions or its contents; `None` for any other reference.
+pub fn parse_part(name: &RefName) -> Option<PackageName> {
+    let name = name.as_str();
+    let rest = [PACKAGES, DECISIONS, CONTENTS].iter().find_map(|folder| name.strip_prefix(folder))?;
+    let (namespace, name) = rest.split_once('/')?;
+    package_name(namespace, name)
+}
+
+/// Reads the log out of the name of what a reset put aside; `None` for any other reference.
+pub fn parse_retired(name: &RefName) -> Option<LogId> {
+    let (log, _) = name.as_str().strip_prefix(RETIRED)?.split_once('/')?;
+    format!("sha256:{log}").parse().ok()
+}
+
 fn package_name(namespace: &str, name: &str) -> Option<PackageName> {
     let (namespace, name) = (namespace.parse::<Label>().ok()?, name.parse::<Label>().ok()?);
     Some(PackageName::new(namespace, name))
@@ -253,6 +273,12 @@ mod tests {
         }
         assert_eq!(parse_package(&package(&http)), Some(http.clone()));
         assert_eq!(parse_incoming(&incoming(&http, id)), Some((http.clone(), id)));
+        for part in [package(&http), decisions(&http), contents(&http)] {
+            assert_eq!(parse_part(&part), Some(http.clone()));
+        }
+        for part in [retired_log(log), retired_contents(log)] {
+            assert_eq!(parse_retired(&part), Some(log));
+        }
         for other in ["refs/packages/wasi/http/x", "refs/packages/wasi", "refs/packages/Wasi/http", "refs/decisions/wasi/http"] {
             assert_eq!(parse_package(&name(other)?), None, "{other}");
         }

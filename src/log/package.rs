@@ -3,8 +3,8 @@
 use super::chain::Chain;
 use super::keys::Keys;
 use super::suspicion::Suspicion;
-use crate::model::digest::{RecordDigest, RegistryId};
-use crate::model::entry::{Denial, Entry, Origin, PackageEntry, PackagePrivilege, Release, Subject};
+use crate::model::digest::{OriginDigest, RecordDigest, RegistryId};
+use crate::model::entry::{Denial, Entry, Origin, PackageEntry, PackagePrivilege, Provenance, Release, Subject};
 use crate::model::error::{Result, fault};
 use crate::model::name::{FullName, PackageName, RegistryName, Version};
 use crate::model::record::SignedRecord;
@@ -42,6 +42,17 @@ pub struct Renaming {
     pub record: RecordDigest,
 }
 
+/// A move of a log to another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The name that it left.
+    pub from: FullName,
+    /// The id of the registry that it left the name in.
+    pub from_registry: RegistryId,
+    /// The name that it took, and who asked for that.
+    pub to: Renaming,
+}
+
 /// A verified package log. There are two ways to have one: a first record, and a next record.
 ///
 /// ```compile_fail
@@ -53,11 +64,11 @@ pub struct Renaming {
 pub struct PackageLog {
     chain: Chain,
     name: FullName,
-    former_names: Vec<FullName>,
+    moves: Vec<Move>,
     pending: Option<Renaming>,
     renamings: Vec<Renaming>,
     registry_id: RegistryId,
-    origin: Option<Origin>,
+    origin: Option<Provenance>,
     keys: Keys<PackagePrivilege>,
     releases: BTreeMap<Version, Released>,
     suspicion: Suspicion,
@@ -77,7 +88,7 @@ impl PackageLog {
         let PackageEntry::Init(init) = entry else {
             return Err(fault!(BrokenChain, "the log begins with a record of kind {}, expected init", draft.entry.kind()));
         };
-        let linked = init.origin.as_ref().is_some_and(|origin| origin.linked);
+        let linked = matches!(&init.origin, Some(Provenance::Fork(origin)) if origin.linked);
         let chain = Chain::start(record, linked)?;
         let keys = Keys::start(&init.keys, record)?;
         let mut suspicion = Suspicion::default();
@@ -85,11 +96,11 @@ impl PackageLog {
         Ok(PackageLog {
             chain,
             name: FullName { registry: draft.registry.clone(), package: package.clone() },
-            former_names: Vec::new(),
+            moves: Vec::new(),
             pending: None,
             renamings: Vec::new(),
             registry_id: init.registry_id,
-            origin: init.origin.as_deref().cloned(),
+            origin: init.origin.clone(),
             keys,
             releases: BTreeMap::new(),
             suspicion,
@@ -113,10 +124,11 @@ impl PackageLog {
         let moves = |asked: &mut Renaming| {
             draft.registry == asked.to.registry && matches!(&draft.subject, Subject::Package(name) if *name == asked.to.package)
         };
-        if let Some(Renaming { to, registry_id, .. }) = self.pending.take_if(moves) {
-            self.chain.move_to(to.registry.clone(), draft.subject.clone());
-            self.former_names.push(std::mem::replace(&mut self.name, to));
-            self.registry_id = registry_id;
+        if let Some(to) = self.pending.take_if(moves) {
+            self.chain.move_to(to.to.registry.clone(), draft.subject.clone());
+            let from = std::mem::replace(&mut self.name, to.to.clone());
+            let from_registry = std::mem::replace(&mut self.registry_id, to.registry_id);
+            self.moves.push(Move { from, from_registry, to });
         }
         self.chain.check(record)?;
         let Entry::Package(entry) = &draft.entry else {
@@ -262,9 +274,9 @@ impl PackageLog {
         &self.name
     }
 
-    /// Returns the names it had before, oldest first.
-    pub fn former_names(&self) -> &[FullName] {
-        &self.former_names
+    /// Returns how it came to that name, oldest first.
+    pub fn moves(&self) -> &[Move] {
+        &self.moves
     }
 
     /// Returns the name that its owners asked for last, where no record bears it yet.
@@ -284,7 +296,18 @@ impl PackageLog {
 
     /// Returns where the log comes from, if it is a fork.
     pub fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+        match &self.origin {
+            Some(Provenance::Fork(origin)) => Some(origin),
+            _ => None,
+        }
+    }
+
+    /// Returns what it says of where it comes from, if it was promoted.
+    pub fn promoted_from(&self) -> Option<OriginDigest> {
+        match &self.origin {
+            Some(Provenance::Promoted(origin)) => Some(*origin),
+            _ => None,
+        }
     }
 
     /// Returns the keys.
@@ -312,11 +335,14 @@ impl PackageLog {
         self.digests.iter().position(|digest| digest == record).and_then(|at| u64::try_from(at).ok())
     }
 
-    /// Checks that this is the log of that package in that registry.
+    /// Checks that this log can stand under that name in that registry: its last record bears the name, or its owners asked for it last.
     ///
     /// # Errors
     /// `wrong-log` for another name, `wrong-registry` where a registry of the same name has another id.
     pub fn expect(&self, name: &FullName, registry_id: RegistryId) -> Result<()> {
+        if self.pending.as_ref().is_some_and(|asked| asked.to == *name && asked.registry_id == registry_id) {
+            return Ok(());
+        }
         if self.name.registry == name.registry && self.registry_id != registry_id {
             return Err(fault!(
                 WrongRegistry,

@@ -89,6 +89,10 @@ digest! {
     FileDigest
 }
 digest! {
+    /// SHA-256 of what says where a promoted package comes from; see [`super::opening`].
+    OriginDigest
+}
+digest! {
     /// SHA-256 over what a checkpoint changed; see [`super::changes`].
     ChangesDigest
 }

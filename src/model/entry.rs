@@ -3,7 +3,7 @@
 //! `docs/format.md` is the normative text for every field.
 
 use super::canonical::{Reader, Writer};
-use super::digest::{ChangesDigest, ContentDigest, FileDigest, GitId, LogId, RecordDigest, RegistryId};
+use super::digest::{ChangesDigest, ContentDigest, FileDigest, GitId, LogId, OriginDigest, RecordDigest, RegistryId};
 use super::error::{Error, Result, fault};
 use super::key::PublicKey;
 use super::name::{FullName, Label, PackageName, RegistryName, Version};
@@ -183,13 +183,22 @@ pub struct Origin {
     pub linked: bool,
 }
 
+/// What a log says of where its package comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// It is a fork, and its origin is named.
+    Fork(Box<Origin>),
+    /// It was promoted from another registry, of which nothing is said but this digest.
+    Promoted(OriginDigest),
+}
+
 /// The first entry of a package log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageInit {
     /// The id of the registry that the log belongs to.
     pub registry_id: RegistryId,
-    /// Where it comes from, if it is a fork.
-    pub origin: Option<Box<Origin>>,
+    /// Where it comes from, if it is a fork or was promoted.
+    pub origin: Option<Provenance>,
     /// Every first key, the signer's among them.
     pub keys: Vec<Grant<PackagePrivilege>>,
 }
@@ -508,7 +517,8 @@ impl Entry {
         match self {
             Entry::Package(PackageEntry::Init(init)) => match &init.origin {
                 None => format!("init {subject}"),
-                Some(origin) => {
+                Some(Provenance::Promoted(origin)) => format!("init {subject} from {origin}"),
+                Some(Provenance::Fork(origin)) => {
                     let version = origin.version.as_ref().map(|v| format!("@{v}")).unwrap_or_default();
                     format!("init {subject} from {}/{}{version}", origin.registry, origin.package)
                 }
@@ -655,7 +665,7 @@ impl Entry {
         match self {
             Entry::Package(PackageEntry::Init(init)) => {
                 check_grants(&init.keys)?;
-                if let Some(origin) = &init.origin
+                if let Some(Provenance::Fork(origin)) = &init.origin
                     && origin.version.is_some() != origin.content.is_some()
                 {
                     return Err(fault!(BadRecord, "an origin names a version and its content together, or neither"));
@@ -906,7 +916,11 @@ fn write_package(entry: &PackageEntry, w: &mut Writer<'_>) {
     match entry {
         PackageEntry::Init(init) => {
             w.text("registry-id", init.registry_id);
-            if let Some(origin) = &init.origin {
+            if let Some(Provenance::Promoted(origin)) = &init.origin {
+                w.table("init.origin");
+                w.text("digest", origin);
+            }
+            if let Some(Provenance::Fork(origin)) = &init.origin {
                 w.table("init.origin");
                 w.text("registry", &origin.registry);
                 w.text("registry-id", origin.registry_id);
@@ -961,20 +975,22 @@ fn read_package(kind: &str, r: &mut Reader<'_>) -> Result<PackageEntry> {
     Ok(match kind {
         "init" => {
             let registry_id = r.text("registry-id")?;
-            let origin = if r.optional_table("init.origin") {
-                Some(Box::new(Origin {
-                    registry: r.text("registry")?,
-                    registry_id: r.text("registry-id")?,
-                    package: r.text("package")?,
-                    log: r.text("log")?,
-                    record: r.text("record")?,
-                    version: r.optional("version")?,
-                    content: r.optional("content")?,
-                    checkpoint: r.text("checkpoint")?,
-                    linked: r.boolean("linked")?,
-                }))
-            } else {
-                None
+            let origin = match r.optional_table("init.origin") {
+                false => None,
+                true => Some(match r.optional("digest")? {
+                    Some(digest) => Provenance::Promoted(digest),
+                    None => Provenance::Fork(Box::new(Origin {
+                        registry: r.text("registry")?,
+                        registry_id: r.text("registry-id")?,
+                        package: r.text("package")?,
+                        log: r.text("log")?,
+                        record: r.text("record")?,
+                        version: r.optional("version")?,
+                        content: r.optional("content")?,
+                        checkpoint: r.text("checkpoint")?,
+                        linked: r.boolean("linked")?,
+                    })),
+                }),
             };
             PackageEntry::Init(PackageInit { registry_id, origin, keys: read_grants(r, false)? })
         }

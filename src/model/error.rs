@@ -127,6 +127,8 @@ codes! {
     /// A key in wrong hands released it, and nobody insisted.
     Flagged = "flagged", 4, 8;
 
+    /// What is to be public names what is inside, or needs it.
+    Reveals = "reveals", 8, 8;
     /// A registry is not trusted yet.
     NotTrusted = "not-trusted", 5, 5;
     /// A registry's id is not the one that is trusted.

@@ -2,18 +2,22 @@
 
 use super::author::Author;
 use super::chains::{self, Replayed};
+use super::decide::{check_decides, put_decision, ruling};
+use super::names::{Entry, Here};
 use super::standing::{Standing, Step, advance};
 use crate::git::layout::{self, RefName};
 use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
 use crate::git::store::{Reader, RepositoryLock, Store};
+use crate::log::decision::DecisionLog;
+use crate::log::names::{Named, Takedowns, path};
 use crate::log::operator::{Authority, OperatorLog};
-use crate::log::package::PackageLog;
+use crate::log::package::{PackageLog, Renaming};
 use crate::model::changes::ChangeLine;
 use crate::model::commit;
 use crate::model::contents::{self, Limits};
-use crate::model::digest::{GitId, ObjectKind};
-use crate::model::entry::{Policy, Release};
+use crate::model::digest::{GitId, LogId, ObjectKind, RecordDigest};
+use crate::model::entry::{Policy, Release, Subject};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::key::KeyCache;
 use crate::model::name::{FullName, PackageName};
@@ -23,7 +27,8 @@ use crate::model::refusal::{REFUSAL_MAX, Refusal};
 use crate::model::slot::Slot;
 use crate::model::time::Timestamp;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How far ahead of the acceptor's clock a record may be, in seconds.
 pub const CLOCK_AHEAD: u64 = 24 * 60 * 60;
@@ -61,6 +66,19 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// The checkpoint that was made, where something was accepted.
     pub checkpoint: Option<SignedRecord>,
+    /// What became of owners' wishes for other names of their packages.
+    pub renames: Vec<Wish>,
+}
+
+/// An owner's wish for another name in this registry, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The name that the package has.
+    pub from: PackageName,
+    /// The name that its owners ask for.
+    pub to: PackageName,
+    /// The decision that grants it, or why it waits for a person.
+    pub answer: Result<SignedRecord>,
 }
 
 /// A package as this batch has it so far.
@@ -161,7 +179,7 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
         _ => Staging::new(store),
     };
 
-    let mut batch = Batch { store, standing: &standing, objects, keys, now: author.now, packages: BTreeMap::new() };
+    let mut batch = Batch::new(store, &standing, objects, keys, author.now);
     let mut undone = Vec::new();
     let mut refused = Vec::new();
     for candidate in candidates {
@@ -189,27 +207,33 @@ pub fn accept(lock: &RepositoryLock, store: &Store, author: &Author<'_>, asked: 
         };
         outcomes.push(Outcome { package, proposal, verdict });
     }
+    let renames = batch.answer(author, &left, holds)?;
+    // What a killed acceptor moved to a name that it had granted was judged before it is granted again.
+    outcomes.retain(|outcome| {
+        !(renames.iter().any(|wish| wish.answer.is_ok() && wish.to == outcome.package) && undone.contains(&outcome.package))
+    });
     // Unless something else of the package is in: then its references move on anyway.
     undone.retain(|package| !batch.packages.contains_key(package));
     for package in &undone {
         batch.undo(package, &mut done)?;
     }
+    batch.mend(&left, &mut done)?;
     if !refused.is_empty() {
         batch.note(&refused, &mut done)?;
     }
-    let changed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_)));
+    let changed = outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Accepted(_))) || !batch.decided.is_empty();
     let checkpoint = if changed {
         let (objects, step) = batch.step(done)?;
         Some(advance(lock, store, &standing, &standing.operators.log, objects, author, step)?)
     } else {
-        if !undone.is_empty() || !refused.is_empty() {
+        if !done.is_empty() {
             batch.objects.finish()?;
         }
         store.update(&done)?;
         store.end_journal(lock)?;
         None
     };
-    Ok(Report { outcomes, checkpoint })
+    Ok(Report { outcomes, checkpoint, renames })
 }
 
 /// Says of proposals what an acceptor would say now, and changes nothing.
@@ -220,7 +244,7 @@ pub fn examine(store: &Store, now: Timestamp, proposals: &[(PackageName, GitId)]
     let mut keys = KeyCache::default();
     let standing = Standing::read(store, &mut keys)?;
     let objects = Staging::new(store);
-    let mut batch = Batch { store, standing: &standing, objects, keys, now, packages: BTreeMap::new() };
+    let mut batch = Batch::new(store, &standing, objects, keys, now);
     let examine = |(package, id): &(PackageName, GitId)| {
         let candidate = Candidate { package: package.clone(), from: From::Incoming(layout::incoming(package, *id), *id) };
         let verdict = batch.verdict(&candidate, false)?;
@@ -236,9 +260,15 @@ struct Batch<'a> {
     keys: KeyCache,
     now: Timestamp,
     packages: BTreeMap<PackageName, Draft>,
+    /// What is decided in this batch, about which name.
+    decided: BTreeMap<PackageName, (SignedRecord, DecisionLog)>,
 }
 
 impl<'a> Batch<'a> {
+    fn new(store: &'a Store, standing: &'a Standing, objects: Staging<'a>, keys: KeyCache, now: Timestamp) -> Self {
+        Batch { store, standing, objects, keys, now, packages: BTreeMap::new(), decided: BTreeMap::new() }
+    }
+
     fn operators(&self) -> &'a OperatorLog {
         &self.standing.operators.log
     }
@@ -298,17 +328,18 @@ impl<'a> Batch<'a> {
             From::Made(tree, head) => (tree.clone(), *head),
         };
         let log = chains::package(&self.objects, head, &mut self.keys)?;
-        let name = FullName { registry: self.operators().registry().clone(), package: package.clone() };
-        log.log.expect(&name, self.operators().id())?;
-        let published = self.published(package)?;
-        let known = match &published {
+        let path = path(&log.log, package, self.operators().registry(), self.operators().id())?;
+        let known = match self.published(package)? {
             None => {
-                self.operators().now().may_register(&log.records[0], package.namespace())?;
+                self.check_new_name(&log, &path)?;
                 0
             }
-            Some(published) => match follows(&log, published)? {
+            Some(published) => match follows(&log, &published)? {
                 0 => return Ok(None),
-                new => log.records.len() - new,
+                new => {
+                    self.check_names(&log.records[log.records.len() - new..], &path, &published)?;
+                    log.records.len() - new
+                }
             },
         };
         let new = log.records[known..].to_vec();
@@ -330,11 +361,197 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns the log as it is published, or as this batch will publish it.
-    fn published(&mut self, package: &PackageName) -> Result<Option<Replayed<PackageLog>>> {
+    fn published(&mut self, package: &PackageName) -> Result<Option<Published>> {
+        let entry = self.entry(package)?;
+        let mut published = entry.map(|entry| Published::of(entry, package, self.operators()));
         if let Some(draft) = self.packages.get(package) {
-            return Ok(Some(draft.log.clone()));
+            let (closed, path, decisions) =
+                published.map_or((None, None, None), |was| (was.closed, Some(was.path), was.decisions));
+            let path = path.unwrap_or_else(|| vec![package.clone()]);
+            published = Some(Published { log: draft.log.clone(), closed, path, decisions });
         }
-        published(self.standing, &self.store.reader(), package, &mut self.keys)
+        Ok(published)
+    }
+
+    /// Returns what the map has under a name.
+    fn entry(&mut self, package: &PackageName) -> Result<Option<Entry>> {
+        let reader = self.store.reader();
+        let standing = self.standing;
+        let mut here = Here { operators: &standing.operators.log, map: standing.map, objects: &reader, keys: &mut self.keys };
+        Entry::read(&mut here, package)
+    }
+
+    /// Checks that a name that is free is for whoever asks for it.
+    fn check_new_name(&self, log: &Replayed<PackageLog>, path: &[Named]) -> Result<()> {
+        if let [.., (from, _), (to, _)] = path {
+            return Err(fault!(Unauthorized, "no operator granted the name {to} to the log of {from}")
+                .hint(format!("ask for it under the name that the package has: quipu rename {from} {to}")));
+        }
+        let Some((package, consent)) = path.last() else { return Ok(()) };
+        // Of a log that comes from another registry it is the record that asks for this one.
+        let asks = log.records.iter().find(|record| Some(record.digest()) == *consent);
+        self.operators().now().may_register(asks.unwrap_or(&log.records[0]), package.namespace())
+    }
+
+    /// Checks that a log may grow under a name, by records that bear it.
+    fn check_names(&self, new: &[SignedRecord], path: &[Named], published: &Published) -> Result<()> {
+        if let Some(closed) = &published.closed {
+            return Err(closed.clone());
+        }
+        if !path.iter().map(|(name, _)| name).eq(&published.path) {
+            let names: Vec<String> = path.iter().map(|(name, _)| name.to_string()).collect();
+            return Err(fault!(Unauthorized, "the log went by the names {}, which no operator granted", names.join(", ")));
+        }
+        let Some((package, _)) = path.last() else { return Ok(()) };
+        let registry = self.operators().registry();
+        let subject = Subject::Package(package.clone());
+        // What was signed for another registry meanwhile is that one's business.
+        let stray = new.iter().map(|record| record.draft()).find(|draft| draft.registry == *registry && draft.subject != subject);
+        stray.map_or(Ok(()), |draft| {
+            Err(fault!(
+                WrongLog,
+                "a record belongs to {}@{registry}, expected {package}, which the package is called now",
+                draft.subject
+            ))
+        })
+    }
+
+    /// Grants names to the packages of this batch, and to those that a killed acceptor was at, where that is this author's to decide and the
+    /// policy leaves no question.
+    fn answer(&mut self, author: &Author<'_>, left: &[RefName], holds: bool) -> Result<Vec<Wish>> {
+        let mut asking: BTreeSet<PackageName> = self.packages.keys().cloned().collect();
+        asking.extend(left.iter().filter_map(layout::parse_part));
+        let mut wishes = Vec::new();
+        for from in asking {
+            let operators = self.operators();
+            let wish = |log: &Replayed<PackageLog>| wish_of(&log.log, &from, operators);
+            let draft = self.packages.get(&from);
+            if draft.is_some_and(|draft| wish(&draft.log).is_none()) {
+                continue;
+            }
+            let log = draft.map(|draft| draft.log.clone());
+            let mut entry = self.entry(&from)?;
+            if entry.as_ref().is_some_and(|entry| entry.names.is_left()) {
+                continue;
+            }
+            let decisions = entry.as_mut().and_then(|entry| entry.names.decided.remove(&from));
+            let Some(log) = log.or(entry.map(|entry| entry.log)) else { continue };
+            if let Some((to, consent)) = wish(&log) {
+                let answer = match self.check_wish(author, &log, &from, &to, consent, holds) {
+                    Ok(()) => Ok(self.grant(author, &log, decisions.as_ref(), &from, &to, consent)?),
+                    Err(error) if matches!(error.code(), ErrorCode::Io | ErrorCode::Bug) => return Err(error),
+                    Err(why) => Err(why),
+                };
+                wishes.push(Wish { from, to, answer });
+            }
+        }
+        Ok(wishes)
+    }
+
+    /// Says why a wish is not to be granted without a person.
+    fn check_wish(
+        &self,
+        author: &Author<'_>,
+        log: &Replayed<PackageLog>,
+        from: &PackageName,
+        to: &PackageName,
+        consent: RecordDigest,
+        holds: bool,
+    ) -> Result<()> {
+        let operators = self.operators();
+        let occupant = match self.packages.get(to) {
+            Some(draft) => Some(draft.log.log.chain().id()),
+            None => self
+                .standing
+                .map
+                .get(&self.objects, &Slot::Package(to.clone()))?
+                .map(|head| log_at(&self.objects, head))
+                .transpose()?,
+        };
+        if let Some(occupant) = occupant {
+            check_own_name(log, occupant, from, to, operators)?;
+        } else if holds {
+            return Err(fault!(Policy, "the name {to} is new, and new names wait for a person"));
+        }
+        check_decides(operators, author)?;
+        let asks = log.records.iter().find(|record| record.digest() == consent);
+        operators.now().may_register(asks.unwrap_or(&log.records[0]), to.namespace())
+    }
+
+    /// Grants a name.
+    fn grant(
+        &mut self,
+        author: &Author<'_>,
+        log: &Replayed<PackageLog>,
+        decisions: Option<&Replayed<DecisionLog>>,
+        from: &PackageName,
+        to: &PackageName,
+        consent: RecordDigest,
+    ) -> Result<SignedRecord> {
+        let operators = self.operators();
+        let full = |package: &PackageName| FullName { registry: operators.registry().clone(), package: package.clone() };
+        let what = crate::model::entry::Verdict::Rename { from: full(from), to: full(to), consent };
+        let (record, decided) = ruling(author, operators, from, &log.log, decisions, what)?;
+        self.objects.write(ObjectKind::Tree, b"")?;
+        self.objects.write(ObjectKind::Commit, record.bytes())?;
+        let contents = self.contents_of(from, self.store.reference(&layout::contents(from))?)?.unwrap_or_default();
+        let was = self.store.reference(&layout::package(to))?;
+        let contents_was = self.store.reference(&layout::contents(to))?;
+        let draft = Draft { head: log.head().git_id(), was, log: log.clone(), contents, contents_was };
+        self.packages.insert(to.clone(), draft);
+        self.decided.insert(from.clone(), (record.clone(), decided));
+        Ok(record)
+    }
+
+    /// Takes back what a killed process moved for a decision that it did not come to publish, and does what one left to do that it had published.
+    fn mend(&mut self, left: &[RefName], edits: &mut Vec<RefEdit>) -> Result<()> {
+        let packages: BTreeSet<PackageName> = left.iter().filter_map(layout::parse_part).collect();
+        let mut retired = BTreeSet::new();
+        for package in &packages {
+            let entry = self.entry(package)?;
+            if let Some(own) = entry.as_ref().and_then(|entry| entry.names.decided.get(package)) {
+                retired.extend(own.log.resets().iter().map(|reset| reset.old));
+            }
+            let mut edit = |name: RefName, new: Option<GitId>, was: Option<GitId>| {
+                if was != new && left.contains(&name) && edits.iter().all(|edit| edit.name != name) {
+                    edits.push(RefEdit { name, expected: was.into(), new });
+                }
+            };
+            if !self.decided.contains_key(package) {
+                let name = layout::decisions(package);
+                let published = self.standing.map.get(&self.objects, &Slot::Decisions(package.clone()))?;
+                let was = self.store.reference(&name)?;
+                edit(name, published, was);
+            }
+            if !self.packages.contains_key(package) {
+                let name = layout::contents(package);
+                let was = self.store.reference(&name)?;
+                let new = self.served(was, entry.as_ref())?;
+                edit(name, new, was);
+            }
+        }
+        for log in left.iter().filter_map(layout::parse_retired).filter(|log| !retired.contains(log)) {
+            for name in [layout::retired_log(log), layout::retired_contents(log)] {
+                let was = self.store.reference(&name)?;
+                if was.is_some() && edits.iter().all(|edit| edit.name != name) {
+                    edits.push(RefEdit { name, expected: was.into(), new: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the contents of a package as it is published, of what its reference has and of what is here besides.
+    fn served(&mut self, was: Option<GitId>, entry: Option<&Entry>) -> Result<Option<GitId>> {
+        let Some(entry) = entry else { return Ok(None) };
+        let old = was.map(|id| contents_at(&self.objects, id)).transpose()?.unwrap_or_default();
+        let limits = limits(&self.operators().now().policy);
+        let kept = served(&self.objects, &old, &entry.log.log, &entry.names.takedowns(), &limits);
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let tree = Tree::new(kept)?.write(&mut self.objects)?;
+        self.objects.write(ObjectKind::Commit, &commit::contents(tree)).map(Some)
     }
 
     /// Returns a package's contents as they are, or as this batch will have them.
@@ -356,17 +573,8 @@ impl<'a> Batch<'a> {
         edits.push(RefEdit { expected: self.store.reference(&name)?.into(), name, new: published });
         let name = layout::contents(package);
         let was = self.store.reference(&name)?;
-        let Some(old) = self.contents_of(package, was)? else { return Ok(()) };
-        let kept: Vec<TreeEntry> = match published {
-            None => Vec::new(),
-            Some(head) => released_in(&old, &chains::package(&self.objects, head, &mut self.keys)?.log),
-        };
-        let new = if kept.is_empty() {
-            None
-        } else {
-            let tree = Tree::new(kept)?.write(&mut self.objects)?;
-            Some(self.objects.write(ObjectKind::Commit, &commit::contents(tree))?)
-        };
+        let entry = self.entry(package)?;
+        let new = self.served(was, entry.as_ref())?;
         if new != was {
             edits.push(RefEdit { name, expected: was.into(), new });
         }
@@ -430,32 +638,100 @@ impl<'a> Batch<'a> {
                 heads.push(RefEdit { name: layout::package(&package), expected: draft.was.into(), new: Some(draft.head) });
             }
         }
+        for (package, (record, decided)) in std::mem::take(&mut self.decided) {
+            put_decision(self.store, &mut step, &package, &record, &decided)?;
+        }
         // Contents first: a log that is ahead of the map has its contents beside it.
         step.refs.extend(heads);
         Ok((self.objects, step))
     }
 }
 
-/// Reads the log of a package that may go on; `None` where the name is free.
+/// A package that is published.
+pub(crate) struct Published {
+    /// Its log.
+    pub(crate) log: Replayed<PackageLog>,
+    /// Why it does not go on under this name.
+    pub(crate) closed: Option<Error>,
+    /// The names that it went by until it came to this one.
+    path: Vec<PackageName>,
+    /// The decisions about this name.
+    decisions: Option<Replayed<DecisionLog>>,
+}
+
+impl Published {
+    fn of(mut entry: Entry, package: &PackageName, operators: &OperatorLog) -> Self {
+        let closed = entry.closed(package, operators.registry());
+        let decisions = entry.names.decided.remove(package);
+        Published { log: entry.log, closed, path: entry.names.path, decisions }
+    }
+}
+
+/// Reads the log of a package; `None` where the name is free.
 ///
 /// # Errors
-/// `taken-down` where the package was; those of [`chains::package`].
+/// Those of [`Entry::read`].
 pub(crate) fn published(
     standing: &Standing,
     reader: &Reader,
     package: &PackageName,
     keys: &mut KeyCache,
-) -> Result<Option<Replayed<PackageLog>>> {
-    let Some(head) = standing.map.get(reader, &Slot::Package(package.clone()))? else { return Ok(None) };
-    if let Some(decisions) = standing.map.get(reader, &Slot::Decisions(package.clone()))? {
-        let decisions = chains::decisions(reader, decisions, &standing.operators.log, keys)?;
-        if let Some((.., takedown)) =
-            decisions.log.takedowns().find(|(of, version, _)| *of == decisions.log.target() && version.is_none())
-        {
-            return Err(fault!(TakenDown, "{package} was taken down: {}", takedown.reason));
-        }
+) -> Result<Option<Published>> {
+    let operators = &standing.operators.log;
+    let entry = Entry::read(&mut Here { operators, map: standing.map, objects: reader, keys }, package)?;
+    Ok(entry.map(|entry| Published::of(entry, package, operators)))
+}
+
+/// Returns the name of this registry that the owners of a package ask for, and the record by which they do.
+pub(crate) fn wish_of(log: &PackageLog, from: &PackageName, operators: &OperatorLog) -> Option<(PackageName, RecordDigest)> {
+    let is_here = |asked: &&Renaming| asked.to.registry == *operators.registry() && asked.registry_id == operators.id();
+    let asked = log.pending_name().filter(is_here)?;
+    (asked.to.package != *from).then(|| (asked.to.package.clone(), asked.record))
+}
+
+/// Checks that a name that is taken is one that this log bore itself: it may come back to it.
+///
+/// # Errors
+/// `name-taken`.
+pub(crate) fn check_own_name(
+    log: &Replayed<PackageLog>,
+    occupant: LogId,
+    from: &PackageName,
+    to: &PackageName,
+    operators: &OperatorLog,
+) -> Result<()> {
+    let bore = path(&log.log, from, operators.registry(), operators.id())?;
+    if occupant != log.log.chain().id() || bore.iter().all(|(name, _)| name != to) {
+        return Err(fault!(NameTaken, "the name {to} belongs to the log {occupant}"));
     }
-    chains::package(reader, head, keys).map(Some)
+    Ok(())
+}
+
+/// Returns the id of the log that has this head.
+pub(crate) fn log_at(objects: &impl ReadObjects, head: GitId) -> Result<LogId> {
+    let record = chains::record(objects, head)?;
+    Ok(record.draft().link.map_or_else(|| record.digest().into(), |link| link.log))
+}
+
+/// Returns the folders of what is handed out of a log: those that its contents have, and those of releases that are here otherwise.
+pub(crate) fn served(
+    objects: &impl ReadObjects,
+    contents: &Tree,
+    log: &PackageLog,
+    takedowns: &Takedowns,
+    limits: &Limits,
+) -> Vec<TreeEntry> {
+    let handed_out = log
+        .releases()
+        .map(|released| &released.release)
+        .filter(|release| takedowns.find(log.chain().id(), &release.version).is_none());
+    let folder = |release: &Arc<Release>| {
+        let name = release.version.to_string();
+        let is_here = || check_release(objects, release, release.tree, limits).is_ok();
+        let found = contents.get(&name).cloned();
+        found.or_else(|| is_here().then(|| TreeEntry { name, mode: Mode::Tree, id: release.tree }))
+    };
+    handed_out.filter_map(folder).collect()
 }
 
 /// Reads the tree of a commit of contents.
@@ -472,9 +748,13 @@ pub(crate) fn released_in(contents: &Tree, log: &PackageLog) -> Vec<TreeEntry> {
 }
 
 /// Says how many records a log has beyond the published one.
-fn follows(log: &Replayed<PackageLog>, published: &Replayed<PackageLog>) -> Result<usize> {
+fn follows(log: &Replayed<PackageLog>, published: &Published) -> Result<usize> {
+    let (decisions, published) = (published.decisions.as_ref(), &published.log);
     let (ours, theirs) = (&log.records, &published.records);
     if log.log.chain().id() != published.log.chain().id() {
+        if let Some(error) = decisions.and_then(|decisions| was_reset(decisions, log.log.chain().id())) {
+            return Err(error);
+        }
         let owners: Vec<String> = published.log.keys().iter().map(|key| key.name.to_string()).collect();
         return Err(fault!(
             NameTaken,
@@ -498,6 +778,28 @@ fn follows(log: &Replayed<PackageLog>, published: &Replayed<PackageLog>) -> Resu
         .hint("fetch what is published and propose again: quipu publish does both"));
     }
     Ok(ours.len() - shared)
+}
+
+/// Says that a log was put aside by a reset, when, and why.
+fn was_reset(decisions: &Replayed<DecisionLog>, log: LogId) -> Option<Error> {
+    let reset = decisions.log.resets().iter().find(|reset| reset.old == log)?;
+    let is_it = |record: &&SignedRecord| match record.entry() {
+        crate::model::entry::Entry::Decision(decision) => decision.about.target == log,
+        _ => false,
+    };
+    // The reset is the last decision about that log that has it as its target, but for what is decided about one put aside.
+    let record = decisions.records.iter().find(|record| is_it(record) && record.entry().kind() == "reset")?;
+    Some(
+        fault!(
+            WrongLog,
+            "the operators reset {} on {}: {}; the name means the log {} now",
+            record.draft().subject.to_string().trim_end_matches("+decisions"),
+            record.draft().time,
+            reset.reason,
+            reset.new
+        )
+        .hint("what stood on the log of before is not taken in any more"),
+    )
 }
 
 /// Checks the rules of a registry that one release must fulfil.

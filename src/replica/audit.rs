@@ -2,11 +2,13 @@
 
 use super::accept::{check_digest, limits};
 use super::chains;
+use super::names::{Here, Names, Shelf, check_retired};
 use super::standing;
-use crate::git::layout;
+use crate::git::layout::{self, RefName};
 use crate::git::refs::OpenedReferences;
 use crate::git::store::{Reader, Store};
-use crate::log::decision::DecisionLog;
+use crate::log::decision::{DecisionLog, Reset};
+use crate::log::names::Takedowns;
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::log::registry::{CheckedCheckpoint, RegistryLog, check_hop};
@@ -20,7 +22,7 @@ use crate::model::held::{HELD_MAX, Held};
 use crate::model::key::KeyCache;
 use crate::model::map::{Change, Map, SubMap};
 use crate::model::moment::Moment;
-use crate::model::name::{FullName, PackageName, RegistryName};
+use crate::model::name::{PackageName, RegistryName};
 use crate::model::object::{Keeping, ReadObjects};
 use crate::model::record::{RECORD_MAX, Record, SignedRecord, parent_of, place_of};
 use crate::model::skip::{Hop, descent, skip};
@@ -236,7 +238,7 @@ pub fn audit(audit: &Audit<'_>) -> Result<Findings> {
     let map = Map::at(newest.map());
     let count = newest.checkpoint().packages;
     let limits = limits(&operators.now().policy);
-    let judge = Judge { audit, hands: &hands, operators: &operators, limits: &limits, totals: &totals };
+    let judge = Judge { audit, hands: &hands, operators: &operators, map, limits: &limits, totals: &totals };
     let objects = Keeping::new(store.reader(), TREES_KEPT);
     let mut differences = None;
     match &since {
@@ -309,12 +311,12 @@ pub struct PartsFound {
 ///
 /// # Errors
 /// `io`, `bad-repository`.
-pub fn audit_parts(store: &Store, operators: &OperatorLog, contents: bool, parts: &[Part]) -> Result<PartsFound> {
+pub fn audit_parts(store: &Store, operators: &OperatorLog, map: Map, contents: bool, parts: &[Part]) -> Result<PartsFound> {
     let audit = Audit { store, expected: None, contents, since: None, progress: &|_, _| () };
     let totals = Totals::of(0);
     let hands = Hands::of(store, false);
     let limits = limits(&operators.now().policy);
-    let judge = Judge { audit: &audit, hands: &hands, operators, limits: &limits, totals: &totals };
+    let judge = Judge { audit: &audit, hands: &hands, operators, map, limits: &limits, totals: &totals };
     let references = Heads { logs: store.opened_references_for_some()?, contents: None };
     for some in parts.chunks(PACKAGES_AT_ONCE) {
         let logs = |part: &Part| {
@@ -793,6 +795,7 @@ struct Judge<'a> {
     audit: &'a Audit<'a>,
     hands: &'a Hands<'a>,
     operators: &'a OperatorLog,
+    map: Map,
     limits: &'a Limits,
     totals: &'a Totals,
 }
@@ -896,8 +899,6 @@ impl Judge<'_> {
                 let judged = self.package(reader, keys, logs.head)?;
                 let log = &judged.log;
                 self.seen(logs.head, log.chain());
-                let registry = self.operators.registry().clone();
-                log.expect(&FullName { registry, package: package.clone() }, self.operators.id())?;
                 check_reference(self.audit.store, &references.logs, reader, package, &judged.commits, self.totals)?;
                 let decisions = match logs.decisions {
                     None => None,
@@ -905,16 +906,26 @@ impl Judge<'_> {
                         let decisions = chains::decisions(reader, head, self.operators, keys)?;
                         self.seen(head, decisions.log.chain());
                         decisions.log.check_log(log)?;
-                        Some(decisions.log)
+                        Some(decisions)
                     }
                 };
+                let resets = decisions.as_ref().map(|own| own.log.resets().to_vec()).unwrap_or_default();
+                let mut here = Here { operators: self.operators, map: self.map, objects: reader, keys };
+                let names = Names::of(&mut here, package, log, decisions)?;
+                let takedowns = names.takedowns();
                 let known = logs.known.and_then(|known| judged.commits.iter().position(|commit| *commit == known));
                 let first_new = known.map_or(0, |known| known as u64 + 1);
                 if self.audit.contents {
-                    self.contents(reader, references, package, log, decisions.as_ref(), first_new)
-                } else {
-                    Ok(())
+                    self.contents(reader, references, (&layout::contents(package), package), log, &takedowns, first_new)?;
+                    if self.audit.since.is_some() && known.is_none() {
+                        self.other_names(&mut here, reader, references, package, &names)?;
+                    }
                 }
+                for reset in resets.iter().filter(|_| known.is_none()) {
+                    let names = &names.decided;
+                    self.retired(&mut here, reader, references, package, names.get(package), reset)?;
+                }
+                Ok(())
             }
             Slot::Attestation(..) => {
                 let attestations = chains::attestations(reader, logs.head, self.operators.id(), keys)?;
@@ -924,6 +935,53 @@ impl Judge<'_> {
             Slot::Decisions(package) => Err(fault!(BadMap, "decisions about {package} stand in the map, and no package")),
             Slot::MirrorLog(_) | Slot::MirrorHeld(_) | Slot::Skip => Ok(()),
         }
+    }
+
+    /// Reads the files of what a package has under its other names: what was decided about one counts for all.
+    fn other_names(
+        &self,
+        here: &mut impl Shelf,
+        reader: &Reader,
+        references: &Heads<'_>,
+        package: &PackageName,
+        names: &Names,
+    ) -> Result<()> {
+        let takedowns = names.takedowns();
+        for (name, held) in &names.leads {
+            self.contents(reader, references, (&layout::contents(name), name), &held.log, &takedowns, 0)?;
+        }
+        for name in names.path.iter().filter(|name| *name != package) {
+            if let Some(head) = here.head(&Slot::Package(name.clone()))? {
+                let held = here.package(head)?;
+                self.contents(reader, references, (&layout::contents(name), name), &held.log, &takedowns, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies a log that a reset put aside, and the files of its releases.
+    fn retired(
+        &self,
+        here: &mut impl Shelf,
+        reader: &Reader,
+        references: &Heads<'_>,
+        package: &PackageName,
+        decisions: Option<&chains::Replayed<DecisionLog>>,
+        reset: &Reset,
+    ) -> Result<()> {
+        let name = layout::retired_log(reset.old);
+        let Some(head) = self.audit.store.reference(&name)? else {
+            return Err(fault!(RefMissing, "{name} is gone, which a reset put aside"));
+        };
+        let found = here.package(head).map_err(|error| error.at(&name))?;
+        self.totals.records.fetch_add(found.log.chain().seq() + 1, Ordering::Relaxed);
+        check_retired(&found.log, reset).map_err(|error| error.at(&name))?;
+        let names = Names::of_retired(here, package, &found.log, decisions).map_err(|error| error.at(&name))?;
+        if self.audit.contents {
+            let contents = layout::retired_contents(reset.old);
+            self.contents(reader, references, (&contents, package), &found.log, &names.takedowns(), 0)?;
+        }
+        Ok(())
     }
 
     /// Reads and verifies a package log.
@@ -975,27 +1033,26 @@ impl Judge<'_> {
         &self,
         reader: &Reader,
         references: &Heads<'_>,
-        package: &PackageName,
+        (name, package): (&RefName, &PackageName),
         log: &PackageLog,
-        decisions: Option<&DecisionLog>,
+        takedowns: &Takedowns,
         first_new: u64,
     ) -> Result<()> {
         if log.releases().next().is_none() {
             return Ok(());
         }
-        let name = layout::contents(package);
         let unknown = |log: &PackageLog, name: &str| name.parse().map_or(true, |version| log.release_of(&version).is_none());
         let read = |id: Option<GitId>| {
             let Some(id) = id else { return Ok(Tree::default()) };
             let bytes = reader.read(ObjectKind::Commit, id, 4096)?;
-            let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(&name))?;
+            let tree = commit::parse_contents(reader.format(), &bytes).map_err(|error| error.at(name))?;
             Tree::read(reader, tree)
         };
-        let then = references.contents.as_ref().unwrap_or(&references.logs).find(&name)?;
+        let then = references.contents.as_ref().unwrap_or(&references.logs).find(name)?;
         let mut tree = read(then)?;
         // Releases and files are one for one, but for what was taken down; else it is looked at once more, as it is now.
         if tree.entries().len() != log.releases().count() || tree.entries().iter().any(|entry| unknown(log, &entry.name)) {
-            let now = self.audit.store.reference(&name)?;
+            let now = self.audit.store.reference(name)?;
             if now != then {
                 tree = read(now)?;
             }
@@ -1013,7 +1070,7 @@ impl Judge<'_> {
         }
         for released in log.releases().filter(|released| released.seq >= first_new) {
             let release = &released.release;
-            let down = decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), &release.version)).is_some();
+            let down = takedowns.find(log.chain().id(), &release.version).is_some();
             let verdict = match tree.get(&release.version.to_string()) {
                 None if down => continue,
                 None => Err(fault!(RefMissing, "the contents of {} are gone", release.version)),

@@ -1,12 +1,13 @@
 //! Writing records: what a person asks for becomes the next records of a log, and is refused here where the registry would refuse it.
 
+use super::origin::Ground;
 use crate::log::chain::Chain;
 use crate::log::package::PackageLog;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RegistryId};
 use crate::model::entry::{Entry, Grant, PackageEntry, PackageInit, PackagePrivilege, Privilege as _, Subject};
 use crate::model::error::{Error, Result, fault};
 use crate::model::key::PublicKey;
-use crate::model::name::{FullName, Label};
+use crate::model::name::{FullName, Label, RegistryName};
 use crate::model::object::WriteObjects;
 use crate::model::record::{Draft, SignedRecord};
 use crate::model::sshsig::Signer;
@@ -33,18 +34,31 @@ impl Author<'_> {
     /// # Errors
     /// Those of the signer, and `bad-record` for what no record may say.
     pub fn next(&self, chain: &Chain, name: Label, tree: GitId, entry: Entry) -> Result<SignedRecord> {
+        let (registry, subject) = (chain.registry().clone(), chain.subject().clone());
+        self.next_as(chain, (registry, subject), name, tree, entry)
+    }
+
+    /// Signs the next record of a log that bears another name from there on.
+    fn next_as(
+        &self,
+        chain: &Chain,
+        (registry, subject): (RegistryName, Subject),
+        name: Label,
+        tree: GitId,
+        entry: Entry,
+    ) -> Result<SignedRecord> {
         let draft = Draft {
             format: chain.format(),
             tree,
             parent: None,
             signer: name,
             time: self.now.max(chain.time()),
-            registry: chain.registry().clone(),
-            subject: chain.subject().clone(),
+            registry: registry.clone(),
+            subject: subject.clone(),
             link: None,
             entry,
         };
-        chain.place(draft).sign(self.signer).map_err(Error::asked)
+        Draft { registry, subject, ..chain.place(draft) }.sign(self.signer).map_err(Error::asked)
     }
 }
 
@@ -52,39 +66,75 @@ impl Author<'_> {
 #[derive(Clone, Debug)]
 pub struct Work {
     log: PackageLog,
+    /// The name that new records bear.
+    name: FullName,
     added: Vec<SignedRecord>,
+    /// What a new log stands on, where it is a fork.
+    ground: Option<Ground>,
 }
 
 impl Work {
-    /// Starts a new log, with the author as its first and only key.
+    /// Starts a new log, with the author as its first and only key; a fork's or a promoted one's on the ground that is given.
     ///
     /// # Errors
     /// Those of the signer and of the law.
-    pub fn begin(author: &Author<'_>, format: ObjectFormat, name: &FullName, registry_id: RegistryId) -> Result<Self> {
+    pub fn begin(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        registry_id: RegistryId,
+        ground: Option<Ground>,
+    ) -> Result<Self> {
         let grant = Grant {
             name: author.name.clone(),
             key: author.key().clone(),
             privileges: PackagePrivilege::ALL.to_vec(),
             namespaces: Vec::new(),
         };
+        Work::begin_on(author, format, name, registry_id, vec![grant], ground)
+    }
+
+    /// Starts a new log with these keys, the author's among them.
+    ///
+    /// # Errors
+    /// Those of [`Work::begin`].
+    pub fn begin_with(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        registry_id: RegistryId,
+        keys: Vec<Grant<PackagePrivilege>>,
+    ) -> Result<Self> {
+        Work::begin_on(author, format, name, registry_id, keys, None)
+    }
+
+    fn begin_on(
+        author: &Author<'_>,
+        format: ObjectFormat,
+        name: &FullName,
+        registry_id: RegistryId,
+        keys: Vec<Grant<PackagePrivilege>>,
+        ground: Option<Ground>,
+    ) -> Result<Self> {
+        let (origin, parent) = ground.as_ref().map(|ground| ground.in_format(format)).unzip();
         let draft = Draft {
             format,
             tree: format.empty_tree(),
-            parent: None,
+            parent: parent.flatten(),
             signer: author.name.clone(),
             time: author.now,
             registry: name.registry.clone(),
             subject: Subject::Package(name.package.clone()),
             link: None,
-            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: None, keys: vec![grant] })),
+            entry: Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin, keys })),
         };
         let first = draft.sign(author.signer).map_err(Error::asked)?;
-        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, added: vec![first] })
+        Ok(Work { log: PackageLog::start(&first).map_err(Error::asked)?, name: name.clone(), added: vec![first], ground })
     }
 
-    /// Goes on with a log that is there.
-    pub fn resume(log: PackageLog) -> Self {
-        Work { log, added: Vec::new() }
+    /// Goes on with a log that stands under a name, by records that bear it.
+    pub fn resume(log: PackageLog, name: FullName) -> Self {
+        Work { log, name, added: Vec::new(), ground: None }
     }
 
     /// Adds one record.
@@ -98,14 +148,15 @@ impl Work {
                 Unauthorized,
                 "your key {} has no part in {}, whose keys are {}",
                 author.key().fingerprint(),
-                self.log.name(),
+                self.name,
                 owners.join(", ")
             )
-            .hint(format!("ask one of them: quipu owner allow {} '{}'", self.log.name(), author.key()))
+            .hint(format!("ask one of them: quipu owner allow {} '{}'", self.name, author.key()))
             .asked());
         };
         let tree = self.log.chain().format().empty_tree();
-        let record = author.next(self.log.chain(), known.name.clone(), tree, Entry::Package(entry))?;
+        let bears = (self.name.registry.clone(), Subject::Package(self.name.package.clone()));
+        let record = author.next_as(self.log.chain(), bears, known.name.clone(), tree, Entry::Package(entry))?;
         self.log = self.log.clone().append(&record).map_err(Error::asked)?;
         self.added.push(record);
         Ok(())
@@ -121,12 +172,13 @@ impl Work {
         &self.added
     }
 
-    /// Writes the records.
+    /// Writes the records, and those of the origin that a fork stands on.
     ///
     /// # Errors
     /// Those of [`WriteObjects::write`].
     pub fn write(&self, objects: &mut impl WriteObjects) -> Result<()> {
         objects.write(ObjectKind::Tree, b"")?;
+        self.ground.iter().try_for_each(|ground| ground.write(objects))?;
         self.added.iter().try_for_each(|record| objects.write(ObjectKind::Commit, record.bytes()).map(drop))
     }
 }

@@ -3,7 +3,7 @@
 //! Files and forks are a stranger's. A fork is asked for one commit by its id; what comes stays in a quarantine until it was judged by the
 //! code that accepts.
 
-use super::accept::{self, Asked, Outcome, Verdict, examine};
+use super::accept::{self, Asked, Outcome, Verdict, Wish, examine};
 use super::author::Author;
 use super::chains;
 use super::inbox::{self, PROPOSALS_MAX, Proposal};
@@ -270,6 +270,8 @@ pub struct Delivery {
     pub rest: Vec<Judged>,
     /// The place and digest of the checkpoint that was made.
     pub checkpoint: Option<(u64, RecordDigest)>,
+    /// What became of owners' wishes for other names.
+    pub renames: Vec<Wish>,
     /// The references that were moved there.
     pub pushed: Vec<RefName>,
 }
@@ -352,6 +354,7 @@ pub fn deliver(
         follow(store, &ground, fetched, &report.outcomes, &after)?;
         return Ok(Delivery {
             outcomes: report.outcomes,
+            renames: report.renames,
             rest,
             checkpoint: report.checkpoint.map(|checkpoint| (checkpoint.seq(), checkpoint.digest())),
             pushed: edits.into_iter().map(|edit| edit.name).collect(),

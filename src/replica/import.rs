@@ -382,7 +382,9 @@ impl<'a> Works<'a> {
             Some(_) => published(self.standing, &hand.reader, package, &mut hand.keys)?,
         };
         let is_known = known.is_some();
-        let mut work = known.map(|known| Work::resume(known.log));
+        let closed = known.as_ref().and_then(|known| known.closed.clone());
+        let name = FullName { registry: operators.registry().clone(), package: package.clone() };
+        let mut work = known.map(|known| Work::resume(known.log.log, name));
         let mut folders = Vec::new();
         let mut bytes = 0;
         for version in offer.versions() {
@@ -408,6 +410,9 @@ impl<'a> Works<'a> {
                 )
                 .hint("a version is released once; give what differs a version of its own")),
                 None => {
+                    if let Some(closed) = &closed {
+                        return Err(closed.clone());
+                    }
                     check_policy(operators.now(), &release)?;
                     if work.is_none() {
                         work = Some(self.begin(&author, package)?);
@@ -471,7 +476,7 @@ impl<'a> Works<'a> {
     fn begin(&self, author: &Author<'_>, package: &PackageName) -> Result<Work> {
         let operators = &self.standing.operators.log;
         let name = FullName { registry: operators.registry().clone(), package: package.clone() };
-        let work = Work::begin(author, self.format(), &name, operators.id())?;
+        let work = Work::begin(author, self.format(), &name, operators.id(), None)?;
         for first in work.added() {
             operators.now().may_register(first, package.namespace())?;
         }

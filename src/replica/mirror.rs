@@ -10,9 +10,11 @@
 use super::accept::contents_at;
 use super::audit::{Audit, Part, audit, audit_parts};
 use super::author::Author;
-use super::chains;
+use super::chains::{self, Replayed};
+use super::names::{Names, Shelf};
 use super::page;
 use super::snapshot::Snapshot;
+use super::source::is_whole;
 use super::standing::{Standing, Step, advance, names_of};
 use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
@@ -20,6 +22,9 @@ use crate::git::refs::{Expected, RefEdit};
 use crate::git::staging::Staging;
 use crate::git::store::{Reader, RepositoryLock, Store};
 use crate::log::decision::DecisionLog;
+use crate::log::names::Takedowns;
+use crate::log::operator::OperatorLog;
+use crate::log::package::PackageLog;
 use crate::log::registry::CheckedCheckpoint;
 use crate::model::changes::ChangeLine;
 use crate::model::commit;
@@ -304,7 +309,7 @@ impl Gathering<'_> {
         let view = self.store.mirrored(domain)?;
         let quarantine = Quarantine::of(self.store)?;
         let is_whole = held::is_whole(&self.wanted.patterns);
-        let news = match is_whole {
+        let mut news = match is_whole {
             true => self.news_of_all(&quarantine, &view, same)?,
             false => {
                 let operators = self.upstream.operators().head().git_id();
@@ -322,10 +327,19 @@ impl Gathering<'_> {
                 _ => Ok(()),
             })?;
         }
-        let (refs, before) = (Vec::new(), Vec::new());
-        let mut work = Work { step: self, view: &view, quarantine: &quarantine, refs, before, synced: Synced::default() };
+        let mut work = Work {
+            step: self,
+            view: &view,
+            quarantine: &quarantine,
+            refs: Vec::new(),
+            before: Vec::new(),
+            known: BTreeSet::new(),
+            trees: BTreeMap::new(),
+            more: Vec::new(),
+            synced: Synced::default(),
+        };
         work.synced.seq = newest.seq();
-        work.bring(&news)?;
+        work.bring(&mut news)?;
         work.refs.push((layout::operators(), Some(self.upstream.operators().head().git_id())));
         if is_whole {
             work.refs.push((layout::registry_log(), Some(newest.record().git_id())));
@@ -415,6 +429,7 @@ impl Gathering<'_> {
     fn news_of_part(&self, view: &Store, same: Option<&Kept>) -> Result<News> {
         let source = self.upstream.source();
         let (map, count) = (self.upstream.map(), self.upstream.checkpoint().checkpoint().packages);
+        let slots_of = |package: &PackageName| [Slot::Package(package.clone()), Slot::Decisions(package.clone())];
         bring_part(self.upstream, &self.wanted.patterns)?;
         let before = match self.since {
             None => None,
@@ -425,7 +440,22 @@ impl Gathering<'_> {
         };
         let reader = self.upstream.reader();
         let noting = Noting { reader: &reader, trees: RefCell::default() };
-        let found = part_of(&noting, map, &self.wanted.patterns)?;
+        let mut found = part_of(&noting, map, &self.wanted.patterns)?;
+        // Other names of what is held are held along with it.
+        let mut others = Vec::new();
+        view.for_each_reference(layout::PACKAGES, |name, _| {
+            others.extend(layout::parse_package(&name).filter(|package| same.is_some() && !self.wanted.covers(package)));
+            Ok(())
+        })?;
+        if !others.is_empty() {
+            let slots: Vec<Slot> = others.iter().flat_map(slots_of).collect();
+            source.need_slots(map, count, &slots)?;
+            for package in others {
+                let [log, decisions] = slots_of(&package);
+                let (log, decisions) = (map.get(&noting, &log)?, map.get(&noting, &decisions)?);
+                found.insert(package, PartHeads { log, decisions });
+            }
+        }
         let about = |package: &PackageName| Slot::Attestation(self.wanted.name.clone(), package.clone());
         source.need_slots(map, count, &found.keys().map(about).collect::<Vec<Slot>>())?;
         let reader = self.upstream.reader();
@@ -647,11 +677,11 @@ pub(super) struct PartHeads {
 fn say(
     store: &Store,
     objects: &mut Staging<'_>,
-    operators: &crate::log::operator::OperatorLog,
+    operators: &OperatorLog,
     author: &Author<'_>,
     entry: OperatorEntry,
     step: &mut Step,
-) -> Result<crate::log::operator::OperatorLog> {
+) -> Result<OperatorLog> {
     let Some(known) = operators.now().keys.get(author.key()) else {
         return Err(
             fault!(Unauthorized, "the key {} is no operator of {}", author.key().fingerprint(), operators.registry()).asked()
@@ -738,12 +768,65 @@ struct Work<'a> {
     /// The references of the mirror that move, with their names at home.
     refs: Vec<(RefName, Option<GitId>)>,
     before: Vec<GitId>,
+    /// The packages that are looked at, and the trees that prove those among them that are other names of another one.
+    known: BTreeSet<PackageName>,
+    trees: BTreeMap<GitId, Vec<u8>>,
+    /// Other names of what changed, which are to be held along with it.
+    more: Vec<Changed>,
     synced: Synced,
+}
+
+/// The logs of the registry, fetched as they are asked for.
+struct Afar<'w, 'a, 'k> {
+    work: &'w mut Work<'a>,
+    keys: &'k mut KeyCache,
+}
+
+impl Afar<'_, '_, '_> {
+    /// Brings a log here, unless it is.
+    fn need(&mut self, head: GitId) -> Result<()> {
+        let work = &*self.work;
+        if is_whole(&work.quarantine.store().reader(), head)? {
+            return Ok(());
+        }
+        work.step.upstream.source().fetch_into(work.quarantine, &[head], &[]).map_err(|error| work.withheld(error, "a log"))
+    }
+}
+
+impl Shelf for Afar<'_, '_, '_> {
+    fn operators(&self) -> &OperatorLog {
+        &self.work.step.upstream.operators().log
+    }
+
+    fn head(&mut self, slot: &Slot) -> Result<Option<GitId>> {
+        let upstream = self.work.step.upstream;
+        if held::is_whole(&self.work.step.wanted.patterns) {
+            return upstream.map().get(&self.work.quarantine.store().reader(), slot);
+        }
+        upstream.source().need_slots(upstream.map(), upstream.checkpoint().checkpoint().packages, std::slice::from_ref(slot))?;
+        let reader = upstream.reader();
+        let noting = Noting { reader: &reader, trees: RefCell::default() };
+        let found = upstream.map().get(&noting, slot);
+        self.work.trees.extend(noting.trees.into_inner());
+        found
+    }
+
+    fn package(&mut self, head: GitId) -> Result<Replayed<PackageLog>> {
+        self.need(head)?;
+        chains::package(&self.work.quarantine.store().reader(), head, self.keys)
+    }
+
+    fn decisions(&mut self, head: GitId) -> Result<Replayed<DecisionLog>> {
+        self.need(head)?;
+        let operators = &self.work.step.upstream.operators().log;
+        chains::decisions(&self.work.quarantine.store().reader(), head, operators, self.keys)
+    }
 }
 
 impl Work<'_> {
     /// Brings the logs and the files of what changed into the quarantine.
-    fn bring(&mut self, news: &News) -> Result<()> {
+    fn bring(&mut self, news: &mut News) -> Result<()> {
+        self.known.extend(news.packages.iter().map(|changed| changed.package.clone()));
         let source = self.step.upstream.source();
         for some in news.packages.chunks(LOGS_AT_ONCE) {
             // What lies here unnamed may lack what it stands on, so that all that changed is asked for.
@@ -770,6 +853,14 @@ impl Work<'_> {
         for some in news.packages.chunks(LOGS_AT_ONCE) {
             self.contents(some, &mut keys)?;
         }
+        // A package is held under all the names that it has.
+        while !self.more.is_empty() {
+            let more = std::mem::take(&mut self.more);
+            self.contents(&more, &mut keys)?;
+            news.covered.extend(covered(more.iter(), &[]));
+            news.packages.extend(more);
+        }
+        news.trees.append(&mut self.trees);
         Ok(())
     }
 
@@ -786,30 +877,37 @@ impl Work<'_> {
                 None => None,
                 Some(head) => {
                     self.refs.push((layout::decisions(package), Some(head)));
-                    Some(chains::decisions(&reader, head, &self.step.upstream.operators().log, keys)?.log)
+                    Some(chains::decisions(&reader, head, &self.step.upstream.operators().log, keys)?)
                 }
             };
             let name = layout::contents(package);
             let records = chains::walk(&reader, changed.head)?;
-            let stood_then = self.stood_before(changed, &records, decided.as_ref(), keys)?;
+            let takedowns = match self.names(changed, &records, decided.as_ref(), keys)? {
+                Some(names) => names.takedowns(),
+                None => Takedowns::of(decided.iter().map(|decided| &decided.log)),
+            };
+            let stood_then = self.stood_before(changed, &records, &takedowns, keys)?;
             let old = match self.view.reference(&name)? {
                 Some(id) => contents_at(&reader, id)?,
                 None => Tree::new(stood_then.clone())?,
             };
-            let entries = self.entries(&records, decided.as_ref(), &old, &mut missing);
+            let entries = self.entries(&records, &takedowns, &old, &mut missing);
             // What was there is part of what is there, and is left out by git when it writes a bundle.
             missing.extend(stood_then.iter().map(|entry| entry.id));
             stood.extend(Some(stood_then).filter(|entries| !entries.is_empty()));
             commits.push((name, entries));
-            for reset in decided.iter().flat_map(DecisionLog::resets) {
+            for reset in decided.iter().flat_map(|decided| decided.log.resets()) {
                 let head = self.retired(reset.old, reset.old_head)?;
                 let reader = store.reader();
+                let log = chains::package(&reader, head, keys)?;
+                let takedowns =
+                    Names::of_retired(&mut Afar { work: self, keys }, package, &log.log, decided.as_ref())?.takedowns();
                 let name = layout::retired_contents(reset.old);
                 let old = match self.view.reference(&name)? {
                     Some(id) => contents_at(&reader, id)?,
                     None => Tree::default(),
                 };
-                let entries = self.entries(&chains::walk(&reader, head)?, decided.as_ref(), &old, &mut missing);
+                let entries = self.entries(&chains::walk(&reader, head)?, &takedowns, &old, &mut missing);
                 commits.push((name, entries));
             }
         }
@@ -837,13 +935,47 @@ impl Work<'_> {
         store.refresh()
     }
 
+    /// Finds the other names of a package's log, where it has some, and takes note of those that are to be held along with it.
+    fn names(
+        &mut self,
+        changed: &Changed,
+        records: &[Record],
+        decided: Option<&Replayed<DecisionLog>>,
+        keys: &mut KeyCache,
+    ) -> Result<Option<Names>> {
+        let asks = |record: &Record| matches!(record.entry(), Entry::Package(PackageEntry::Rename(..)));
+        if !records.iter().any(asks) {
+            return Ok(None);
+        }
+        let log = chains::package(&self.quarantine.store().reader(), changed.head, keys)?;
+        let mut shelf = Afar { work: self, keys };
+        let names = Names::of(&mut shelf, &changed.package, &log.log, decided.cloned())?;
+        let others = names.path.iter().chain(names.leads.iter().map(|(name, _)| name));
+        for name in others {
+            if !shelf.work.known.insert(name.clone()) {
+                continue;
+            }
+            let head = shelf.head(&Slot::Package(name.clone()))?;
+            let decisions = shelf.head(&Slot::Decisions(name.clone()))?;
+            for head in head.into_iter().chain(decisions) {
+                shelf.need(head)?;
+            }
+            let work = &mut *shelf.work;
+            let Some(head) = head else { continue };
+            let was = work.view.reference(&layout::package(name))?;
+            let decisions_were = work.view.reference(&layout::decisions(name))?;
+            work.more.push(Changed { package: name.clone(), head, was, decisions, decisions_were });
+        }
+        Ok(Some(names))
+    }
+
     /// Takes note of the heads that a package had when somebody else held it, and returns the folders that its contents had, where none of them
     /// has gone since.
     fn stood_before(
         &mut self,
         changed: &Changed,
         records: &[Record],
-        decided: Option<&DecisionLog>,
+        takedowns: &Takedowns,
         keys: &mut KeyCache,
     ) -> Result<Vec<TreeEntry>> {
         if self.step.since.is_none() {
@@ -854,18 +986,16 @@ impl Work<'_> {
         let reader = self.quarantine.store().reader();
         let operators = &self.step.upstream.operators().log;
         let then = changed.decisions_were.map(|head| chains::decisions(&reader, head, operators, keys)).transpose()?;
-        let then = then.map(|decided| decided.log);
+        let then = Takedowns::of(then.iter().map(|decided| &decided.log));
         let id = records.first().map(|record| LogId::from(record.digest()));
-        let is_down = |decided: Option<&DecisionLog>, version: &Version| {
-            decided.zip(id).is_some_and(|(decided, log)| decided.takedown_of(log, version).is_some())
-        };
+        let is_down = |takedowns: &Takedowns, version: &Version| id.is_some_and(|log| takedowns.find(log, version).is_some());
         let mut entries = Vec::new();
         for record in &records[..=last] {
             let Entry::Package(PackageEntry::Release(release)) = record.entry() else { continue };
-            if is_down(then.as_ref(), &release.version) {
+            if is_down(&then, &release.version) {
                 continue;
             }
-            if is_down(decided, &release.version) {
+            if is_down(takedowns, &release.version) {
                 return Ok(Vec::new());
             }
             entries.push(TreeEntry { name: release.version.to_string(), mode: Mode::Tree, id: release.tree });
@@ -877,13 +1007,12 @@ impl Work<'_> {
     fn entries(
         &mut self,
         records: &[Record],
-        decided: Option<&DecisionLog>,
+        takedowns: &Takedowns,
         old: &Tree,
         missing: &mut BTreeSet<GitId>,
     ) -> Vec<TreeEntry> {
         let id = records.first().map(|record| LogId::from(record.digest()));
-        let is_down =
-            |version: &Version| decided.zip(id).is_some_and(|(decided, log)| decided.takedown_of(log, version).is_some());
+        let is_down = |version: &Version| id.is_some_and(|log| takedowns.find(log, version).is_some());
         let mut entries = Vec::new();
         for record in records {
             let Entry::Package(PackageEntry::Release(release)) = record.entry() else { continue };
@@ -973,7 +1102,7 @@ impl Work<'_> {
             known: changed.was.filter(|_| same.is_some() && changed.decisions == changed.decisions_were),
         };
         let parts: Vec<Part> = news.packages.iter().map(part).collect();
-        let found = audit_parts(store, operators, wanted.contents, &parts)?;
+        let found = audit_parts(store, operators, self.step.upstream.map(), wanted.contents, &parts)?;
         if let Some(fault) = found.faults.into_iter().next() {
             return Err(fault);
         }

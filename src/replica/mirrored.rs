@@ -110,6 +110,14 @@ fn check_part(store: &Store, held: &Held, contents: bool) -> Result<PartsFound> 
         ErrorCode::NotFound => fault!(RefMissing, "the proofs of {} are not whole: {}", held.registry, error.message()),
         _ => error,
     })?;
+    // Other names of what is held are held along with it.
+    let mut found = found;
+    for (name, head) in &refs {
+        if let Some(package) = layout::parse_package(name).filter(|package| !held.covers(package)) {
+            let decisions = view.reference(&layout::decisions(&package))?;
+            found.insert(package, PartHeads { log: Some(*head), decisions });
+        }
+    }
     let mut parts = Vec::new();
     let mut faults = Vec::new();
     for (package, PartHeads { log, decisions }) in found {
@@ -121,7 +129,7 @@ fn check_part(store: &Store, held: &Held, contents: bool) -> Result<PartsFound> 
         }
         parts.push(Part { package, head, decisions, known: None });
     }
-    let mut found = audit_parts(scratch.store(), &operators, contents, &parts)?;
+    let mut found = audit_parts(scratch.store(), &operators, Map::at(newest.map()), contents, &parts)?;
     found.fault_count += faults.len() as u64;
     found.faults.extend(faults);
     found.records += operators.chain().seq() + 1 + held.seq + 1;

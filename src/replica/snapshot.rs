@@ -2,26 +2,28 @@
 
 use super::accept::{check_digest, limits};
 use super::chains::{self, Replayed};
+use super::names::{Entry, Names, Shelf, check_retired};
 use super::place::{Dialed, Manners, Place};
 use super::places::{self, Asked};
 use super::source::{Heads, Source, is_whole};
 use crate::git::layout::{self, RefName};
 use crate::git::store::Store;
 use crate::git::transport::Url;
-use crate::log::decision::DecisionLog;
+use crate::log::decision::{DecisionLog, Reset, Takedown};
+use crate::log::names::Takedowns;
 use crate::log::operator::OperatorLog;
 use crate::log::package::PackageLog;
 use crate::log::registry::{CheckedCheckpoint, check_hop};
 use crate::model::commit;
 use crate::model::contents::{self, Contents, FileEntry};
-use crate::model::digest::{GitId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
+use crate::model::digest::{GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use crate::model::entry::Release;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::held::Held;
 use crate::model::key::KeyCache;
 use crate::model::map::Map;
 use crate::model::moment::Moment;
-use crate::model::name::{FullName, Label, PackageName, RegistryName};
+use crate::model::name::{FullName, Label, PackageName, RegistryName, Version};
 use crate::model::object::ReadObjects;
 use crate::model::record::Record;
 use crate::model::refusal::{REFUSAL_MAX, Refusal};
@@ -128,6 +130,8 @@ pub struct Snapshot<'a> {
     /// The packages that were asked for with the registry itself or together: what their references name, as far as that was asked.
     asked: BTreeMap<PackageName, Option<GitId>>,
     keys: KeyCache,
+    /// The logs that were read and that a reset had taken from names.
+    put_aside: BTreeMap<PackageName, Vec<LogId>>,
     /// What came of each place.
     places: Vec<Asked>,
 }
@@ -135,10 +139,19 @@ pub struct Snapshot<'a> {
 /// A package: its log and what operators decided about it.
 #[derive(Clone, Debug)]
 pub struct PackageView {
+    /// The name under which it was found.
+    pub name: FullName,
     /// The log.
     pub log: Replayed<PackageLog>,
-    /// The decisions, where there are any.
+    /// The decisions about that name, where there are any.
     pub decisions: Option<Replayed<DecisionLog>>,
+    /// Everything that is taken down, by the decisions about all names of the log.
+    pub takedowns: Takedowns,
+    names: Names,
+    /// The names that were left for this one on the way here, each with its log.
+    behind: Vec<(PackageName, Replayed<PackageLog>)>,
+    /// The reset that took the log from the name, where one did.
+    retired: Option<Reset>,
 }
 
 impl PackageView {
@@ -147,11 +160,85 @@ impl PackageView {
         self.decisions.as_ref().map(|decisions| &decisions.log)
     }
 
-    /// Returns the name that operators granted this log last, where it still is found under the one that it had.
-    pub fn renamed_to(&self) -> Option<&FullName> {
-        let log = self.log.log.chain().id();
-        let granted = self.decision_log()?.renames().iter().rev().find(|granted| granted.log == log)?;
-        (granted.to != *self.log.log.name()).then_some(&granted.to)
+    /// Makes the view of what was found under a name.
+    pub(crate) fn new(name: FullName, log: Replayed<PackageLog>, names: Names) -> Self {
+        let decisions = names.decided.get(&name.package).cloned();
+        PackageView { name, log, decisions, takedowns: names.takedowns(), names, behind: Vec::new(), retired: None }
+    }
+
+    /// Returns the name that the package has now, where it was found under one that it left.
+    pub fn renamed_to(&self) -> Option<FullName> {
+        let (package, _) = self.names.leads.last()?;
+        Some(FullName { registry: self.name.registry.clone(), package: package.clone() })
+    }
+
+    /// Returns the name that this one was left for and that means another log by now, and the reset that made it so.
+    pub fn lost_to(&self) -> Option<(&PackageName, &Reset)> {
+        self.names.broken.as_ref().map(|(name, reset)| (name, reset))
+    }
+
+    /// Says why a version is not handed out.
+    pub fn takedown_of(&self, version: &Version) -> Option<&Takedown> {
+        self.takedowns.find(self.log.log.chain().id(), version)
+    }
+
+    /// Returns the decision logs about all names of the log, this one included.
+    pub fn decided(&self) -> impl DoubleEndedIterator<Item = (&PackageName, &Replayed<DecisionLog>)> {
+        self.names.decided.iter()
+    }
+
+    /// Returns the name that was asked for, where that led to this one.
+    pub fn asked_as(&self) -> Option<FullName> {
+        let (package, _) = self.behind.first()?;
+        Some(FullName { registry: self.name.registry.clone(), package: package.clone() })
+    }
+
+    /// Returns the reset that took this log from the name, where that means another one now.
+    pub fn put_aside(&self) -> Option<&Reset> {
+        self.retired.as_ref()
+    }
+
+    /// Says whether the log, as it goes on under the name that it has now, holds a record.
+    pub fn holds(&self, record: &RecordDigest) -> bool {
+        self.found().any(|(_, found)| found.log.place_of(record).is_some())
+    }
+
+    /// Returns all names under which the log was found, each with the log's records there.
+    pub fn found(&self) -> impl Iterator<Item = (&PackageName, &Replayed<PackageLog>)> {
+        let others = self.behind.iter().chain(&self.names.leads);
+        std::iter::once((&self.name.package, &self.log)).chain(others.map(|(name, log)| (name, log)))
+    }
+
+    /// Checks that the package goes on under this name.
+    ///
+    /// # Errors
+    /// `wrong-log` where it left it.
+    pub fn check_open(&self) -> Result<()> {
+        self.names.left(&self.name.package, &self.name.registry).map_or(Ok(()), Err)
+    }
+
+    /// Returns the package under the name that it has now.
+    ///
+    /// # Errors
+    /// `wrong-log` where that name means another log by now.
+    pub fn followed(self) -> Result<Self> {
+        if self.retired.is_some() {
+            return Ok(self);
+        }
+        if let Some((to, reset)) = &self.names.broken {
+            let reset = &reset.reason;
+            return Err(fault!(WrongLog, "{} was renamed to {to}, which the operators reset: {reset}", self.name).hint(format!(
+                "to have what {to} means now, name it; to stay with the log of before: {}#{}",
+                self.name.package,
+                self.log.log.chain().id()
+            )));
+        }
+        let PackageView { mut name, log, mut names, mut behind, .. } = self;
+        behind.push((name.package, log));
+        behind.append(&mut names.leads);
+        let Some((package, log)) = behind.pop() else { return Err(fault!(Bug, "a package without a log")) };
+        name.package = package;
+        Ok(PackageView { behind, ..PackageView::new(name, log, names) })
     }
 }
 
@@ -266,7 +353,17 @@ impl<'a> Snapshot<'a> {
         }
         let checkpoint = checked?;
         let asked = reading.package.map(|package| (package.clone(), heads.package)).into_iter().collect();
-        Ok(Snapshot { reading, source, operators, checkpoint, newest: None, asked, keys, places: Vec::new() })
+        Ok(Snapshot {
+            reading,
+            source,
+            operators,
+            checkpoint,
+            newest: None,
+            asked,
+            keys,
+            put_aside: BTreeMap::new(),
+            places: Vec::new(),
+        })
     }
 
     /// Checks that the checkpoint is not past its time.
@@ -410,25 +507,107 @@ impl<'a> Snapshot<'a> {
         let decisions = match self.lookup(&Slot::Decisions(package.clone()))? {
             None => None,
             Some(head) => {
-                if !is_whole(&self.source.reader(), head)? {
-                    self.source.need(&[head])?;
-                }
-                let decisions = chains::decisions(&self.source.reader(), head, &self.operators.log, &mut self.keys)?;
+                let decisions = self.decisions(head)?;
                 decisions.log.check_log(&log.log)?;
                 Some(decisions)
             }
         };
-        let view = PackageView { log, decisions };
         if let Some(memory) = self.seen() {
+            // Before anything else that the name may lead to is asked for.
             memory
-                .check_package(package, &view.log.log, view.log.head(), view.decision_log())
+                .check_package(package, &log.log, log.head(), decisions.as_ref().map(|decisions| &decisions.log))
                 .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
-            let records = view.decisions.as_ref().map_or(&[][..], |decisions| &decisions.records);
-            memory
-                .check_decisions(package, view.decision_log(), records)
-                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+            self.check_decisions(memory, package, decisions.as_ref())?;
+        }
+        let names = Names::of(self, package, &log.log, decisions)?;
+        let view = PackageView::new(full, log, names);
+        if let Some(memory) = self.seen() {
+            for (name, log) in view.found().skip(1) {
+                let own = view.names.decided.get(name).map(|own| &own.log);
+                memory
+                    .check_package(name, &log.log, log.head(), own)
+                    .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+            }
+            for (name, own) in view.decided().filter(|(name, _)| *name != package) {
+                self.check_decisions(memory, name, Some(own))?;
+            }
         }
         Ok(view)
+    }
+
+    fn check_decisions(&self, memory: &Memory, package: &PackageName, decisions: Option<&Replayed<DecisionLog>>) -> Result<()> {
+        let records = decisions.map_or(&[][..], |decisions| &decisions.records);
+        memory
+            .check_decisions(package, decisions.map(|decisions| &decisions.log), records)
+            .map_err(|contradiction| (self.reading.evidence)(*contradiction))
+    }
+
+    /// Reads a log that a reset took from the name of a package; `None` where none did.
+    ///
+    /// # Errors
+    /// `ref-missing` where it is not handed out, `wrong-log` and `fork` where it is not what was put aside, any code of the law.
+    pub fn put_aside(&mut self, view: &PackageView, log: LogId) -> Result<Option<PackageView>> {
+        let own = view.decisions.as_ref();
+        let Some(reset) = own.and_then(|own| own.log.resets().iter().find(|reset| reset.old == log)).cloned() else {
+            return Ok(None);
+        };
+        let package = &view.name.package;
+        let name = layout::retired_log(log);
+        let head = match (&self.source, self.reading.memory) {
+            (Source::Kept(_), Some(memory)) => memory.retired.get(&log).map(|seen| seen.commit),
+            _ => self.source.need_reference(&name)?,
+        };
+        let missing = || {
+            fault!(RefMissing, "the operators reset {package}, and {name}, the log of before, is not handed out")
+                .hint("a mirror or a copy of the registry may have it")
+        };
+        let head = head.ok_or_else(missing)?;
+        let found = Shelf::package(self, head).map_err(|error| error.at(&name))?;
+        check_retired(&found.log, &reset).map_err(|error| error.at(&name))?;
+        if let Some(memory) = self.seen()
+            && memory.packages.get(package).is_some_and(|seen| seen.log == log)
+        {
+            memory
+                .check_package(package, &found.log, found.head(), None)
+                .map_err(|contradiction| (self.reading.evidence)(*contradiction))?;
+        }
+        let names = Names::of_retired(self, package, &found.log, own).map_err(|error| error.at(&name))?;
+        self.put_aside.entry(package.clone()).or_default().push(log);
+        Ok(Some(PackageView { retired: Some(reset), ..PackageView::new(view.name.clone(), found, names) }))
+    }
+
+    /// Reads the log that an anchor means: the one of the view, or one that a reset took from its name.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::put_aside`].
+    pub fn meant_by(&mut self, view: PackageView, anchor: &RecordDigest) -> Result<PackageView> {
+        if view.holds(anchor) {
+            return Ok(view);
+        }
+        let resets = view.decision_log().map(|own| own.resets().to_vec()).unwrap_or_default();
+        // An anchor mostly is the first record, which says whose it is.
+        let (named, others): (Vec<_>, Vec<_>) = resets.into_iter().rev().partition(|reset| reset.old.first_record() == *anchor);
+        for reset in named.into_iter().chain(others) {
+            match self.put_aside(&view, reset.old) {
+                Ok(Some(found)) if found.holds(anchor) => return Ok(found),
+                Err(error) if error.code() != ErrorCode::RefMissing || reset.old.first_record() == *anchor => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+
+    /// Reads a package as it was seen last, where its logs are kept.
+    ///
+    /// # Errors
+    /// `not-found`, any code of the law.
+    pub fn package_seen(&self, memory: &Memory, package: &PackageName) -> Result<PackageView> {
+        let mut shelf = Seen { snapshot: self, memory, keys: KeyCache::default() };
+        let Some(Entry { log, names }) = Entry::read(&mut shelf, package)? else {
+            return Err(fault!(NotFound, "{package} was not seen yet"));
+        };
+        let name = FullName { registry: self.operators.log.registry().clone(), package: package.clone() };
+        Ok(PackageView::new(name, log, names))
     }
 
     /// Brings all here that is needed to read these packages, in a few fetches for all of them. The map vouches for their heads; references
@@ -478,6 +657,10 @@ impl<'a> Snapshot<'a> {
         let limits = limits(&self.operators.log.now().policy);
         let reader = self.source.reader();
         contents::list_tree(&reader, tree, &limits).is_ok_and(|files| files.iter().all(|file| reader.contains(file.blob)))
+    }
+
+    fn bring_log(&self, head: GitId) -> Result<()> {
+        if is_whole(&self.source.reader(), head)? { Ok(()) } else { self.source.need(&[head]) }
     }
 
     /// Judges a reference that does not name the head in the map: ahead of it is what is not published yet, behind it is a rollback,
@@ -569,11 +752,20 @@ impl<'a> Snapshot<'a> {
         }
         // The tree in the record is a hint; the references have the last word.
         let missing = || fault!(RefMissing, "the registry does not hand out the contents of {package} {}", release.version);
-        let commit = self.source.need_reference(&layout::contents(package))?.ok_or_else(missing)?;
-        let reader = self.source.reader();
-        let tree = commit::parse_contents(reader.format(), &reader.read(ObjectKind::Commit, commit, 4096)?)?;
-        let entry = Tree::read(&reader, tree)?.get(&release.version.to_string()).cloned();
-        entry.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id).ok_or_else(missing)
+        let put_aside = self.put_aside.get(package).into_iter().flatten().map(|log| layout::retired_contents(*log));
+        let mut found = None;
+        for name in std::iter::once(layout::contents(package)).chain(put_aside) {
+            let Some(commit) = self.source.need_reference(&name)? else { continue };
+            let reader = self.source.reader();
+            let tree = commit::parse_contents(reader.format(), &reader.read(ObjectKind::Commit, commit, 4096)?)?;
+            let entry = Tree::read(&reader, tree)?.get(&release.version.to_string()).cloned();
+            let entry = entry.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id);
+            if entry == Some(release.tree) {
+                return Ok(release.tree);
+            }
+            found = found.or(entry);
+        }
+        found.ok_or_else(missing)
     }
 
     /// Keeps what was fetched and verified.
@@ -604,10 +796,16 @@ impl<'a> Snapshot<'a> {
             }
             None => Memory::new(&self.operators.log, head, newest),
         };
-        for (package, view) in views {
-            memory.remember_package(package, view.log.log.chain().id(), view.log.head());
-            if let Some(decisions) = &view.decisions {
-                memory.remember_decisions(package, decisions.log.chain().id(), decisions.head());
+        for (_, view) in views {
+            for (name, decisions) in view.decided() {
+                memory.remember_decisions(name, decisions.log.chain().id(), decisions.head());
+            }
+            if view.retired.is_some() {
+                memory.remember_retired(&view.name.package, view.log.log.chain().id(), view.log.head());
+                continue;
+            }
+            for (name, log) in view.found() {
+                memory.remember_package(name, log.log.chain().id(), log.head());
             }
         }
         memory
@@ -651,6 +849,57 @@ impl<'a> Snapshot<'a> {
     /// Returns a reader of all that is here.
     pub fn reader(&self) -> crate::git::store::Reader {
         self.source.reader()
+    }
+}
+
+impl Shelf for Snapshot<'_> {
+    fn operators(&self) -> &OperatorLog {
+        &self.operators.log
+    }
+
+    fn head(&mut self, slot: &Slot) -> Result<Option<GitId>> {
+        self.lookup(slot)
+    }
+
+    fn package(&mut self, head: GitId) -> Result<Replayed<PackageLog>> {
+        self.bring_log(head)?;
+        chains::package(&self.source.reader(), head, &mut self.keys)
+    }
+
+    fn decisions(&mut self, head: GitId) -> Result<Replayed<DecisionLog>> {
+        self.bring_log(head)?;
+        chains::decisions(&self.source.reader(), head, &self.operators.log, &mut self.keys)
+    }
+}
+
+/// What was seen of a registry, as far as it is kept.
+struct Seen<'s> {
+    snapshot: &'s Snapshot<'s>,
+    memory: &'s Memory,
+    keys: KeyCache,
+}
+
+impl Shelf for Seen<'_> {
+    fn operators(&self) -> &OperatorLog {
+        &self.snapshot.operators.log
+    }
+
+    fn head(&mut self, slot: &Slot) -> Result<Option<GitId>> {
+        let seen = match slot {
+            Slot::Package(package) => self.memory.packages.get(package),
+            Slot::Decisions(package) => self.memory.decisions.get(package),
+            _ => None,
+        };
+        Ok(seen.map(|seen| seen.commit))
+    }
+
+    fn package(&mut self, head: GitId) -> Result<Replayed<PackageLog>> {
+        chains::package(&self.snapshot.reader(), head, &mut self.keys)
+    }
+
+    fn decisions(&mut self, head: GitId) -> Result<Replayed<DecisionLog>> {
+        let snapshot = self.snapshot;
+        chains::decisions(&snapshot.reader(), head, &snapshot.operators.log, &mut self.keys)
     }
 }
 

@@ -860,11 +860,7 @@ fn map_of(record: &Record) -> Option<(Map, u64)> {
     }
 }
 
-/// Says whether the log below a head is here as a whole.
+/// Says whether the log below a head is here as a whole; of a fork, also those of its origin.
 pub(crate) fn is_whole(reader: &Reader, head: GitId) -> Result<bool> {
-    match chains::walk(reader, head) {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(gap(reader, head)?.is_none())
 }

@@ -251,6 +251,19 @@ fn settle(lock: &RepositoryLock, store: &Store, left: &[RefName], map: Map) -> R
             ahead.push(name);
         }
     }
+    // A decision that was not published is taken back with what was moved for it.
+    let is_undecided = |name: &&RefName| -> Result<bool> {
+        let Some(package) = layout::parse_decisions(name) else { return Ok(false) };
+        Ok(store.reference(name)? != map.get(&reader, &Slot::Decisions(package))?)
+    };
+    let mut undecided = false;
+    for name in left.iter() {
+        undecided |= is_undecided(&name)?;
+    }
+    if undecided {
+        let is_of_decisions = |name: &&RefName| layout::parse_decisions(name).is_some() || layout::parse_retired(name).is_some();
+        ahead.extend(left.iter().filter(is_of_decisions));
+    }
     store.end_journal(lock)?;
     if !ahead.is_empty() {
         store.write_journal(lock, ahead)?;

@@ -1,6 +1,6 @@
 //! Which release is meant, where several would do.
 
-use crate::log::decision::DecisionLog;
+use crate::log::names::Takedowns;
 use crate::log::package::{PackageLog, Released};
 use crate::model::digest::RecordDigest;
 use crate::model::error::{Result, fault};
@@ -26,8 +26,8 @@ pub fn check_anchor(log: &PackageLog, anchor: Option<&RecordDigest>) -> Result<(
 ///
 /// # Errors
 /// `not-found` where there is none, `taken-down` with the reason.
-pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: Option<&Version>) -> Result<&'a Released> {
-    let takedown = |version: &Version| decisions.and_then(|decisions| decisions.takedown_of(log.chain().id(), version));
+pub fn choose<'a>(log: &'a PackageLog, takedowns: &Takedowns, wanted: Option<&Version>) -> Result<&'a Released> {
+    let takedown = |version: &Version| takedowns.find(log.chain().id(), version);
     if let Some(version) = wanted {
         let Some(released) = log.release_of(version) else {
             let known: Vec<String> = log.releases().rev().take(5).map(|released| released.release.version.to_string()).collect();
@@ -66,8 +66,8 @@ pub fn choose<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, wanted: 
 ///
 /// # Errors
 /// `not-found` where there is none.
-pub fn before<'a>(log: &'a PackageLog, decisions: Option<&DecisionLog>, version: &Version) -> Result<&'a Released> {
-    let is_down = |version: &Version| decisions.is_some_and(|all| all.takedown_of(log.chain().id(), version).is_some());
+pub fn before<'a>(log: &'a PackageLog, takedowns: &Takedowns, version: &Version) -> Result<&'a Released> {
+    let is_down = |version: &Version| takedowns.find(log.chain().id(), version).is_some();
     let lower: Vec<&Released> = log
         .releases()
         .rev()

@@ -61,6 +61,9 @@ pub struct Memory {
     /// The decision logs that were looked at.
     #[serde(default)]
     pub decisions: BTreeMap<PackageName, SeenLog>,
+    /// Logs that a reset put aside and that were looked at since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retired: BTreeMap<LogId, SeenLog>,
     /// The packages whose names the user follows to the logs that operators gave them by a reset. Nothing that lasts.
     #[serde(skip)]
     pub followed: BTreeSet<PackageName>,
@@ -121,6 +124,7 @@ impl Memory {
             checkpoint: SeenLog::of(log_of(checkpoint.record()), checkpoint.record()),
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            retired: BTreeMap::new(),
             followed: BTreeSet::new(),
         }
     }
@@ -143,6 +147,7 @@ impl Memory {
             checkpoint: seen(registry.checkpoint.digest.into(), &registry.checkpoint),
             packages: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            retired: BTreeMap::new(),
             followed: BTreeSet::new(),
         };
         for (pin, package) in lock.packages.iter().filter(|(pin, _)| pin.name.registry == *name) {
@@ -282,7 +287,8 @@ impl Memory {
                     log.chain().id(),
                     seen.log
                 )
-                .hint(format!("if that is meant to be, name the new log with an anchor: {package}#{}", log.chain().id())),
+                .hint(format!("if that is meant to be, name the new log with an anchor: {package}#{}", log.chain().id()))
+                .hint(format!("to stay with the log of before, name that one: {package}#{}", seen.log)),
                 None => fault!(Fork, "{package} has the log {}, {} was seen before", log.chain().id(), seen.log),
             };
             // Whoever still has what the old log released is to know what was said of it.
@@ -348,6 +354,9 @@ impl Memory {
         if other.operators.seq > self.operators.seq {
             self.operators = other.operators;
         }
+        for (log, seen) in other.retired {
+            self.retired.entry(log).or_insert(seen);
+        }
         for (ours, theirs) in [(&mut self.packages, other.packages), (&mut self.decisions, other.decisions)] {
             for (package, seen) in theirs {
                 match ours.get(&package) {
@@ -371,6 +380,14 @@ impl Memory {
     /// Remembers a package log and its decisions.
     pub fn remember_package(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
         self.packages.insert(package.clone(), SeenLog::of(log, head));
+    }
+
+    /// Remembers a log that a reset took from a name. Whoever never saw what the name means now has seen this of it.
+    pub fn remember_retired(&mut self, package: &PackageName, log: LogId, head: &SignedRecord) {
+        self.retired.insert(log, SeenLog::of(log, head));
+        if self.packages.get(package).is_none_or(|seen| seen.log == log) {
+            self.packages.insert(package.clone(), SeenLog::of(log, head));
+        }
     }
 
     /// Remembers a decision log.

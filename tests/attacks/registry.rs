@@ -6,7 +6,7 @@ use quipu::git::layout;
 use quipu::model::digest::{GitId, RecordDigest};
 use quipu::model::entry::{
     Decision, DecisionHead, Entry, OperatorEntry, OperatorPrivilege, Origin, PackageEntry, PackageInit, PackagePrivilege,
-    Privilege as _, Subject, TakedownClass, Verdict,
+    Privilege as _, Provenance, Subject, TakedownClass, Verdict,
 };
 use quipu::model::map::Map;
 use quipu::model::object::ReadObjects as _;
@@ -205,8 +205,11 @@ fn fork_of(registry: &Registry, log: &Log, at: usize, parent: Option<GitId>, twe
     let mut draft = registry.first("bob", "demo:fork");
     draft.parent = parent;
     let keys = vec![grant("bob", PackagePrivilege::ALL)];
-    draft.entry =
-        Entry::Package(PackageEntry::Init(PackageInit { registry_id: registry.id, origin: Some(Box::new(origin)), keys }));
+    draft.entry = Entry::Package(PackageEntry::Init(PackageInit {
+        registry_id: registry.id,
+        origin: Some(Provenance::Fork(Box::new(origin))),
+        keys,
+    }));
     Log { records: vec![draft.sign(&key("bob")).unwrap()], trees: Vec::new() }
 }
 
@@ -919,6 +922,7 @@ fn a_reset_of_a_name_is_on_record_and_who_saw_the_old_log_is_told() {
     carol.gets("demo:hello", "before");
     let mut new = registry.begin("bob", "demo:hello");
     new.release("bob", registry.text("2.0.0", "new\n"));
+    let contents = registry.named(&layout::contents(&package("demo:hello")));
     registry.place("demo:hello", &new);
     let reset = Verdict::Reset { new: new.records[0].digest().into(), reason: "the key was lost".into() };
     let about = DecisionHead {
@@ -936,7 +940,51 @@ fn a_reset_of_a_name_is_on_record_and_who_saw_the_old_log_is_told() {
     registry.checkpoint("olga", &changes, |_, _| {});
     carol.refused(&registry, &["get", "demo:hello", "--to", "after"], "wrong-log", 4);
     let dora = scene.reader("dora", &registry);
-    dora.refused(&registry, &["get", &registry.reference("demo:hello", log.head().digest())], "anchor-mismatch", 4);
+    // The old log is to be handed out, and to be the one that was put aside, up to its end.
+    let anchored = registry.reference("demo:hello", log.records[0].digest());
+    dora.refused(&registry, &["get", &anchored], "ref-missing", 4);
+    let retired = layout::retired_log(log.records[0].digest().into());
+    registry.set(retired.as_str(), log.records[0].git_id());
+    dora.refused(&registry, &["get", &anchored], "fork", 4);
+    registry.set(retired.as_str(), new.head().git_id());
+    dora.refused(&registry, &["get", &anchored], "wrong-log", 4);
+    registry.set(retired.as_str(), log.head().git_id());
+    registry.set(layout::retired_contents(log.records[0].digest().into()).as_str(), contents);
     dora.gets("demo:hello", "twin");
+    dora.gets(&anchored, "before");
+    // Whoever saw but the old one is asked before the new one.
+    let erin = scene.reader("erin", &registry);
+    erin.gets(&anchored, "before");
+    erin.refused(&registry, &["get", "demo:hello", "--to", "after"], "wrong-log", 4);
     dora.run(&["verify", path_of(&registry)]).well();
+}
+
+#[test]
+fn a_name_that_no_operator_granted_is_found_out() {
+    let (scene, registry, mut log) = Scene::with_registry();
+    let before = registry.named(&layout::registry_log());
+    let mallory = registry.hello("demo:other", "1.0.0");
+    registry.serve("demo:other", &mallory);
+    let full = |name: &str| format!("acme.example/{name}").parse::<quipu::model::name::FullName>().unwrap();
+    log.add("alice", PackageEntry::Rename(full("demo:mine"), None));
+    registry.serve("demo:hello", &log);
+    // Whoever makes checkpoints decides nothing by that: neither before a record bears the name nor after.
+    for bears in [false, true] {
+        if bears {
+            let mut draft = log.draft("alice", PackageEntry::Yank("1.0.0".parse().unwrap(), String::new()));
+            draft.subject = Subject::Package(package("demo:mine"));
+            log.sign("alice", &draft);
+        }
+        registry.place("demo:mine", &log);
+        registry.checkpoint("olga", &[(slot("demo:mine"), Some(log.head().git_id()))], |_, _| {});
+        let carol = scene.reader(if bears { "carol" } else { "dora" }, &registry);
+        carol.refused(&registry, &["get", "demo:mine", "--to", "x"], "unauthorized", 4);
+        carol.refused(&registry, &["verify", path_of(&registry)], "unauthorized", 4);
+    }
+    // A log that asks for a name does not stand under one that it did not ask for.
+    registry.set(layout::registry_log().as_str(), before);
+    registry.place("demo:stolen", &log);
+    registry.checkpoint("olga", &[(slot("demo:stolen"), Some(log.head().git_id()))], |_, _| {});
+    let carol = scene.reader("erin", &registry);
+    carol.refused(&registry, &["get", "demo:stolen", "--to", "x"], "wrong-log", 4);
 }

@@ -14,11 +14,12 @@ use quipu::model::contents::{ContentsBuilder, Limits, write_tree};
 use quipu::model::digest::{ContentDigest, GitId, LogId, ObjectFormat, ObjectKind, RecordDigest, RegistryId};
 use quipu::model::entry::{
     Attest, AttestationEntry, Checkpoint, Decision, DecisionHead, Denial, Dependency, Entry, Grant, Mirror, OperatorEntry,
-    OperatorInit, OperatorPrivilege as O, Origin, PackageEntry, PackageInit, Policy, Registration, Release, Subject,
+    OperatorInit, OperatorPrivilege as O, Origin, PackageEntry, PackageInit, Policy, Provenance, Registration, Release, Subject,
     TakedownClass, Verdict,
 };
 use quipu::model::map::Map;
 use quipu::model::object::{MemoryObjects, WriteObjects as _};
+use quipu::model::opening::Opening;
 use quipu::model::record::{Link, SignedRecord};
 use quipu::model::slot::Slot;
 use quipu::model::sshsig::Signer as _;
@@ -111,8 +112,8 @@ fn minimal(format: ObjectFormat, version: &str) -> Release {
     Release { tree: git_id(format, version), ..release(version) }
 }
 
-fn package_init(registry_id: RegistryId, origin: Option<Origin>, keys: Vec<Grant<P>>) -> Entry {
-    Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin: origin.map(Box::new), keys }))
+fn package_init(registry_id: RegistryId, origin: Option<Provenance>, keys: Vec<Grant<P>>) -> Entry {
+    Entry::Package(PackageEntry::Init(PackageInit { registry_id, origin, keys }))
 }
 
 /// Makes everything anew.
@@ -303,8 +304,14 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     let keys = || vec![mallory.grant(&[P::Auth, P::Release])];
     let fork = Subject::Package("mallory:http".parse().unwrap());
     let parent = Some(package_records[3].git_id());
-    m.first("fork", &mallory, &fork, parent, package_init(registry_id, Some(origin(true)), keys()));
-    m.first("fork-without-parent", &mallory, &fork, None, package_init(registry_id, Some(origin(false)), keys()));
+    m.first("fork", &mallory, &fork, parent, package_init(registry_id, Some(Provenance::Fork(origin(true).into())), keys()));
+    m.first(
+        "fork-without-parent",
+        &mallory,
+        &fork,
+        None,
+        package_init(registry_id, Some(Provenance::Fork(origin(false).into())), keys()),
+    );
 
     // What the operators decided.
     let about = |operators: RecordDigest, head: &SignedRecord| DecisionHead { operators, target: log_id, head: head.digest() };
@@ -351,6 +358,20 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     m.next("attestations", &mallory, attest("1.0.0", Some(true), true));
     m.next("attestations", &bob, attest("1.0.0", Some(false), false));
     m.next("attestations", &bob, Entry::Attestation(AttestationEntry::Revoke(stated.digest(), "a mistake".into())));
+
+    // A package that was promoted from a registry of which nothing is said.
+    let opening = Opening {
+        registry: "inside.example".parse().unwrap(),
+        registry_id: RegistryId::of_bytes(b"inside"),
+        package: "team:http".parse().unwrap(),
+        log: digest("the log inside").into(),
+        record: digest("the release inside"),
+        version: "1.0.0".parse().unwrap(),
+        content: contents.digest(),
+    };
+    let promoted = Subject::Package("team:http".parse().unwrap());
+    let origin = Some(Provenance::Promoted(opening.digest()));
+    m.first("promoted", &mallory, &promoted, None, package_init(registry_id, origin, keys()));
 
     // Contents and a proposal.
     let folder = |name: &str, id| quipu::model::tree::Entry { name: name.into(), mode: quipu::model::tree::Mode::Tree, id };
@@ -449,6 +470,7 @@ fn the_samples_cover_every_kind() {
         ("package", "allow deny init release rename unyank upgrade yank"),
         ("fork", "init"),
         ("fork-without-parent", "init"),
+        ("promoted", "init"),
         ("operators", "allow deny init mirror policy repudiate upgrade"),
         ("operators-of-a-fork", "init"),
         ("decisions", "rename reset restore takedown"),
@@ -476,6 +498,8 @@ fn the_samples_make_logs_that_the_law_accepts() {
             let record = world.of_log(log)[0];
             assert_eq!(PackageLog::start(record).unwrap().origin().unwrap().linked, record.draft().parent.is_some());
         }
+        let promoted = PackageLog::start(world.of_log("promoted")[0]).unwrap();
+        assert!(promoted.origin().is_none() && promoted.promoted_from().is_some());
         let statements = world.of_log("attestations");
         let start = AttestationLog::start(world.operators.id(), statements[0]).unwrap();
         let log = statements[1..].iter().fold(start, |log, record| log.append(record).unwrap());

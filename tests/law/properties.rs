@@ -2,7 +2,9 @@
 
 use crate::cast::*;
 use proptest::prelude::*;
-use quipu::model::digest::{ChangesDigest, ContentDigest, FileDigest, GitId, LogId, ObjectFormat, RecordDigest, RegistryId};
+use quipu::model::digest::{
+    ChangesDigest, ContentDigest, FileDigest, GitId, LogId, ObjectFormat, OriginDigest, RecordDigest, RegistryId,
+};
 use quipu::model::entry::*;
 use quipu::model::name::{FullName, Label, PackageName, RegistryName, Version};
 use quipu::model::record::{Draft, Link, Record};
@@ -175,15 +177,17 @@ fn release_entry(format: ObjectFormat) -> BoxedStrategy<PackageEntry> {
         .boxed()
 }
 
-fn origin() -> BoxedStrategy<Option<Box<Origin>>> {
+fn origin() -> BoxedStrategy<Option<Provenance>> {
     let names = (registry(), registry_id(), package(), log_id(), record_digest(), record_digest());
-    prop::option::of((names, prop::option::of((version(), content())), any::<bool>()).prop_map(
+    let fork = (names, prop::option::of((version(), content())), any::<bool>()).prop_map(
         |((registry, registry_id, package, log, record, checkpoint), release, linked)| {
             let (version, content) = release.unzip();
-            Box::new(Origin { registry, registry_id, package, log, record, version, content, checkpoint, linked })
+            let origin = Origin { registry, registry_id, package, log, record, version, content, checkpoint, linked };
+            Provenance::Fork(Box::new(origin))
         },
-    ))
-    .boxed()
+    );
+    let promoted = any::<[u8; 32]>().prop_map(|bytes| Provenance::Promoted(OriginDigest::from_sha256(bytes)));
+    prop::option::of(prop_oneof![fork, promoted]).boxed()
 }
 
 fn package_entry(format: ObjectFormat) -> BoxedStrategy<PackageEntry> {
@@ -458,7 +462,12 @@ fn fill(t: &mut toml::Table, entry: &Entry) {
     match entry {
         Entry::Package(PackageEntry::Init(init)) => {
             put(t, "registry-id", init.registry_id.to_string());
-            if let Some(origin) = &init.origin {
+            if let Some(Provenance::Promoted(origin)) = &init.origin {
+                let mut from = toml::Table::new();
+                put(&mut from, "digest", origin.to_string());
+                t.insert("origin".into(), from.into());
+            }
+            if let Some(Provenance::Fork(origin)) = &init.origin {
                 let mut from = toml::Table::new();
                 put(&mut from, "registry", origin.registry.as_str());
                 put(&mut from, "registry-id", origin.registry_id.to_string());

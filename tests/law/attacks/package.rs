@@ -335,7 +335,7 @@ fn a_log_is_renamed_where_its_owners_asked_for_it() {
     refused(&asked, &under(&asked, "acme.example/wasi:other", released("1.0.0")), "wrong-log");
     refused(&asked, &under(&asked, "evil.example/wasi:web", released("1.0.0")), "wrong-log");
     let moved = accepted(&asked, &under(&asked, new, released("1.0.0")));
-    assert_eq!(moved.log.former_names(), [full(old)]);
+    assert_eq!(moved.log.moves().iter().map(|moved| moved.from.clone()).collect::<Vec<_>>(), [full(old)]);
     assert_eq!(code(moved.log.expect(&full(new), any_registry())), "accepted");
     assert_eq!(code(moved.log.expect(&full(old), any_registry())), "wrong-log");
     refused(&moved, &under(&moved, old, released("2.0.0")), "wrong-log");

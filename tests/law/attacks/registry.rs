@@ -3,6 +3,7 @@
 use crate::cast::*;
 use quipu::log::attestation::AttestationLog;
 use quipu::log::decision::DecisionLog;
+use quipu::log::names::Takedowns;
 use quipu::log::operator::OperatorLog;
 use quipu::log::registry::{CheckedCheckpoint, RegistryLog, check_hop};
 use quipu::model::digest::{ChangesDigest, ContentDigest, LogId, RecordDigest, RegistryId};
@@ -447,9 +448,9 @@ fn decisions_follow_from_one_another() {
     assert_eq!(code(log.clone().append(&ops, &elsewhere)), "wrong-log");
     // What is taken down is not chosen, and says why.
     let version = "1.0.0".parse().unwrap();
-    assert_eq!(code(choose(&package.log, Some(&log), Some(&version))), "taken-down");
-    assert_eq!(code(choose(&package.log, Some(&log), None)), "not-found");
-    assert_eq!(code(choose(&package.log, None, Some(&version))), "accepted");
+    assert_eq!(code(choose(&package.log, &Takedowns::of([&log]), Some(&version))), "taken-down");
+    assert_eq!(code(choose(&package.log, &Takedowns::of([&log]), None)), "not-found");
+    assert_eq!(code(choose(&package.log, &Takedowns::default(), Some(&version))), "accepted");
 }
 
 #[test]
