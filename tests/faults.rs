@@ -8,6 +8,8 @@
 
 #[path = "faults/hooks.rs"]
 mod hooks;
+#[path = "faults/mirrors.rs"]
+mod mirrors;
 #[path = "faults/upkeep.rs"]
 mod upkeep;
 
@@ -200,7 +202,7 @@ impl World {
                 .iter()
                 .any(|start| name.starts_with(start))
                 || path.contains("/tmp_objdir-")
-                || name.ends_with(".lock") && name != "quipu.lock" && name != "quipu-gc.lock"
+                || name.ends_with(".lock") && !["quipu.lock", "quipu-gc.lock", "readers.lock"].contains(&name)
                 || name.contains(".quipu-")
         };
         self.paths().into_iter().filter(is_stray).collect()
