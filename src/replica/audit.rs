@@ -839,7 +839,7 @@ impl Judge<'_> {
                 let known = logs.known.and_then(|known| judged.commits.iter().position(|commit| *commit == known));
                 let first_new = known.map_or(0, |known| known as u64 + 1);
                 if self.audit.contents {
-                    self.contents(reader, references, &layout::contents(package), package, log, &takedowns, first_new)?;
+                    self.contents(reader, references, (&layout::contents(package), package), log, &takedowns, first_new)?;
                     if self.audit.since.is_some() && known.is_none() {
                         self.other_names(&mut here, reader, references, package, &names)?;
                     }
@@ -871,12 +871,12 @@ impl Judge<'_> {
     ) -> Result<()> {
         let takedowns = names.takedowns();
         for (name, held) in &names.leads {
-            self.contents(reader, references, &layout::contents(name), name, &held.log, &takedowns, 0)?;
+            self.contents(reader, references, (&layout::contents(name), name), &held.log, &takedowns, 0)?;
         }
         for name in names.path.iter().filter(|name| *name != package) {
             if let Some(head) = here.head(&Slot::Package(name.clone()))? {
                 let held = here.package(head)?;
-                self.contents(reader, references, &layout::contents(name), name, &held.log, &takedowns, 0)?;
+                self.contents(reader, references, (&layout::contents(name), name), &held.log, &takedowns, 0)?;
             }
         }
         Ok(())
@@ -902,7 +902,7 @@ impl Judge<'_> {
         let names = Names::of_retired(here, package, &found.log, decisions).map_err(|error| error.at(&name))?;
         if self.audit.contents {
             let contents = layout::retired_contents(reset.old);
-            self.contents(reader, references, &contents, package, &found.log, &names.takedowns(), 0)?;
+            self.contents(reader, references, (&contents, package), &found.log, &names.takedowns(), 0)?;
         }
         Ok(())
     }
@@ -956,8 +956,7 @@ impl Judge<'_> {
         &self,
         reader: &Reader,
         references: &Heads<'_>,
-        name: &RefName,
-        package: &PackageName,
+        (name, package): (&RefName, &PackageName),
         log: &PackageLog,
         takedowns: &Takedowns,
         first_new: u64,
