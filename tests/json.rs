@@ -158,6 +158,15 @@ fn every_answer_has_the_documented_shape() {
     }
     home.run("registry rename reg.git demo:world");
     home.run("rename demo:globe demo:world --key bob");
+    home.run("registry reset reg.git demo:globe --reason why --dry-run");
+    home.run("registry reset reg.git demo:world");
+    let reset = home.run("registry reset reg.git demo:world --reason why");
+    for line in ["get", "info", "log", "owner list", "verify"] {
+        let found = home.run(&format!("{line} demo:world#{}", reset["old"].as_str().unwrap_or_default()));
+        assert_eq!(found["put-aside"]["reason"], "why", "{line}");
+    }
+    home.run("info demo:world");
+    home.run(&format!("info demo:world#{}", reset["new"].as_str().unwrap_or_default()));
     assert_eq!(home.run("compare acme.example ./reg.git")["relation"], "same");
     assert_eq!(home.run("compare acme.example@1")["relation"], "behind");
     home.run("compare acme.example");
