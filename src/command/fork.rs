@@ -15,11 +15,12 @@ use crate::git::staging::Staging;
 use crate::git::transport::Url;
 use crate::log::package::Released;
 use crate::model::contents::{self, ContentPath, ContentsBuilder, FileEntry, Limits, TreeFile, write_tree};
-use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
+use crate::model::digest::{FileDigest, GitId, ObjectKind, RegistryId};
+use crate::model::entry::Subject;
 use crate::model::error::{Error, ErrorCode, Result, fault};
-use crate::model::name::{FullName, PackageName, Reference, RegistryName, Version};
+use crate::model::name::{FullName, Reference, RegistryName, Version};
 use crate::model::object::{ReadObjects as _, WriteObjects as _};
-use crate::replica::snapshot::Snapshot;
+use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::choose;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     }
     let shown = args.dir.clone().unwrap_or_else(|| PathBuf::from(to.package.name().as_str()));
     let target = context.path(&shown);
-    let upstream = upstream_of(&client, &snapshot, &reference.package, view.log.log.chain().id(), released);
+    let upstream = upstream_of(&client, &snapshot, &view, released);
     let exists = |error: Error| match error.code() {
         ErrorCode::Exists => error.hint("choose another folder: --dir DIR"),
         _ => error,
@@ -159,7 +160,14 @@ fn new_name(context: &Context, given: Option<&str>, reference: &Reference) -> Re
     }
 }
 
-fn upstream_of(client: &Client<'_>, snapshot: &Snapshot<'_>, package: &PackageName, log: LogId, released: &Released) -> Upstream {
+/// Names a release by the name that its record bears, whatever its package is called now: what a fork says is checked against that.
+fn upstream_of(client: &Client<'_>, snapshot: &Snapshot<'_>, view: &PackageView, released: &Released) -> Upstream {
+    let record = view.log.records.iter().find(|record| record.digest() == released.digest);
+    let package = match record.map(|record| &record.draft().subject) {
+        Some(Subject::Package(package)) => package,
+        _ => &view.name.package,
+    };
+    let log = view.log.log.chain().id();
     Upstream {
         registry: client.name.clone(),
         id: client.id,
@@ -209,6 +217,13 @@ fn read(
             own = Some(bytes);
             return Ok(());
         }
+        if file.path.components().next() == Some(FILE) {
+            return Err(fault!(
+                BadContents,
+                "{name}@{} has a folder {FILE}, where a fork has its file",
+                released.release.version
+            ));
+        }
         // What a folder keeps for version control and for quipu is not for others to fill.
         if file.path.components().any(|component| LEFT_OUT.contains(&component)) {
             context.warn(&format!("{name}@{} has the file {}, which a folder is not given", released.release.version, file.path));
@@ -241,13 +256,15 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
             .hint("fork a package: quipu fork [REGISTRY/]NAMESPACE:NAME [NAME]"));
     };
     let to = FullName { registry: client::which(context, None, own.registry.as_ref())?, package: own.name.clone() };
-    let from = upstream.name();
     let client = origin::registry(context, upstream)?;
     let mut snapshot = client.snapshot(Some(&upstream.package))?;
     snapshot.check_fresh(context.now)?;
     let view = snapshot.package(&upstream.package)?;
     origin::check(&view, upstream)?;
     client.remember(&snapshot, [(&upstream.package, &view)])?;
+    // What comes next comes under the name that the package has now.
+    let view = view.followed()?;
+    let from = view.name.clone();
     let log = &view.log.log;
     let base = log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
     let newest = choose(log, &view.takedowns, wanted)?;
@@ -297,8 +314,7 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     let merged = merge::three_way(&scratch, Sides { base: base_tree, ours: (our_tree, OURS), theirs: (their_tree, &theirs) })?;
     let our_text = Project::text(&folder)?;
     let written = manifest::merge(&base_text, &our_text, &their_text)?;
-    let text =
-        manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &upstream.package, log.chain().id(), newest))?;
+    let text = manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &view, newest))?;
 
     let mut changes = changes(&scratch, merged.tree, &our_files).map_err(|error| error.at("what git made of both").asked())?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
@@ -392,7 +408,8 @@ fn tell(note: &Value, tense: Tense) -> Answer {
     let mut answer = Answer::new();
     let Note { origin, from, to, .. } = &note;
     answer.line(match tense {
-        Tense::Done => format!("merged {origin}@{to} into {}, which was at {from}", note.package),
+        Tense::Done if note.conflicts.is_empty() => format!("merged {origin}@{to} into {}, which was at {from}", note.package),
+        Tense::Done => format!("merged {origin}@{to} into {}, which was at {from}, with conflicts", note.package),
         Tense::Would => format!("would merge {origin}@{to} into {}, which is at {from}", note.package),
         Tense::Finished => format!("finished the merge of {origin}@{to} into {} that was begun before", note.package),
         Tense::Nothing => format!("{} is up to date with {origin}: {to} is the newest release", note.package),
@@ -406,10 +423,11 @@ fn tell(note: &Value, tense: Tense) -> Answer {
     note.said.iter().for_each(|line| answer.line(line));
     if !note.conflicts.is_empty() {
         answer.exit = 1;
-        answer.line(format!(
-            "next: decide what is to stand in {}; all of theirs: quipu get {origin}@{to}",
-            count(note.conflicts.len() as u64, "file")
-        ));
+        let what = match note.conflicts.len() {
+            1..=5 => note.conflicts.join(", "),
+            many => count(many as u64, "path"),
+        };
+        answer.line(format!("next: decide about {what}, then quipu publish; all of theirs: quipu get {origin}@{to}"));
     } else if tense != Tense::Nothing {
         answer.line("next: look at the version in quipu.toml, then quipu publish");
     }
