@@ -808,7 +808,15 @@ fn a_package_that_takes_another_name_is_mirrored_under_both() {
         scene.alice.quipu(["registry", "accept", &scene.world.at("home.git")]).ok();
         scene.alice.quipu(["publish", &scene.world.package("from/wasi/fresh/0.2.0", "wasi:fresh", "0.2.0")]).ok();
         scene.sync().ok();
-        scene.is_sound("own.git");
+        let as_at_home = |what: &str| {
+            let at_home = references(&scene.path("home.git"), "refs/");
+            for (name, id) in references(&scene.path("own.git"), &format!("refs/mirrors/{HOME}")) {
+                let name = name.replacen(&format!("refs/mirrors/{HOME}/"), "refs/", 1);
+                assert!(name == "refs/proofs" || at_home.get(&name) == Some(&id), "{what} {only:?}: {name}");
+            }
+            scene.is_sound("own.git");
+        };
+        as_at_home("renamed");
         let bob = scene.reader("bob", &scene.daemon.url("own.git"));
         // Whichever name is covered, all names of the package are.
         scene.gets(&bob, "wasi:fresh@0.2.0");
@@ -818,9 +826,19 @@ fn a_package_that_takes_another_name_is_mirrored_under_both() {
         scene.alice.quipu(["rename", &format!("{HOME}/wasi:fresh"), "cli:old"]).ok();
         scene.alice.quipu(["registry", "accept", &scene.world.at("home.git")]).ok();
         scene.sync().ok();
-        scene.is_sound("own.git");
-        scene.alice.quipu(["registry", "takedown", &scene.world.at("home.git"), "cli:old@0.2.0", "--reason", "a reason"]).ok();
+        as_at_home("renamed again");
+        let home = scene.world.at("home.git");
+        scene.alice.quipu(["registry", "takedown", &home, "cli:old@0.2.0", "--reason", "a reason"]).ok();
         scene.sync().ok();
-        scene.is_sound("own.git");
+        as_at_home("taken down");
+        let held = git(&scene.path("own.git"), ["ls-tree", "--name-only", &format!("refs/mirrors/{HOME}/contents/cli/old")]);
+        assert_eq!(held.ok().stdout, "0.1.0\n", "{only:?}");
+        let failed = bob.quipu(["get", &format!("{HOME}/wasi:io@0.2.0"), "--to", &scene.world.at("y"), "--json"]);
+        failed.fails(4, "taken-down");
+        scene.alice.quipu(["registry", "restore", &home, "cli:old@0.2.0", "--reason", "no reason"]).ok();
+        scene.sync().ok();
+        as_at_home("restored");
+        std::fs::remove_dir_all(scene.path("x")).unwrap();
+        bob.quipu(["get", &format!("{HOME}/cli:old@0.2.0"), "--to", &scene.world.at("x")]).ok();
     }
 }
