@@ -758,3 +758,87 @@ fn whoever_changes_what_is_held_is_found_out() {
         scene.gets(&seen, "wasi:io@0.2.0");
     }
 }
+
+#[test]
+fn what_happens_to_a_name_at_home_happens_to_it_in_a_mirror() {
+    for format in ["sha1", "sha256"] {
+        for only in [&[][..], &["--only", "wasi:*"]] {
+            let scene = Scene::new(format);
+            let covered = if only.is_empty() { ALL } else { &ALL[..2] };
+            let home = scene.world.at("home.git");
+            scene.add(only).ok();
+            let bob = scene.reader("bob", &scene.daemon.url("own.git"));
+            scene.gets(&bob, "wasi:http@0.2.0");
+            // The name gets a new log; that of before is put aside, with its files.
+            let dora = scene.world.person_with_key("dora");
+            dora.trust(HOME, &home, &scene.id);
+            let reset = ["registry", "reset", &home, "wasi:http", "--reason", "lost", "--owner", &dora.public_key()];
+            scene.alice.quipu(reset).ok();
+            dora.quipu(["publish", &scene.world.package("from/wasi/http/5.0.0", "wasi:http", "5.0.0")]).ok();
+            scene.alice.quipu(["registry", "accept", &home]).ok();
+            scene.sync().ok();
+            scene.mirrors("own.git", covered, true);
+            scene.is_sound("own.git");
+            let retired = references(&scene.path("own.git"), &format!("refs/mirrors/{HOME}/retired"));
+            assert_eq!(retired.len(), 2, "{retired:?}");
+            let carol = scene.reader("carol", &scene.daemon.url("own.git"));
+            scene.gets(&carol, "wasi:http@5.0.0");
+            // A mirror that begins now has the log of before, too.
+            let again = scene.world.at("again.git");
+            scene.olga.quipu(["registry", "init", &again, "--name", "again.example", "--object-format", format]).ok();
+            let url = scene.daemon.url("own.git");
+            let args = ["mirror", "add", HOME, &url, "--id", &scene.id, "--in", &again];
+            scene.olga.quipu(args.into_iter().chain(only.iter().copied())).ok();
+            scene.mirrors("again.git", covered, true);
+            scene.is_sound("again.git");
+            // What was put aside goes where it is not covered any more.
+            scene.olga.quipu(["mirror", "add", HOME, "--only", "wasi:io", "--in", &scene.world.at("own.git")]).ok();
+            assert_eq!(references(&scene.path("own.git"), &format!("refs/mirrors/{HOME}/retired")).len(), 0);
+            scene.is_sound("own.git");
+        }
+    }
+}
+
+#[test]
+fn a_package_that_takes_another_name_is_mirrored_under_both() {
+    for only in [&[][..], &["--only", "wasi:*"], &["--only", "wasi:fresh"], &["--only", "wasi:io"]] {
+        let scene = Scene::new("sha1");
+        scene.add(only).ok();
+        scene.alice.quipu(["rename", &format!("{HOME}/wasi:io"), "wasi:fresh"]).ok();
+        scene.alice.quipu(["registry", "accept", &scene.world.at("home.git")]).ok();
+        scene.alice.quipu(["publish", &scene.world.package("from/wasi/fresh/0.2.0", "wasi:fresh", "0.2.0")]).ok();
+        scene.sync().ok();
+        let as_at_home = |what: &str| {
+            let at_home = references(&scene.path("home.git"), "refs/");
+            for (name, id) in references(&scene.path("own.git"), &format!("refs/mirrors/{HOME}")) {
+                let name = name.replacen(&format!("refs/mirrors/{HOME}/"), "refs/", 1);
+                assert!(name == "refs/proofs" || at_home.get(&name) == Some(&id), "{what} {only:?}: {name}");
+            }
+            scene.is_sound("own.git");
+        };
+        as_at_home("renamed");
+        let bob = scene.reader("bob", &scene.daemon.url("own.git"));
+        // Whichever name is covered, all names of the package are.
+        scene.gets(&bob, "wasi:fresh@0.2.0");
+        bob.quipu(["get", &format!("{HOME}/wasi:io"), "--to", &scene.world.at("x")]).ok();
+        folders::assert_same(&scene.path("x"), &scene.path("from/wasi/fresh/0.2.0"));
+        // In another namespace, and taken down there.
+        scene.alice.quipu(["rename", &format!("{HOME}/wasi:fresh"), "cli:old"]).ok();
+        scene.alice.quipu(["registry", "accept", &scene.world.at("home.git")]).ok();
+        scene.sync().ok();
+        as_at_home("renamed again");
+        let home = scene.world.at("home.git");
+        scene.alice.quipu(["registry", "takedown", &home, "cli:old@0.2.0", "--reason", "a reason"]).ok();
+        scene.sync().ok();
+        as_at_home("taken down");
+        let held = git(&scene.path("own.git"), ["ls-tree", "--name-only", &format!("refs/mirrors/{HOME}/contents/cli/old")]);
+        assert_eq!(held.ok().stdout, "0.1.0\n", "{only:?}");
+        let failed = bob.quipu(["get", &format!("{HOME}/wasi:io@0.2.0"), "--to", &scene.world.at("y"), "--json"]);
+        failed.fails(4, "taken-down");
+        scene.alice.quipu(["registry", "restore", &home, "cli:old@0.2.0", "--reason", "no reason"]).ok();
+        scene.sync().ok();
+        as_at_home("restored");
+        std::fs::remove_dir_all(scene.path("x")).unwrap();
+        bob.quipu(["get", &format!("{HOME}/cli:old@0.2.0"), "--to", &scene.world.at("x")]).ok();
+    }
+}

@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use crate::registry::{decide, takedown};
 use crate::scene::{Log, Registry, Said, Scene, User, copy, digest_of, git, package, release, slot};
 use quipu::git::layout;
-use quipu::model::entry::{OperatorEntry, OperatorPrivilege};
+use quipu::model::entry::{OperatorEntry, OperatorPrivilege, Verdict};
 use quipu::model::slot::Slot;
 use std::fs;
 use std::path::PathBuf;
@@ -186,6 +186,12 @@ const ATTACKS: &[Attack] = &[
         m.registry.serve("demo:hello", &next(m));
         m.registry.delete("refs/contents/demo/hello");
         forget(&m.registry);
+    }),
+    ("a log that was put aside is withheld", ["ref-missing"; 2], false, |m| {
+        let new = m.registry.hello_of("bob", "demo:hello", "5.0.0");
+        let reset = Verdict::Reset { new: new.records[0].digest().into(), reason: "the key was lost".into() };
+        decide(&m.registry, "olga", &m.log, reset, None);
+        m.registry.serve("demo:hello", &new);
     }),
     ("other files under the name", ["ref-missing"; 2], false, |m| {
         m.registry.serve("demo:hello", &next(m));

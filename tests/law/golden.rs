@@ -17,6 +17,7 @@ use quipu::model::entry::{
     OperatorInit, OperatorPrivilege as O, Origin, PackageEntry, PackageInit, Policy, Provenance, Registration, Release, Subject,
     TakedownClass, Verdict,
 };
+use quipu::model::held::Held;
 use quipu::model::map::Map;
 use quipu::model::object::{MemoryObjects, WriteObjects as _};
 use quipu::model::opening::Opening;
@@ -379,6 +380,7 @@ pub(crate) fn world(format: ObjectFormat) -> World {
     let commits = vec![
         (format!("commits/contents.{format}"), commit::contents(versions)),
         (format!("commits/proposal.{format}"), commit::proposal(versions, package_records[3].git_id())),
+        (format!("commits/proofs.{format}"), commit::proofs(versions)),
     ];
 
     let of_log = |log: &str| m.samples.iter().filter(|s| s.log == log).map(|s| &s.record).collect::<Vec<_>>();
@@ -392,6 +394,28 @@ pub(crate) fn world(format: ObjectFormat) -> World {
         .iter()
         .fold(DecisionLog::start(&operators, logs[3][0]).unwrap(), |log, r| log.append(&operators, r).unwrap());
     World { samples: m.samples, commits, objects, manifest: contents.manifest_text(), operators, package, registry, decisions }
+}
+
+/// What is held of a registry that is mirrored: a part, and the whole of it with what was taken down.
+fn held() -> [(String, Vec<u8>); 2] {
+    let digest = |text: &str| RecordDigest::of_bytes(text.as_bytes());
+    let part = Held {
+        registry: "other.example".parse().unwrap(),
+        id: RegistryId::from_sha256([0xcd; 32]),
+        log: digest("the first checkpoint").into(),
+        seq: 12,
+        checkpoint: digest("the newest checkpoint"),
+        patterns: vec!["cli:run".parse().unwrap(), "wasi:*".parse().unwrap()],
+        contents: true,
+        keep_taken_down: false,
+    };
+    let whole = Held { patterns: vec!["*".parse().unwrap()], keep_taken_down: true, ..part.clone() };
+    let sample = |name: &str, held: &Held| {
+        let text = held.to_text();
+        assert_eq!(Held::parse(text.as_bytes()), Ok(held.clone()));
+        (format!("held/{name}.toml"), text.into_bytes())
+    };
+    [sample("part", &part), sample("whole", &whole)]
 }
 
 pub(crate) fn folder() -> PathBuf {
@@ -422,6 +446,7 @@ fn every_sample_is_what_is_written_today() {
         let _ = write!(index, "\n[\"{path}\"]\ngit-id = \"{id}\"\n");
         files.push((path.clone(), bytes.clone()));
     }
+    files.extend(held());
     files.push(("index.toml".into(), index.into_bytes()));
     if update {
         let _ = std::fs::remove_dir_all(folder());

@@ -550,6 +550,9 @@ fn fill(t: &mut toml::Table, entry: &Entry) {
             put(t, "id", mirror.id.to_string());
             put(t, "patterns", mirror.patterns.clone());
             put(t, "contents", mirror.contents);
+            if mirror.keep_taken_down {
+                put(t, "keep-taken-down", true);
+            }
         }
         Entry::Operator(OperatorEntry::Repudiate(checkpoints, reason)) => {
             put(t, "checkpoints", texts(checkpoints));
