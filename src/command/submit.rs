@@ -91,7 +91,7 @@ impl Submitted {
     pub fn tell(&self, answer: &mut Answer) {
         answer.field("state", self.state.as_str());
         let name = format!("{}/{}", self.log.name().registry, self.package);
-        if self.followed {
+        if self.followed && self.granted.is_none() {
             answer.line(format!("  note: the package was renamed, its name is {name} now"));
         }
         answer.field("renamed-to", self.followed.then_some(name));
