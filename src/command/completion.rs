@@ -197,7 +197,7 @@ fn what(command: &str, arg: &Arg) -> Option<What> {
         ("remove", "PACKAGE") => Some(What::Needed),
         ("add", "PACKAGE") => Some(What::Package),
         ("info", "REFERENCE") => Some(What::PackageOrRegistry),
-        ("verify", "WHAT") => Some(What::Anything),
+        ("verify", "WHAT") | ("fork", "REFERENCE") => Some(What::Anything),
         ("prune", "NAME") => Some(What::Cached),
         (_, "KEY") => Some(What::Key),
         (_, "URL") => Some(What::File),

@@ -209,6 +209,13 @@ fn read(
             own = Some(bytes);
             return Ok(());
         }
+        if file.path.components().next() == Some(FILE) {
+            return Err(fault!(
+                BadContents,
+                "{name}@{} has a folder {FILE}, where a fork has its file",
+                released.release.version
+            ));
+        }
         // What a folder keeps for version control and for quipu is not for others to fill.
         if file.path.components().any(|component| LEFT_OUT.contains(&component)) {
             context.warn(&format!("{name}@{} has the file {}, which a folder is not given", released.release.version, file.path));
@@ -392,7 +399,8 @@ fn tell(note: &Value, tense: Tense) -> Answer {
     let mut answer = Answer::new();
     let Note { origin, from, to, .. } = &note;
     answer.line(match tense {
-        Tense::Done => format!("merged {origin}@{to} into {}, which was at {from}", note.package),
+        Tense::Done if note.conflicts.is_empty() => format!("merged {origin}@{to} into {}, which was at {from}", note.package),
+        Tense::Done => format!("merged {origin}@{to} into {}, which was at {from}, with conflicts", note.package),
         Tense::Would => format!("would merge {origin}@{to} into {}, which is at {from}", note.package),
         Tense::Finished => format!("finished the merge of {origin}@{to} into {} that was begun before", note.package),
         Tense::Nothing => format!("{} is up to date with {origin}: {to} is the newest release", note.package),
@@ -406,10 +414,11 @@ fn tell(note: &Value, tense: Tense) -> Answer {
     note.said.iter().for_each(|line| answer.line(line));
     if !note.conflicts.is_empty() {
         answer.exit = 1;
-        answer.line(format!(
-            "next: decide what is to stand in {}; all of theirs: quipu get {origin}@{to}",
-            count(note.conflicts.len() as u64, "file")
-        ));
+        let what = match note.conflicts.len() {
+            1..=5 => note.conflicts.join(", "),
+            many => count(many as u64, "path"),
+        };
+        answer.line(format!("next: decide about {what}, then quipu publish; all of theirs: quipu get {origin}@{to}"));
     } else if tense != Tense::Nothing {
         answer.line("next: look at the version in quipu.toml, then quipu publish");
     }

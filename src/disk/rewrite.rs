@@ -179,7 +179,15 @@ fn apply(folder: &Path, plan: &Plan) -> Result<()> {
             continue;
         }
         if !matches!(now, Found::State(state) if state.digest == new.digest) {
-            let stored = place.join(FILES).join(&file.path);
+            let files = place.join(FILES);
+            let stored = files.join(&file.path);
+            // A folder may come from anywhere, and with a plan that nobody here made.
+            let is_sound = [&place, &files].iter().all(|folder| fs::symlink_metadata(folder).is_ok_and(|seen| seen.is_dir()));
+            if !is_sound || !matches!(found(&files, &path_of(file)?)?, Found::State(state) if state.digest == new.digest) {
+                return Err(fault!(Conflict, "{} is not what was prepared", stored.display())
+                    .hint(format!("to give the merge up, remove {}", place.display()))
+                    .asked());
+            }
             let above = path.parent().unwrap_or(folder);
             create_folders(above, Access::Shared)?;
             if let Ok(before) = fs::symlink_metadata(&path) {
@@ -338,6 +346,26 @@ mod tests {
         let error = change(folder.path(), &[to("link/a", None, Some("x"))], &json!(null)).expect_err("a link");
         assert_eq!(error.code().as_str(), "conflict");
         assert!(!elsewhere.path().join("a").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_plan_that_somebody_else_made_leads_nowhere_else() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        put(elsewhere.path(), "a", "secret");
+        for (path, at) in [("a", "files/a"), ("a", "files"), ("../a", "files/a")] {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path();
+            let file = Planned { path: path.to_owned(), old: None, new: state("secret") };
+            let plan = Plan { note: json!(null), files: vec![file] };
+            put(folder, ".quipu-merge/plan.json", &serde_json::to_string(&plan).unwrap());
+            let link = folder.join(FOLDER).join(at);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            let target = if at == "files" { elsewhere.path().to_owned() } else { elsewhere.path().join("a") };
+            std::os::unix::fs::symlink(target, link).unwrap();
+            assert!(finish(folder).is_err(), "{path} {at}");
+            assert_eq!((get(folder, "a"), get(elsewhere.path(), "a").as_deref()), (None, Some("secret")));
+        }
     }
 
     #[test]
