@@ -503,3 +503,41 @@ fn a_merge_that_was_killed_is_finished_by_the_next_run() {
     }
     assert!(killed > 0, "no run was killed while it wrote");
 }
+
+#[test]
+fn a_fork_goes_on_from_its_origin_under_whatever_name_it_has() {
+    let scene = Scene::new("sha1", "sha1");
+    scene.fork();
+    scene.publish();
+    scene.alice.quipu(["rename", "a.example/demo:hello", "demo:hi"]).ok();
+    scene.alice.quipu(["registry", "accept", &scene.world.at("a.git")]).ok();
+    scene.put("hello/quipu.toml", "demo:hello", "demo:hi");
+    scene.release("2.0.0", |world| drop(world.write("hello/more", "more\n")));
+    assert_eq!(scene.bob.asks(["info", "me:hello"])["origin"]["status"], "proven");
+    let merged = scene.bob.asks(["fork", "--sync", &scene.world.at("fork")]);
+    assert_eq!((&merged["state"], &merged["origin"]), (&"merged".into(), &"a.example/demo:hi".into()));
+    assert!(scene.text("fork/quipu.toml").contains("package = \"demo:hi\""));
+    scene.publish();
+    // By the old name, it is forked under the new one; the first record names what the release was called.
+    for (release, name) in [("1.0.0", "demo:hello"), ("2.0.0", "demo:hi")] {
+        let reference = format!("a.example/demo:hello@{release}");
+        let folder = scene.world.at(&format!("fork-{release}"));
+        scene.bob.quipu(["fork", &reference, &format!("me:of-{}", &release[..1]), "--dir", &folder]).ok();
+        scene.bob.quipu(["publish", &folder]).ok();
+        let origin = scene.bob.asks(["info", &format!("me:of-{}", &release[..1])])["origin"].clone();
+        assert_eq!((&origin["package"], &origin["status"]), (&name.into(), &"proven".into()), "{origin}");
+    }
+    scene.fsck("b.git");
+}
+
+#[test]
+fn a_fork_stays_with_the_log_that_a_reset_put_aside() {
+    let scene = Scene::new("sha256", "sha256");
+    scene.fork();
+    let reset = ["registry", "reset", &scene.world.at("a.git"), "demo:hello", "--reason", "keys are lost"];
+    scene.alice.quipu(reset).ok();
+    scene.publish();
+    assert_eq!(scene.bob.asks(["info", "me:hello"])["origin"]["status"], "proven");
+    assert_eq!(scene.bob.asks(["fork", "--sync", &scene.world.at("fork")])["state"], "up-to-date");
+    scene.fsck("b.git");
+}

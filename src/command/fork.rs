@@ -19,6 +19,7 @@ use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{FullName, PackageName, Reference, RegistryName, Version};
 use crate::model::object::{ReadObjects as _, WriteObjects as _};
+use crate::replica::origin::origin_log;
 use crate::replica::snapshot::Snapshot;
 use crate::trust::choose::choose;
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     snapshot.check_fresh(context.now)?;
     let released = choose(&view.log.log, &view.takedowns, reference.version.as_ref())?;
     let release = &released.release;
-    let from = FullName { registry: client.name.clone(), package: reference.package.clone() };
+    let from = view.name.clone();
     let (id, version) = (client.id, &release.version);
     if released.flagged {
         return Err(fault!(Flagged, "{from}@{version} was released by a key in wrong hands, as its log says later")
@@ -102,7 +103,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     }
     let shown = args.dir.clone().unwrap_or_else(|| PathBuf::from(to.package.name().as_str()));
     let target = context.path(&shown);
-    let upstream = upstream_of(&client, &snapshot, &reference.package, view.log.log.chain().id(), released);
+    let upstream = upstream_of(&client, &snapshot, &from.package, view.log.log.chain().id(), released);
     let exists = |error: Error| match error.code() {
         ErrorCode::Exists => error.hint("choose another folder: --dir DIR"),
         _ => error,
@@ -122,7 +123,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
         let entry = own.add(FILE.parse()?, false, text.as_bytes())?;
         writer.add(entry, text.into_bytes())?;
         writer.finish().map_err(exists)?;
-        client.remember(&snapshot, [(&reference.package, &view)])?;
+        client.remember(&snapshot, [(&from.package, &view)])?;
     }
     let mut answer = Answer::new();
     let verb = if context.flags.dry_run { "would fork" } else { "forked" };
@@ -248,13 +249,13 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
             .hint("fork a package: quipu fork [REGISTRY/]NAMESPACE:NAME [NAME]"));
     };
     let to = FullName { registry: client::which(context, None, own.registry.as_ref())?, package: own.name.clone() };
-    let from = upstream.name();
     let client = origin::registry(context, upstream)?;
     let mut snapshot = client.snapshot(Some(&upstream.package))?;
     snapshot.check_fresh(context.now)?;
-    let view = snapshot.package(&upstream.package)?;
+    let view = origin_log(&mut snapshot, &upstream.package, &upstream.record)?;
     origin::check(&view, upstream)?;
-    client.remember(&snapshot, [(&upstream.package, &view)])?;
+    let from = view.name.clone();
+    client.remember(&snapshot, [(&from.package, &view)])?;
     let log = &view.log.log;
     let base = log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
     let newest = choose(log, &view.takedowns, wanted)?;
@@ -304,8 +305,7 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     let merged = merge::three_way(&scratch, Sides { base: base_tree, ours: (our_tree, OURS), theirs: (their_tree, &theirs) })?;
     let our_text = Project::text(&folder)?;
     let written = manifest::merge(&base_text, &our_text, &their_text)?;
-    let text =
-        manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &upstream.package, log.chain().id(), newest))?;
+    let text = manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &from.package, log.chain().id(), newest))?;
 
     let mut changes = changes(&scratch, merged.tree, &our_files).map_err(|error| error.at("what git made of both").asked())?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
