@@ -15,12 +15,13 @@ use crate::git::staging::Staging;
 use crate::git::transport::Url;
 use crate::log::package::Released;
 use crate::model::contents::{self, ContentPath, ContentsBuilder, FileEntry, Limits, TreeFile, write_tree};
-use crate::model::digest::{FileDigest, GitId, LogId, ObjectKind, RegistryId};
+use crate::model::digest::{FileDigest, GitId, ObjectKind, RegistryId};
+use crate::model::entry::Subject;
 use crate::model::error::{Error, ErrorCode, Result, fault};
-use crate::model::name::{FullName, PackageName, Reference, RegistryName, Version};
+use crate::model::name::{FullName, Reference, RegistryName, Version};
 use crate::model::object::{ReadObjects as _, WriteObjects as _};
 use crate::replica::origin::origin_log;
-use crate::replica::snapshot::Snapshot;
+use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::choose;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     }
     let shown = args.dir.clone().unwrap_or_else(|| PathBuf::from(to.package.name().as_str()));
     let target = context.path(&shown);
-    let upstream = upstream_of(&client, &snapshot, &from.package, view.log.log.chain().id(), released);
+    let upstream = upstream_of(&client, &snapshot, &view, released);
     let exists = |error: Error| match error.code() {
         ErrorCode::Exists => error.hint("choose another folder: --dir DIR"),
         _ => error,
@@ -160,7 +161,14 @@ fn new_name(context: &Context, given: Option<&str>, reference: &Reference) -> Re
     }
 }
 
-fn upstream_of(client: &Client<'_>, snapshot: &Snapshot<'_>, package: &PackageName, log: LogId, released: &Released) -> Upstream {
+/// Names a release by the name that its record bears, whatever its package is called now: what a fork says is checked against that.
+fn upstream_of(client: &Client<'_>, snapshot: &Snapshot<'_>, view: &PackageView, released: &Released) -> Upstream {
+    let record = view.log.records.iter().find(|record| record.digest() == released.digest);
+    let package = match record.map(|record| &record.draft().subject) {
+        Some(Subject::Package(package)) => package,
+        _ => &view.name.package,
+    };
+    let log = view.log.log.chain().id();
     Upstream {
         registry: client.name.clone(),
         id: client.id,
@@ -305,7 +313,7 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     let merged = merge::three_way(&scratch, Sides { base: base_tree, ours: (our_tree, OURS), theirs: (their_tree, &theirs) })?;
     let our_text = Project::text(&folder)?;
     let written = manifest::merge(&base_text, &our_text, &their_text)?;
-    let text = manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &from.package, log.chain().id(), newest))?;
+    let text = manifest::set_origin(&written.text, &upstream_of(&client, &snapshot, &view, newest))?;
 
     let mut changes = changes(&scratch, merged.tree, &our_files).map_err(|error| error.at("what git made of both").asked())?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));

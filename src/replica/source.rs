@@ -282,12 +282,14 @@ impl Source {
         loop {
             let reader = self.reader();
             let mut missing: BTreeMap<u32, BTreeSet<GitId>> = BTreeMap::new();
+            let mut first = None;
             for slot in slots {
                 let mut size = Size::of(packages);
                 if let Lookup::Missing(tree) = map.lookup_sized(&reader, slot, &mut size)?
                     && !asked.contains(&tree)
                 {
                     missing.entry(depth_for(size, self.has_connection())).or_default().insert(tree);
+                    first = first.or(Some(slot));
                 }
             }
             // What was asked for and did not come is for who looks it up to say.
@@ -296,7 +298,10 @@ impl Source {
             }
             for (depth, ids) in missing {
                 let wants: Vec<Want> = ids.iter().copied().map(Want::id).collect();
-                remote.bring_parts(&wants, &[], depth)?;
+                remote.bring_parts(&wants, &[], depth).map_err(|error| match first {
+                    Some(slot) => self.not_held(error, slot),
+                    None => error,
+                })?;
                 asked.extend(ids);
             }
         }
