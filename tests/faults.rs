@@ -8,6 +8,8 @@
 
 #[path = "faults/hooks.rs"]
 mod hooks;
+#[path = "faults/mirrors.rs"]
+mod mirrors;
 #[path = "faults/upkeep.rs"]
 mod upkeep;
 
@@ -200,7 +202,7 @@ impl World {
                 .iter()
                 .any(|start| name.starts_with(start))
                 || path.contains("/tmp_objdir-")
-                || name.ends_with(".lock") && name != "quipu.lock" && name != "quipu-gc.lock"
+                || name.ends_with(".lock") && !["quipu.lock", "quipu-gc.lock", "readers.lock"].contains(&name)
                 || name.contains(".quipu-")
         };
         self.paths().into_iter().filter(is_stray).collect()
@@ -539,6 +541,57 @@ fn the_granting_of_a_name_can_be_killed_and_can_fail_anywhere() {
         .try_all();
     };
     case(&["registry", "rename", "reg.git", "demo:mine"], "renamed demo:mine");
+}
+
+#[test]
+fn a_reset_can_be_killed_and_can_fail_anywhere() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::with_hello();
+    world.welcome("bob");
+    let first = world.alice(&["info", "demo:hello", "--json"]).ok().out;
+    let old = first.split("\"log\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let is_reset = |world: &World| {
+        world.alice(&["verify", "./reg.git"]).ok();
+        let anchored = format!("demo:hello@0.1.0#{old}");
+        world.assert_released("bob", &anchored);
+        world.alice(&["info", &format!("demo:hello#{old}"), "--json"]).ok().out.contains("\"new\":")
+    };
+    Case {
+        world: &world,
+        who: "alice",
+        args: &["registry", "reset", "reg.git", "demo:hello", "--reason", "why", "--owner", "bob/keys/bob.pub"],
+        then: &|world| {
+            is_reset(world);
+        },
+        again: &|_, said| said.out.starts_with("reset demo:hello"),
+        end: &|world| {
+            assert!(is_reset(world));
+            world.assert_whole();
+            let refs = world.git(&["for-each-ref", "--format=%(refname)"]).ok().out;
+            let is_of_it = |name: &&str| name.contains("/demo/hello") || name.contains("refs/retired/");
+            assert_eq!(refs.lines().filter(is_of_it).count(), 4, "{refs}");
+        },
+    }
+    .try_all();
+    // Killed before it was published, and not run again: whoever accepts next takes back what was moved for it.
+    for when in 1..40 {
+        let world = world.copy();
+        let fault = Fault::Kill.injection("rename,renameat,renameat2", when);
+        let args = ["registry", "reset", "reg.git", "demo:hello", "--reason", "why"];
+        if world.strace("alice", &["-e", &format!("trace={WRITES}"), "-e", &fault], &args).status.is_some() {
+            assert!(when > 3, "hardly a kill came");
+            return;
+        }
+        let done = is_reset(&world);
+        world.alice(&["registry", "accept", "reg.git"]).ok();
+        assert_eq!(is_reset(&world), done);
+        world.assert_whole();
+        let refs = world.git(&["for-each-ref", "--format=%(refname)"]).ok().out;
+        assert_eq!((refs.contains("refs/retired/"), refs.contains("refs/decisions/")), (done, done), "{refs}");
+    }
+    panic!("there is no end to its writes");
 }
 
 /// Writes packages as another registry keeps them: one that is there already with a version more, and new ones.

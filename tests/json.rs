@@ -158,6 +158,15 @@ fn every_answer_has_the_documented_shape() {
     }
     home.run("registry rename reg.git demo:world");
     home.run("rename demo:globe demo:world --key bob");
+    home.run("registry reset reg.git demo:globe --reason why --dry-run");
+    home.run("registry reset reg.git demo:world");
+    let reset = home.run("registry reset reg.git demo:world --reason why");
+    for line in ["get", "info", "log", "owner list", "verify"] {
+        let found = home.run(&format!("{line} demo:world#{}", reset["old"].as_str().unwrap_or_default()));
+        assert_eq!(found["put-aside"]["reason"], "why", "{line}");
+    }
+    home.run("info demo:world");
+    home.run(&format!("info demo:world#{}", reset["new"].as_str().unwrap_or_default()));
     assert_eq!(home.run("compare acme.example ./reg.git")["relation"], "same");
     assert_eq!(home.run("compare acme.example@1")["relation"], "behind");
     home.run("compare acme.example");
@@ -176,6 +185,16 @@ fn every_answer_has_the_documented_shape() {
     home.run("mirror remove acme.example --in other.git");
     home.run("mirror remove acme.example --in other.git");
     home.run("mirror add acme.example ./nowhere --in other.git");
+    home.run("bundle create all.bundle --of acme.example --dry-run");
+    let written = home.run("bundle create all.bundle --of acme.example");
+    home.run("bundle create more.bundle --of acme.example --since 0");
+    home.run(&format!("bundle create none.bundle --of acme.example --since {}", written["checkpoint"]["seq"]));
+    home.run("bundle create none.bundle --of nowhere.example");
+    home.run("bundle import all.bundle --in other.git --dry-run");
+    home.run("bundle import all.bundle --in other.git");
+    home.run("bundle import all.bundle --in other.git");
+    home.run("bundle import nowhere.bundle --in other.git");
+    home.run("registry init forked.git --name forked.example --from ./reg.git");
     home.run("registry accept reg.git");
     home.run("registry accept reg.git --dry-run");
     home.write("proposals/demo/hello/x.toml", "format = 1\n");

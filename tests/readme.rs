@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The documents with sessions.
-const DOCUMENTS: &[&str] = &["README.md", "docs/review.md", "docs/hosting.md", "docs/import.md"];
+const DOCUMENTS: &[&str] = &["README.md", "docs/review.md", "docs/hosting.md", "docs/import.md", "docs/mirrors.md"];
 
 struct Session {
     folder: tempfile::TempDir,

@@ -223,7 +223,7 @@ fn a_name_can_be_reset_again_and_without_an_owner_it_is_the_operators() {
     let erin = scene.reader("erin");
     for (number, log) in logs.iter().enumerate() {
         let found = erin.asks(["info", &format!("{IO}#{log}")]);
-        assert_eq!((&found["log"], &found["put-aside"] == &Value::Null), (&json!(log), number == 3), "{number}");
+        assert_eq!((&found["log"], found["put-aside"].is_null()), (&json!(log), number == 3), "{number}");
     }
     assert_eq!(erin.asks(["info", IO])["resets"].as_array().unwrap().len(), 3);
     // What is proposed on a log of long ago is told of its own reset.

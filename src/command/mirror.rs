@@ -351,7 +351,9 @@ fn add(context: &Context, store: &Store, url: &Url, wanted: &Wanted) -> Result<A
     let mut answer = report(wanted, &done, url);
     if !context.flags.dry_run {
         answer.line("next: keep it up to date, by hand or by a timer:");
-        answer.line(format!("    quipu mirror sync {}", wanted.name));
+        let here = std::fs::canonicalize(&context.folder).is_ok_and(|folder| folder == store.path());
+        let place = if here { String::new() } else { format!(" --in {}", store.path().display()) };
+        answer.line(format!("    quipu mirror sync {}{place}", wanted.name));
     }
     Ok(answer)
 }
@@ -394,6 +396,16 @@ fn sync(context: &Context, store: &Store, domains: &[RegistryName]) -> Result<An
     let signing = context.signing(&context.key()?)?;
     let author = signing.operator()?;
     let (mut answer, mut told) = (Answer::new(), Vec::new());
+    for ended in standing.operators.log.mirrors().filter(|mirror| mirror.patterns.is_empty()) {
+        // Whoever removed it was killed.
+        if domains.is_empty() && !context.flags.dry_run && mirror::is_left(store, &standing, &ended.name)? {
+            let lock = store.lock(LOCK_WAIT, "quipu: mirroring")?;
+            accept(&lock, store, &author, Asked::Left)?;
+            mirror::remove(&lock, store, &author, &ended.name)?;
+            answer.line(format!("{}: what was left of it is gone: it is mirrored no longer", ended.name));
+            told.push(json!({ "registry": ended.name.as_str(), "id": ended.id.to_string() }));
+        }
+    }
     for wanted in chosen {
         let done = place(context, store, &wanted.name, None)
             .and_then(|url| One { context, store, author: &author, url: &url, wanted: &wanted }.run(false));
@@ -499,7 +511,13 @@ fn remove(context: &Context, store: &Store, domain: &RegistryName) -> Result<Ans
     let signing = context.signing(&context.key()?)?;
     let author = signing.operator()?;
     let mut answer = Answer::new();
-    let known = known_mirror(store, domain)?.filter(|known| !known.patterns.is_empty());
+    let known = match known_mirror(store, domain)? {
+        // Somebody may have been killed while it was removed.
+        Some(known) if known.patterns.is_empty() => {
+            mirror::is_left(store, &Standing::read(store, &mut KeyCache::default())?, domain)?.then_some(known)
+        }
+        known => known,
+    };
     let known = known.ok_or_else(|| fault!(NotFound, "{domain} is not mirrored here"))?;
     let told = json!([{ "registry": domain.as_str(), "id": known.id.to_string() }]);
     answer.field("mirrors", told);

@@ -800,10 +800,13 @@ impl Lock {
         Ok(())
     }
 
-    /// Removes the file that the lock is for.
+    /// Removes the file that the lock is for, and gives the lock up: one that stayed would be in the way of the next change.
     fn remove_resource(self) -> Result<()> {
         // In the place of a packed reference there may be an empty folder.
-        if self.resource.is_dir() { Ok(()) } else { remove_if_there(&self.resource) }
+        if !self.resource.is_dir() {
+            remove_if_there(&self.resource)?;
+        }
+        self.release()
     }
 }
 

@@ -899,7 +899,6 @@ impl Judge<'_> {
                 let judged = self.package(reader, keys, logs.head)?;
                 let log = &judged.log;
                 self.seen(logs.head, log.chain());
-                check_reference(self.audit.store, &references.logs, reader, package, &judged.commits, self.totals)?;
                 let decisions = match logs.decisions {
                     None => None,
                     Some(head) => {
@@ -910,6 +909,7 @@ impl Judge<'_> {
                     }
                 };
                 let resets = decisions.as_ref().map(|own| own.log.resets().to_vec()).unwrap_or_default();
+                check_reference(self.audit.store, &references.logs, reader, package, &judged.commits, &resets, self.totals)?;
                 let mut here = Here { operators: self.operators, map: self.map, objects: reader, keys };
                 let names = Names::of(&mut here, package, log, decisions)?;
                 let takedowns = names.takedowns();
@@ -1104,6 +1104,7 @@ fn check_reference(
     reader: &Reader,
     package: &PackageName,
     commits: &[GitId],
+    resets: &[Reset],
     totals: &Totals,
 ) -> Result<()> {
     let name = layout::package(package);
@@ -1118,7 +1119,13 @@ fn check_reference(
             Err(fault!(Rollback, "{name} names {named}, which lies behind {head}, the head in the map"))
         }
         Some(named) => {
-            if chains::walk(reader, named)?.iter().any(|record| record.git_id() == head) {
+            let walked = chains::walk(reader, named)?;
+            let first = walked.first().map(|record| record.digest());
+            // After a reset it moves last.
+            if resets.iter().any(|reset| Some(reset.old.first_record()) == first) {
+                return Ok(());
+            }
+            if walked.iter().any(|record| record.git_id() == head) {
                 if let Ok(mut unpublished) = totals.unpublished.lock() {
                     unpublished.push(package.clone());
                 }

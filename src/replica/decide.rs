@@ -374,8 +374,8 @@ impl Case {
         step.refs.extend(put(layout::retired_log(old), Some(log.chain().git_head()))?);
         step.refs.extend(put(layout::retired_contents(old), held)?);
         put_decision(store, &mut step, package, &record, &decided)?;
-        step.refs.extend(put(layout::package(package), Some(new.git_head()))?);
-        // Until it is published, the log of before is served as it was.
+        // Until it is published, the log of before is served as it was. A reference that names it a moment longer is explained by the decision.
+        step.after.extend(put(layout::package(package), Some(new.git_head()))?);
         step.after.extend(held.map(|_| put(contents, None)).transpose()?.flatten());
         let line = ChangeLine::Head { log: new.id(), seq: new.seq(), head: new.head() };
         step.changes.insert(Slot::Package(package.clone()), (Some(new.git_head()), line));

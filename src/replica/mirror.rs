@@ -696,6 +696,15 @@ fn say(
     Ok(changed)
 }
 
+/// Says whether something of a mirror is here: in the map, or a reference.
+///
+/// # Errors
+/// `bad-map`, `corrupt-object`, `bad-repository`.
+pub fn is_left(store: &Store, standing: &Standing, domain: &RegistryName) -> Result<bool> {
+    let held = standing.map.get(&store.reader(), &Slot::MirrorHeld(domain.clone()))?;
+    Ok(held.is_some() || !store.references(&format!("{}{domain}/", layout::MIRRORS))?.is_empty())
+}
+
 /// Ends a mirror: the operators say so, its references go, and its name stays known with its id.
 ///
 /// # Errors
@@ -703,7 +712,8 @@ fn say(
 pub fn remove(lock: &RepositoryLock, store: &Store, author: &Author<'_>, domain: &RegistryName) -> Result<(u64, RecordDigest)> {
     let standing = Standing::read(store, &mut KeyCache::default())?;
     let operators = &standing.operators.log;
-    let known = operators.mirrors().find(|mirror| mirror.name == *domain && !mirror.patterns.is_empty());
+    let known = operators.mirrors().find(|mirror| mirror.name == *domain);
+    let known = known.filter(|known| !known.patterns.is_empty() || is_left(store, &standing, domain).unwrap_or(true));
     let known = known.ok_or_else(|| fault!(NotFound, "{} does not mirror {domain}", operators.registry()))?;
     if !operators.now().keys.holds(author.key(), OperatorPrivilege::Mirror) {
         let (key, name) = (author.key().fingerprint(), operators.registry());
@@ -729,7 +739,11 @@ pub fn remove(lock: &RepositoryLock, store: &Store, author: &Author<'_>, domain:
         }
     }
     let mut objects = Staging::new(store);
-    let changed = say(store, &mut objects, operators, author, ended, &mut step)?;
+    // Whoever was killed in here may have said it already.
+    let changed = match known.patterns.is_empty() {
+        true => operators.clone(),
+        false => say(store, &mut objects, operators, author, ended, &mut step)?,
+    };
     let checkpoint = advance(lock, store, &standing, &changed, objects, author, step)?;
     Ok((checkpoint.seq(), checkpoint.digest()))
 }

@@ -501,9 +501,6 @@ impl<'a> Snapshot<'a> {
         }
         let log = chains::package(&self.source.reader(), head, &mut self.keys)?;
         log.log.expect(&full, self.operators.log.id())?;
-        if named != head {
-            self.check_reference(package, &log, named)?;
-        }
         let decisions = match self.lookup(&Slot::Decisions(package.clone()))? {
             None => None,
             Some(head) => {
@@ -512,6 +509,9 @@ impl<'a> Snapshot<'a> {
                 Some(decisions)
             }
         };
+        if named != head {
+            self.check_reference(package, &log, decisions.as_ref(), named)?;
+        }
         if let Some(memory) = self.seen() {
             // Before anything else that the name may lead to is asked for.
             memory
@@ -665,7 +665,13 @@ impl<'a> Snapshot<'a> {
 
     /// Judges a reference that does not name the head in the map: ahead of it is what is not published yet, behind it is a rollback,
     /// and beside it a fork.
-    fn check_reference(&mut self, package: &PackageName, log: &Replayed<PackageLog>, named: GitId) -> Result<()> {
+    fn check_reference(
+        &mut self,
+        package: &PackageName,
+        log: &Replayed<PackageLog>,
+        decisions: Option<&Replayed<DecisionLog>>,
+        named: GitId,
+    ) -> Result<()> {
         let name = layout::package(package);
         let behind = |id: GitId| log.records.iter().any(|record| record.git_id() == id);
         let mut named = named;
@@ -690,6 +696,11 @@ impl<'a> Snapshot<'a> {
         }
         let beside = chains::walk(&self.source.reader(), named)?;
         if beside.iter().any(|record| record.git_id() == log.head().git_id()) {
+            return Ok(());
+        }
+        // After a reset it moves last.
+        let first = beside.first().map(|record| record.digest());
+        if decisions.is_some_and(|own| own.log.resets().iter().any(|reset| Some(reset.old.first_record()) == first)) {
             return Ok(());
         }
         let found = beside.last().map(|record| record.bytes().to_vec()).unwrap_or_default();

@@ -268,7 +268,10 @@ impl Source {
                 Lookup::Missing(tree) => match self {
                     Source::Remote(remote) => remote
                         .bring(&[Want::id(tree)], &[], &trees(depth_for(size, self.has_connection())))
-                        .map_err(|error| self.not_held(error, slot))?,
+                        .map_err(|error| match slot {
+                            Slot::Package(package) | Slot::Decisions(package) => self.not_held(error, package),
+                            _ => self.not_held(error, slot),
+                        })?,
                     _ => self.need(&[tree])?,
                 },
             }

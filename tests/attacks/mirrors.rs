@@ -241,7 +241,7 @@ const ATTACKS: &[Attack] = &[
 /// Makes one attack on a whole mirror and on a part.
 fn attempt(at: usize, (what, codes, has_evidence, attack): &Attack) {
     for (only, code) in PARTS.into_iter().zip(codes) {
-        let mirrored = Mirrored::new(only, at % 2 == 0);
+        let mirrored = Mirrored::new(only, at.is_multiple_of(2));
         attack(&mirrored);
         let status = match *code {
             "id-mismatch" => 5,
