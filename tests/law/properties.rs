@@ -550,6 +550,7 @@ fn fill(t: &mut toml::Table, entry: &Entry) {
             put(t, "id", mirror.id.to_string());
             put(t, "patterns", mirror.patterns.clone());
             put(t, "contents", mirror.contents);
+            maybe(t, "keep-taken-down", mirror.keep_taken_down.then_some(true));
         }
         Entry::Operator(OperatorEntry::Repudiate(checkpoints, reason)) => {
             put(t, "checkpoints", texts(checkpoints));
