@@ -20,6 +20,7 @@ use crate::model::entry::Subject;
 use crate::model::error::{Error, ErrorCode, Result, fault};
 use crate::model::name::{FullName, Reference, RegistryName, Version};
 use crate::model::object::{ReadObjects as _, WriteObjects as _};
+use crate::replica::origin::origin_log;
 use crate::replica::snapshot::{PackageView, Snapshot};
 use crate::trust::choose::choose;
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
     snapshot.check_fresh(context.now)?;
     let released = choose(&view.log.log, &view.takedowns, reference.version.as_ref())?;
     let release = &released.release;
-    let from = FullName { registry: client.name.clone(), package: reference.package.clone() };
+    let from = view.name.clone();
     let (id, version) = (client.id, &release.version);
     if released.flagged {
         return Err(fault!(Flagged, "{from}@{version} was released by a key in wrong hands, as its log says later")
@@ -123,7 +124,7 @@ fn fork(context: &Context, args: &Args, reference: &Reference) -> Result<Answer>
         let entry = own.add(FILE.parse()?, false, text.as_bytes())?;
         writer.add(entry, text.into_bytes())?;
         writer.finish().map_err(exists)?;
-        client.remember(&snapshot, [(&reference.package, &view)])?;
+        client.remember(&snapshot, [(&from.package, &view)])?;
     }
     let mut answer = Answer::new();
     let verb = if context.flags.dry_run { "would fork" } else { "forked" };
@@ -259,12 +260,10 @@ fn sync(context: &Context, shown: &Path, wanted: Option<&Version>) -> Result<Ans
     let client = origin::registry(context, upstream)?;
     let mut snapshot = client.snapshot(Some(&upstream.package))?;
     snapshot.check_fresh(context.now)?;
-    let view = snapshot.package(&upstream.package)?;
+    let view = origin_log(&mut snapshot, &upstream.package, &upstream.record)?;
     origin::check(&view, upstream)?;
-    client.remember(&snapshot, [(&upstream.package, &view)])?;
-    // What comes next comes under the name that the package has now.
-    let view = view.followed()?;
     let from = view.name.clone();
+    client.remember(&snapshot, [(&from.package, &view)])?;
     let log = &view.log.log;
     let base = log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
     let newest = choose(log, &view.takedowns, wanted)?;

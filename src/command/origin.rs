@@ -11,7 +11,7 @@ use crate::model::digest::OriginDigest;
 use crate::model::entry::Origin;
 use crate::model::error::{ErrorCode, Result, fault};
 use crate::model::opening::Opening;
-use crate::replica::origin::{Ground, Proof, prove};
+use crate::replica::origin::{Ground, Proof, origin_log, prove};
 use crate::replica::snapshot::{PackageView, Snapshot};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -32,7 +32,7 @@ pub fn in_words(origin: &Origin) -> String {
 /// # Errors
 /// `id-mismatch` where another registry of that name is trusted; those of [`Client::open`].
 pub fn registry<'c>(context: &'c Context, upstream: &Upstream) -> Result<Client<'c>> {
-    let client = Client::open(context, upstream.registry.clone()).map_err(|error| error.at("the fork's origin"))?;
+    let mut client = Client::open(context, upstream.registry.clone()).map_err(|error| error.at("the fork's origin"))?;
     if client.id != upstream.id {
         return Err(fault!(
             IdMismatch,
@@ -43,6 +43,8 @@ pub fn registry<'c>(context: &'c Context, upstream: &Upstream) -> Result<Client<
         ));
     }
     client.check_trusted(&upstream.package)?;
+    // It is said which log is meant, whichever was seen before.
+    client.follow(&upstream.package);
     Ok(client)
 }
 
@@ -80,11 +82,11 @@ pub fn check(view: &PackageView, upstream: &Upstream) -> Result<()> {
 pub fn ground(context: &Context, upstream: &Upstream) -> Result<Ground> {
     let client = registry(context, upstream)?;
     let from = |mut snapshot: Snapshot<'_>| {
-        let view = snapshot.package(&upstream.package)?;
+        let view = origin_log(&mut snapshot, &upstream.package, &upstream.record)?;
         check(&view, upstream)?;
         let released = view.log.log.release_of(&upstream.version).ok_or_else(|| fault!(Bug, "a release that is not there"))?;
         let ground = Ground::fork(&snapshot, &view, released)?;
-        client.remember(&snapshot, [(&upstream.package, &view)])?;
+        client.remember(&snapshot, [(&view.name.package, &view)])?;
         Ok(ground)
     };
     let found = client.snapshot(Some(&upstream.package)).and_then(from);
@@ -104,8 +106,10 @@ pub fn ground(context: &Context, upstream: &Upstream) -> Result<Ground> {
 /// `io`. What cannot be looked at leaves a claim, with why.
 pub fn proof(context: &Context, own: &mut Snapshot<'_>, origin: &Origin) -> Result<(Proof, Option<String>)> {
     let claimed = |why: String| Ok((Proof::Claimed, Some(why)));
-    if own.operators().log.id() == origin.registry_id {
-        return prove(own, origin).map(|proof| (proof, None)).or_else(|error| claimed(error.message().to_owned()));
+    if own.operators().log.id() == origin.registry_id
+        && let Ok(proof) = prove(own, origin)
+    {
+        return Ok((proof, None));
     }
     let name = &origin.registry;
     let trust = Trust::load(&context.home)?;
@@ -117,18 +121,22 @@ pub fn proof(context: &Context, own: &mut Snapshot<'_>, origin: &Origin) -> Resu
     if !trusted.covers(&origin.package) {
         return claimed(format!("the registry {name} is not trusted for {}", origin.package));
     }
-    let client = match Client::open(context, name.clone()) {
+    let mut client = match Client::open(context, name.clone()) {
         Ok(client) => client,
         Err(error) => return claimed(error.message().to_owned()),
     };
+    client.follow(&origin.package);
     // Nothing is asked of anybody where what is known is enough.
     if let Ok(proof @ Proof::Proven(..)) = client.snapshot_kept().and_then(|mut kept| prove(&mut kept, origin)) {
         return Ok((proof, None));
     }
     let now = client.snapshot(Some(&origin.package)).and_then(|mut snapshot| {
         let proof = prove(&mut snapshot, origin)?;
-        let view = snapshot.package(&origin.package).ok();
-        client.remember(&snapshot, view.iter().map(|view| (&origin.package, view)))?;
+        if matches!(proof, Proof::Proven(..)) {
+            // Only then it is the log that was meant; another one that the name may mean by now is not taken for seen.
+            let view = origin_log(&mut snapshot, &origin.package, &origin.record)?;
+            client.remember(&snapshot, [(&view.name.package, &view)])?;
+        }
         Ok(proof)
     });
     now.map(|proof| (proof, None)).or_else(|error| claimed(error.message().to_owned()))

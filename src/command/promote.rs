@@ -97,9 +97,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
 
 fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryName) -> Result<Answer> {
     let reference = &args.reference;
-    let from = FullName { registry: inside.name.clone(), package: reference.package.clone() };
     if inside.name == *to {
-        return Err(fault!(Usage, "{from} is in {to} already").hint("for a package of your own there: quipu fork"));
+        return Err(fault!(Usage, "{} is in {to} already", reference.package).hint("for a package of your own there: quipu fork"));
     }
     let mut client = Client::open(context, to.clone())?;
     args.way.tell(&mut client)?;
@@ -109,14 +108,15 @@ fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryNam
         Some(_) => error,
     })?;
     let (mut snapshot, view) = inside.look(reference)?;
+    let from = view.name.clone();
     snapshot.check_fresh(context.now)?;
-    inside.remember(&snapshot, [(&reference.package, &view)])?;
+    inside.remember(&snapshot, [(&from.package, &view)])?;
     let released = choose(&view.log.log, &view.takedowns, reference.version.as_ref())?;
     let version = &released.release.version;
     if released.flagged {
         return Err(fault!(Flagged, "{from}@{version} was released by a key in wrong hands, as its log says later"));
     }
-    let public = FullName { registry: to.clone(), package: args.name.clone().unwrap_or_else(|| reference.package.clone()) };
+    let public = FullName { registry: to.clone(), package: args.name.clone().unwrap_or_else(|| from.package.clone()) };
     let opening_here = opening(&view, released)?;
     let digest = opening_here.digest();
     let told = Told::new(inside, &snapshot, &view, &opening_here, &public);
@@ -134,7 +134,7 @@ fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryNam
     let mut mentions = told.in_release(&release);
     mentions.extend(told.in_file(FILE, text.as_bytes()));
     let mut has_manifest = false;
-    snapshot.contents(&reference.package, &released.release, |file, bytes| {
+    snapshot.contents(&from.package, &released.release, |file, bytes| {
         if file.path.as_str() == FILE {
             has_manifest = true;
         } else {
@@ -180,7 +180,7 @@ fn promote(context: &Context, args: &Args, inside: &Client<'_>, to: &RegistryNam
         }
         let limits = limits(&operators.now().policy);
         let text = has_manifest.then_some(text.as_bytes());
-        let (contents, tree) = write(&mut snapshot, &reference.package, released, text, &limits, objects)?;
+        let (contents, tree) = write(&mut snapshot, &from.package, released, text, &limits, objects)?;
         let release =
             Release { content: contents.digest(), tree, size: contents.size(), files: contents.len() as u64, ..release.clone() };
         check_policy(operators.now(), &release).map_err(Error::asked)?;
@@ -363,8 +363,10 @@ impl Told {
             (opening.log.hex(), "the package's log".into()),
             (opening.record.hex(), "the release's record".into()),
         ];
-        if opening.package != public.package {
-            words.push((opening.package.to_string(), "the package's name".into()));
+        for name in [&opening.package, &view.name.package] {
+            if *name != public.package {
+                words.push((name.to_string(), "the package's name".into()));
+            }
         }
         let keys = view.log.log.keys().iter().map(|key| &key.key);
         let operators = snapshot.operators().log.now().keys.iter().map(|key| key.key.clone()).collect::<Vec<_>>();
@@ -430,8 +432,8 @@ fn prove(context: &Context, inside: &Client<'_>, reference: &Reference, public: 
     let client = Client::of(context, public)?;
     let (snapshot, there) = client.look(public)?;
     let (inner, view) = inside.look(reference)?;
-    client.remember(&snapshot, [(&public.package, &there)])?;
-    inside.remember(&inner, [(&reference.package, &view)])?;
+    client.remember(&snapshot, [(&there.name.package, &there)])?;
+    inside.remember(&inner, [(&view.name.package, &view)])?;
     let said = there.log.log.promoted_from();
     let mut found = None;
     for released in view.log.log.releases() {
@@ -440,7 +442,7 @@ fn prove(context: &Context, inside: &Client<'_>, reference: &Reference, public: 
             found = Some(own);
         }
     }
-    let (outer, inner_name) = (there.log.log.name(), view.log.log.name());
+    let (outer, inner_name) = (&there.name, &view.name);
     let mut answer = Answer::new();
     match (&said, &found) {
         (None, _) => answer.line(format!("{outer} does not say that it was promoted")),
@@ -460,7 +462,7 @@ fn prove(context: &Context, inside: &Client<'_>, reference: &Reference, public: 
     answer.field("registry", client.name.as_str());
     answer.field("package", public.package.to_string());
     answer.field("origin", said.map(|said| said.to_string()));
-    answer.field("from", found.as_ref().map(|own| format!("{}/{}@{}", inside.name, reference.package, own.version)));
+    answer.field("from", found.as_ref().map(|own| format!("{inner_name}@{}", own.version)));
     answer.field("proven", found.is_some());
     answer.field("text", found.as_ref().map(Opening::to_text));
     Ok(answer)

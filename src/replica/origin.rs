@@ -7,6 +7,7 @@ use crate::log::package::{PackageLog, Released};
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind, OriginDigest, RecordDigest};
 use crate::model::entry::{Origin, Provenance, Subject};
 use crate::model::error::{ErrorCode, Result, fault};
+use crate::model::name::PackageName;
 use crate::model::object::{ReadObjects, WriteObjects};
 use crate::model::opening::Opening;
 use crate::model::record::{Record, SignedRecord};
@@ -108,6 +109,17 @@ fn history(objects: &impl ReadObjects, head: GitId) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// Reads the log that holds a record, by a name that it has or had: also where it was renamed since, or a reset took the name from it.
+///
+/// # Errors
+/// Those of [`Snapshot::package`] and [`Snapshot::meant_by`].
+pub fn origin_log(snapshot: &mut Snapshot<'_>, package: &PackageName, record: &RecordDigest) -> Result<PackageView> {
+    let view = snapshot.package(package)?;
+    let view = snapshot.meant_by(view, record)?;
+    // Who says which log is meant stays with it, whatever the name that it was left for means.
+    if view.lost_to().is_some() { Ok(view) } else { view.followed() }
+}
+
 /// How much is known of where a fork comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -142,7 +154,7 @@ pub fn prove(snapshot: &mut Snapshot<'_>, origin: &Origin) -> Result<Proof> {
         return Ok(Proof::Contradicted(format!("the registry {name} that is known here is {id}, the fork says {known}")));
     }
     let name = format!("{}/{}", origin.registry, origin.package);
-    let view = match snapshot.package(&origin.package) {
+    let view = match origin_log(snapshot, &origin.package, &origin.record) {
         Ok(view) => view,
         Err(error) if error.code() == ErrorCode::NotFound => {
             return Ok(Proof::Contradicted(format!("{} has no package {}", origin.registry, origin.package)));
