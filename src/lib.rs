@@ -162,6 +162,7 @@ pub mod command {
     pub mod log;
     pub mod man;
     pub mod mirror;
+    pub mod moving;
     pub mod needs;
     pub mod new;
     pub mod origin;

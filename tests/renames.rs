@@ -134,6 +134,9 @@ fn the_chain_goes_on_under_the_new_name_and_the_old_one_leads_there_and_says_so(
             let said = carol.quipu([verb, OLD, "--dry-run"]).ok().stdout;
             assert!(said.contains("acme.example/demo:old was renamed, its name is acme.example/demo:new now"), "{said}");
         }
+        let hits = carol.asks(["search", "demo:"])["hits"].as_array().unwrap().clone();
+        let renamed: Vec<&Value> = hits.iter().filter(|hit| hit["package"] == "demo:old").map(|hit| &hit["renamed-to"]).collect();
+        assert_eq!(renamed, [&json!(NEW)]);
         folders::assert_same(&scene.world.path("carol/old-1.2.0"), &scene.world.path("demo/new/1.2.0"));
         carol.quipu(["get", &format!("{OLD}@1.0.0"), "--to", "first"]).ok();
         folders::assert_same(&scene.world.path("carol/first"), &scene.world.path("demo/old/1.0.0"));

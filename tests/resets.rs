@@ -274,6 +274,9 @@ fn a_name_that_leads_on_is_not_reset_and_a_reset_of_the_new_name_is_not_followed
     assert!(told.contains("demo:streams"), "{told}");
     let henry = scene.reader("henry");
     henry.asks(["info", "acme.example/demo:streams"]);
+    scene.project("ivan", "\"acme.example/demo:io\" = \"1\"\n").asks(["install"]);
+    let renamed_lock = scene.lock("ivan");
+    assert!(renamed_lock.contains("asked-as"));
     scene.operate(&["reset", "demo:streams", "--reason", WHY]).ok();
     scene.is_sound();
     // The old name leads to no log that it did not mean.
@@ -291,6 +294,14 @@ fn a_name_that_leads_on_is_not_reset_and_a_reset_of_the_new_name_is_not_followed
     assert_eq!(scene.lock("dora"), lock);
     scene.installed("dora", "1.1.0", "old");
     henry.quipu(["get", "acme.example/demo:streams", "--json"]).fails(4, "wrong-log");
+    // What a lock had of the new name, asked for by the old one, stays what it was, also where something else is chosen anew.
+    scene.world.write("ida/quipu.toml", "[dependencies]\n\"acme.example/demo:io\" = \"1\"\n");
+    let ida = scene.reader("ida");
+    fs::write(scene.world.path("ida/quipu.lock"), &renamed_lock).unwrap();
+    for args in [&["install"][..], &["update"], &["install", "--locked"]] {
+        ida.asks(args);
+        assert_eq!(scene.lock("ida"), renamed_lock, "{args:?}");
+    }
     assert_eq!(henry.asks(["info", &format!("acme.example/demo:streams#{old}")])["log"], old);
     scene.world.write("erin/quipu.toml", "[dependencies]\n\"acme.example/demo:io\" = \"1\"\n");
     let told = erin.quipu(["install", "--json"]).fails(8, "no-solution");

@@ -63,7 +63,7 @@ fn packages_are_found_by_name_and_by_what_is_said_of_them_here_and_elsewhere() {
         assert_eq!((&answer["complete"], &answer["registries"][0]["names"]), (&json!(true), &json!(4)));
         let first = json!({
             "registry": DOMAIN, "package": "web:http", "version": "1.0.0", "description": "Requests and answers",
-            "license": "MIT", "state": "released", "error": null,
+            "license": "MIT", "state": "released", "renamed-to": null, "error": null,
         });
         assert_eq!(answer["hits"][0], first);
         let (found, answer) = search(&bob, "clock --offline");

@@ -216,7 +216,9 @@ fn package(context: &Context, reference: &Reference) -> Result<Answer> {
             log.keys().iter().filter(|key| !key.privileges.is_empty()).map(|key| key.name.to_string()).collect();
         row("keys", owners.join(", "));
         row("log", format!("{} ({})", log.chain().id(), count(log.chain().seq() + 1, "record")));
-        let former: Vec<String> = log.moves().iter().map(|moved| moved.from.to_string()).collect();
+        let mut former: Vec<String> =
+            log.moves().iter().map(|moved| &moved.from).filter(|name| **name != view.name).map(ToString::to_string).collect();
+        former.dedup();
         if !former.is_empty() {
             row("before", former.join(", "));
         }

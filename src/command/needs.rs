@@ -358,12 +358,19 @@ fn follow(
 ) -> BTreeSet<PackageKey> {
     let mut further = BTreeSet::new();
     for key in asked {
-        let view = registries.get(&key.name.registry).and_then(|opened| opened.views.get(&key.name.package));
-        let Some(view) = view else { continue };
-        if let Some((to, reset)) = view.lost_to() {
+        let opened = registries.get(&key.name.registry);
+        let Some((opened, view)) = opened.and_then(|opened| Some((opened, opened.views.get(&key.name.package)?))) else {
+            continue;
+        };
+        // A lock may mean the very log that was put aside.
+        let is_meant =
+            |to: &PackageName| matches!(opened.meant.get(to), Some(Meaning::Log(log)) if *log == view.log.log.chain().id());
+        let kept = view.lost_to().filter(|(to, _)| is_meant(to));
+        let kept = kept.map(|(to, _)| FullName { registry: key.name.registry.clone(), package: to.clone() });
+        if let Some((to, reset)) = view.lost_to().filter(|_| kept.is_none()) {
             let note = format!("{} was renamed to {to}, which means another log now: {}", key.name, reset.reason);
             universe.insert(key.clone(), Known { candidates: Vec::new(), note: Some(note) });
-        } else if let Some(name) = view.renamed_to() {
+        } else if let Some(name) = kept.or(view.renamed_to()) {
             let now = PackageKey { name, registry: key.registry };
             universe.remove(key);
             if !universe.contains_key(&now) {

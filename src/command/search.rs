@@ -247,18 +247,21 @@ struct Shown {
     description: Option<String>,
     license: Option<String>,
     state: &'static str,
+    renamed: Option<FullName>,
     error: Option<Error>,
 }
 
 impl Shown {
     fn of(name: FullName, view: Option<Result<PackageView>>) -> Self {
-        let mut shown = Shown { name, version: None, description: None, license: None, state: "unknown", error: None };
+        let mut shown =
+            Shown { name, version: None, description: None, license: None, state: "unknown", renamed: None, error: None };
         let view = match view {
             None => return shown,
             // It is in the map, and its log is not to be had, or not to be believed.
             Some(Err(error)) => return Shown { state: "faulty", error: Some(error), ..shown },
             Some(Ok(view)) => view,
         };
+        shown.renamed = view.renamed_to();
         let log = &view.log.log;
         let is_down = |released: &&Released| view.takedown_of(&released.release.version).is_some();
         let chosen = choose(log, &view.takedowns, None).ok();
@@ -288,13 +291,14 @@ impl Shown {
             "flagged" => "(flagged) ",
             _ => "(faulty) ",
         };
+        let renamed = self.renamed.as_ref().map(|name| format!("(renamed to {name}) ")).unwrap_or_default();
         let mut words: Vec<char> = self.description.as_deref().unwrap_or_default().chars().collect();
         if words.len() > WORDS_MAX {
             words.truncate(WORDS_MAX - 1);
             words.push('…');
         }
         let version = self.version.clone().unwrap_or_else(|| "-".to_owned());
-        vec![self.name.to_string(), version, format!("{state}{}", words.into_iter().collect::<String>())]
+        vec![self.name.to_string(), version, format!("{renamed}{state}{}", words.into_iter().collect::<String>())]
     }
 
     fn to_json(&self) -> Value {
@@ -305,6 +309,7 @@ impl Shown {
             "description": self.description,
             "license": self.license,
             "state": self.state,
+            "renamed-to": self.renamed.as_ref().map(ToString::to_string),
             "error": self.error.as_ref().map(error_object),
         })
     }

@@ -91,7 +91,7 @@ impl Submitted {
     pub fn tell(&self, answer: &mut Answer) {
         answer.field("state", self.state.as_str());
         let name = format!("{}/{}", self.log.name().registry, self.package);
-        if self.followed {
+        if self.followed && self.granted.is_none() {
             answer.line(format!("  note: the package was renamed, its name is {name} now"));
         }
         answer.field("renamed-to", self.followed.then_some(name));
@@ -214,6 +214,10 @@ impl Submission<'_, '_> {
         // A fork is pushed to, wherever it is.
         let local = if client.fork.is_some() { None } else { client.push.is_local() };
         let mut snapshot = client.snapshot_at_home(Some(package))?;
+        if snapshot.under().is_some() && client.push == client.url {
+            return Err(fault!(Refused, "{} mirrors {}, and takes no proposals for it", snapshot.url(), client.name)
+                .hint(format!("where it takes them: push = \"URL\" under [registries.\"{}\"] in config.toml", client.name)));
+        }
         // Where proposals go, if that is on this machine: mostly what was just opened.
         let elsewhere = match local {
             Some(path) if client.push != client.url => Some(Store::open(path)?),

@@ -137,6 +137,11 @@ impl Work {
         Work { log, name, added: Vec::new(), ground: None }
     }
 
+    /// Takes a record that the log has for one that was added: it is what is asked for.
+    pub fn takes(&mut self, record: &SignedRecord) {
+        self.added.push(record.clone());
+    }
+
     /// Adds one record.
     ///
     /// # Errors

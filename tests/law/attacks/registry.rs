@@ -3,7 +3,7 @@
 use crate::cast::*;
 use quipu::log::attestation::AttestationLog;
 use quipu::log::decision::DecisionLog;
-use quipu::log::names::Takedowns;
+use quipu::log::names::{Takedowns, check_steps, leads_to, path};
 use quipu::log::operator::OperatorLog;
 use quipu::log::registry::{CheckedCheckpoint, RegistryLog, check_hop};
 use quipu::model::digest::{ChangesDigest, ContentDigest, LogId, RecordDigest, RegistryId};
@@ -12,7 +12,7 @@ use quipu::model::entry::{
     OperatorPrivilege as O, PackageEntry, Policy, Registration, Subject, TakedownClass, Verdict,
 };
 use quipu::model::error::Result;
-use quipu::model::name::Label;
+use quipu::model::name::{Label, PackageName};
 use quipu::model::record::{Record, SignedRecord};
 use quipu::model::skip::{descent, skip};
 use quipu::model::sshsig::Signer as _;
@@ -502,6 +502,23 @@ fn a_rename_is_granted_to_who_asked_for_it_in_the_log_of_the_old_name() {
     assert_eq!(code(log.check_log(&package.log)), "accepted");
     assert_eq!(code(start(rename("acme.example/wasi:io", new, package.head.digest()))), "wrong-log");
     assert_eq!(code(start(rename("evil.example/wasi:http", new, package.head.digest()))), "wrong-log");
+    // It stands under the new name by that decision alone, and the old one leads there.
+    let http: PackageName = "wasi:http".parse().unwrap();
+    let web: PackageName = "wasi:web".parse().unwrap();
+    let acme = full(old).registry;
+    let steps = path(&package.log, &web, &acme, any_registry()).unwrap();
+    assert_eq!(steps, [(http.clone(), None), (web.clone(), Some(package.head.digest()))]);
+    let granted_by =
+        |decisions: Option<&DecisionLog>| check_steps(&package.log, &steps, |name| decisions.filter(|_| *name == http));
+    assert_eq!(code(granted_by(Some(&log))), "accepted");
+    assert_eq!(code(granted_by(None)), "unauthorized");
+    assert_eq!(path(&package.log, &http, &acme, any_registry()).unwrap().len(), 1);
+    assert_eq!(code(path(&package.log, &"wasi:io".parse().unwrap(), &acme, any_registry())), "wrong-log");
+    assert_eq!(leads_to(&package.log, &full(old), &log).map(|granted| granted.to.clone()), Some(full(new)));
+    // Who asks for the old name again has come back to it.
+    let back = package.clone().with(&alice(), PackageEntry::Rename(full(old), None));
+    assert_eq!(leads_to(&back.log, &full(old), &log), None);
+    assert_eq!(code(path(&back.log, &web, &acme, any_registry())), "wrong-log");
     // What the owners did not ask for.
     for (to, consent) in [("acme.example/mallory:web", package.head.digest()), (new, package.log.chain().id().first_record())] {
         let log = start(rename(old, to, consent)).unwrap();
