@@ -2,9 +2,10 @@
 
 use crate::daemon::Daemon;
 use crate::registry::{decide, takedown};
-use crate::scene::{Log, Registry, Said, Scene, User, copy, digest_of, git, package, release, slot};
+use crate::scene::{Log, Registry, Said, Scene, User, after, copy, digest_of, git, key, package, release, slot};
 use quipu::git::layout;
-use quipu::model::entry::{OperatorEntry, OperatorPrivilege, Verdict};
+use quipu::model::entry::{Attest, AttestationEntry, Entry, OperatorEntry, OperatorPrivilege, PackageEntry, Subject, Verdict};
+use quipu::model::record::SignedRecord;
 use quipu::model::slot::Slot;
 use std::fs;
 use std::path::PathBuf;
@@ -96,7 +97,7 @@ impl Mirrored {
 type Attack = (&'static str, [&'static str; 2], bool, fn(&Mirrored));
 
 /// Goes back by a checkpoint.
-fn back(registry: &Registry) -> quipu::model::record::SignedRecord {
+fn back(registry: &Registry) -> SignedRecord {
     registry.record(registry.newest().draft().parent.unwrap())
 }
 
@@ -278,4 +279,51 @@ fn whatever_a_registry_does_its_mirror_serves_what_it_verified() {
         }
     });
     assert_eq!(failed.into_inner().unwrap(), [""; 0]);
+}
+
+/// Drafts a statement about the package, the first of a log or one after another.
+fn statement(m: &Mirrored, signer: &str, before: Option<&SignedRecord>) -> SignedRecord {
+    let Entry::Package(PackageEntry::Release(release)) = m.log.records[1].entry().clone() else { panic!("not a release") };
+    let attest = Attest {
+        registry_id: m.registry.id,
+        target: m.log.records[0].digest().into(),
+        version: release.version.clone(),
+        content: release.content,
+        predicate: "https://slsa.dev/provenance/v1".into(),
+        pass: None,
+        statement: None,
+        expires: None,
+    };
+    let entry = Entry::Attestation(AttestationEntry::Attest(Box::new(attest)));
+    let mut draft = m.registry.first(signer, "demo:hello");
+    draft.subject = Subject::Attestations(format!("{}/demo:hello", m.registry.name).parse().unwrap());
+    draft.entry = entry.clone();
+    let draft = before.map_or(draft, |before| after(before, signer, entry));
+    draft.sign(&key(signer)).unwrap()
+}
+
+#[test]
+fn statements_come_along_and_do_not_go_back() {
+    for only in PARTS {
+        let m = Mirrored::new(only, true);
+        let about = Slot::Attestation(m.registry.name.clone(), package("demo:hello"));
+        let name = layout::attestation(&m.registry.name, &package("demo:hello"));
+        let says = |record: &SignedRecord| {
+            m.registry.put_record(&name, record);
+            m.registry.checkpoint("olga", &[(about.clone(), Some(record.git_id()))], |_, _| {});
+        };
+        let first = statement(&m, "bob", None);
+        says(&first);
+        m.sync().well();
+        let second = statement(&m, "alice", Some(&first));
+        says(&second);
+        m.sync().well();
+        m.serves("said");
+        let held = format!("refs/mirrors/acme.example/{}", name.as_str().strip_prefix("refs/").unwrap());
+        assert_eq!(git(&m.own(), &["rev-parse", &held], b""), second.git_id().to_string());
+        says(&first);
+        m.refuses("statements go back", "rollback", 4);
+        says(&statement(&m, "mallory", Some(&first)));
+        m.refuses("statements go aside", "fork", 4);
+    }
 }
