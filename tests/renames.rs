@@ -515,3 +515,23 @@ fn an_owner_moves_a_package_to_another_registry_and_a_stranger_is_kept_out() {
     // Where it came from it stays as it was left.
     assert_eq!(scene.bob.asks(["info", OLD])["version"], "1.1.0");
 }
+
+#[test]
+fn over_the_wire_a_push_is_answered_with_the_new_name() {
+    let world = World::new();
+    let alice = world.person_with_key("alice");
+    let made = alice.asks(["registry", "init", &world.at("git/acme.git"), "--name", ACME, "--hooks"]);
+    let bob = world.person_with_key("bob");
+    let daemon = Daemon::serve(&world.path("git"));
+    bob.trust(ACME, &daemon.url("acme.git"), made["id"].as_str().unwrap());
+    bob.asks(["publish", &world.package("old", "demo:old", "1.0.0"), "--registry", ACME]);
+    let renamed = bob.asks(["rename", OLD, "demo:new"]);
+    assert_eq!((&renamed["state"], &renamed["granted"]), (&json!("published"), &json!(true)));
+    let published = bob.asks(["publish", &world.package("new", "demo:new", "1.1.0"), "--registry", ACME]);
+    assert_eq!(published["state"], "published");
+    bob.quipu(["publish", &world.package("late", "demo:old", "1.2.0"), "--registry", ACME, "--json"]).fails(8, "wrong-log");
+    let yanked = bob.asks(["yank", &format!("{OLD}@1.0.0")]);
+    assert_eq!((&yanked["state"], &yanked["renamed-to"]), (&json!("published"), &json!(NEW)));
+    assert_eq!(bob.asks(["get", OLD, "--to", &world.at("got")])["version"], "1.1.0");
+    alice.quipu(["registry", "fsck", &world.at("git/acme.git")]).ok();
+}

@@ -340,6 +340,12 @@ impl Submission<'_, '_> {
             if told || wait.is_some() {
                 let until = Instant::now() + wait.unwrap_or_default();
                 done.state = follow(client, snapshot, &own, until)?;
+                if let (State::Published(..), Some(_)) = (&done.state, done.log.pending_name()) {
+                    let mut after = client.snapshot_at_home(Some(package))?;
+                    let view = after.package(package)?;
+                    client.remember(&after, [(package, &view)])?;
+                    done.granted = view.renamed_to();
+                }
             }
         } else if let State::Published(seq, _) = &done.state {
             let remembered = snapshot.again().and_then(|mut after| {
