@@ -121,6 +121,7 @@ pub mod replica {
     pub mod decide;
     pub mod discovery;
     pub mod forge;
+    pub mod gather;
     pub mod import;
     pub mod inbox;
     pub mod mirror;
@@ -128,6 +129,7 @@ pub mod replica {
     pub(crate) mod names;
     pub mod origin;
     pub mod page;
+    pub(crate) mod part;
     pub(crate) mod place;
     pub mod places;
     pub mod search;

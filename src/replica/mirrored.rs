@@ -2,7 +2,8 @@
 
 use super::audit::{Audit, Part, PartsFound, audit, audit_parts};
 use super::chains;
-use super::mirror::{Kept, PartHeads, part_of};
+use super::mirror::Kept;
+use super::part::{PartHeads, part_of};
 use super::page;
 use super::standing::Standing;
 use crate::git::layout;
