@@ -5,14 +5,14 @@ use super::audit::{Audit, Part, audit, audit_parts};
 use super::chains::{self, Replayed};
 use super::mirror::{Kept, Wanted};
 use super::names::{Names, Shelf};
-use super::part::{Noting, PartHeads, bring_part, checkpoints, part_of};
 use super::page;
+use super::part::{Noting, PartHeads, bring_part, checkpoints, part_of};
 use super::snapshot::Snapshot;
 use super::source::is_whole;
 use crate::git::layout::{self, RefName};
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
-use crate::git::store::{Store};
+use crate::git::store::Store;
 use crate::log::decision::DecisionLog;
 use crate::log::names::Takedowns;
 use crate::log::operator::OperatorLog;
@@ -28,10 +28,10 @@ use crate::model::moment::Moment;
 use crate::model::name::{PackageName, RegistryName, Version};
 use crate::model::object::{ReadObjects, STRUCTURE_MAX, WriteObjects as _};
 use crate::model::proofs;
-use crate::model::record::{Record};
+use crate::model::record::Record;
 use crate::model::slot::Slot;
 use crate::model::tree::{Entry as TreeEntry, Mode, Tree};
-use crate::trust::memory::{Contradiction};
+use crate::trust::memory::Contradiction;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -807,4 +807,3 @@ impl Work<'_> {
 fn stands_on(records: &[Record], id: GitId) -> bool {
     records.iter().any(|record| record.git_id() == id)
 }
-

@@ -7,7 +7,6 @@
 //! Of all packages, the registry log is here as it is at home. Of a part of them, the trees of its map that prove the part are here as files
 //! ([`crate::model::proofs`]), together with all checkpoints: a commit whose tree is not whole would be a hole in the repository.
 
-use super::::{audit};
 use super::author::Author;
 use super::chains::{self};
 use super::gather::{Gathered, Gathering, Synced};
@@ -28,7 +27,7 @@ use crate::model::key::KeyCache;
 use crate::model::name::{PackageName, Pattern, RegistryName};
 use crate::model::object::{ReadObjects, WriteObjects as _};
 use crate::model::slot::Slot;
-use crate::trust::memory::{Memory};
+use crate::trust::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From so many references on all of them move in one new `packed-refs`.
@@ -339,4 +338,3 @@ pub fn remove(lock: &RepositoryLock, store: &Store, author: &Author<'_>, domain:
     let checkpoint = advance(lock, store, &standing, &changed, objects, author, step)?;
     Ok((checkpoint.seq(), checkpoint.digest()))
 }
-

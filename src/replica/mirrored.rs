@@ -3,8 +3,8 @@
 use super::audit::{Audit, Part, PartsFound, audit, audit_parts};
 use super::chains;
 use super::mirror::Kept;
-use super::part::{PartHeads, part_of};
 use super::page;
+use super::part::{PartHeads, part_of};
 use super::standing::Standing;
 use crate::git::layout;
 use crate::git::quarantine::Quarantine;

@@ -1,21 +1,20 @@
 //! A part of a registry: the packages that patterns mean, and the trees of its map and the checkpoints that prove them.
 
-use super::::{audit};
 use super::chains::{self};
 use super::page;
 use super::snapshot::Snapshot;
-use crate::git::store::{Reader};
+use crate::git::store::Reader;
 use crate::model::commit;
 use crate::model::digest::{GitId, ObjectFormat, ObjectKind};
 use crate::model::error::{Result, fault};
-use crate::model::map::{Map};
+use crate::model::map::Map;
 use crate::model::name::{Label, PackageName, Pattern};
 use crate::model::object::{ReadObjects, STRUCTURE_MAX};
 use crate::model::proofs;
 use crate::model::record::{RECORD_MAX, Record};
 use crate::model::slot::Slot;
 use std::cell::RefCell;
-use std::collections::{BTreeMap};
+use std::collections::BTreeMap;
 
 /// The most that the trees of a namespace take, in bytes.
 const NAMESPACE_MAX: u64 = 256 * 1024 * 1024;
