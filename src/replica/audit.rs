@@ -486,6 +486,8 @@ fn changes(
 struct Changed {
     names: String,
     lines: Vec<Line>,
+    /// Where the registry logs of mirrors stand.
+    mirrored: Vec<Place>,
     moved: Vec<Moved>,
 }
 
@@ -499,7 +501,8 @@ struct Line {
 #[derive(Clone, Copy)]
 enum What {
     Head(GitId),
-    Mirrored(Place),
+    /// The registry log of a mirror, by where it stands in [`Changed::mirrored`].
+    Mirrored(u32),
     Held(FileDigest),
     Gone,
 }
@@ -526,11 +529,16 @@ impl Changed {
         let names = std::mem::take(&mut self.names);
         let text = |line: &Line| &names[line.at..line.at + usize::from(line.len)];
         self.lines.par_sort_unstable_by(|one, other| text(one).cmp(text(other)));
+        let mirrored = &self.mirrored;
         let look = |line: &Line| {
             Ok(match line.what {
                 What::Gone => ChangeLine::Gone,
                 What::Held(digest) => ChangeLine::Held(digest),
-                What::Mirrored(Place { log, seq, digest }) => ChangeLine::Head { log, seq, head: digest },
+                What::Mirrored(at) => {
+                    let place = mirrored.get(at as usize).copied();
+                    let Place { log, seq, digest } = place.ok_or_else(|| fault!(Bug, "a mirror stands nowhere"))?;
+                    ChangeLine::Head { log, seq, head: digest }
+                }
                 What::Head(id) => {
                     let Place { log, seq, digest } = hands.place(id).map_err(|error: Error| error.at(text(line)))?;
                     ChangeLine::Head { log, seq, head: digest }
@@ -605,7 +613,11 @@ fn check_changes(
             (Slot::MirrorHeld(_), Some(id)) => What::Held(FileDigest::of_bytes(&reader.read(ObjectKind::Blob, id, HELD_MAX)?)),
             // Of a part of a registry its registry log is not here; what is held of it says where that stands.
             (Slot::MirrorLog(domain), Some(id)) => match differences.to.get(reader, &Slot::MirrorHeld(domain.clone()))? {
-                Some(blob) => What::Mirrored(Place::held(&Held::parse(&reader.read(ObjectKind::Blob, blob, HELD_MAX)?)?)),
+                Some(blob) => {
+                    let held = Held::parse(&reader.read(ObjectKind::Blob, blob, HELD_MAX)?)?;
+                    changed.mirrored.push(Place::held(&held));
+                    What::Mirrored(u32::try_from(changed.mirrored.len() - 1).unwrap_or(u32::MAX))
+                }
                 None => What::Head(id),
             },
             (_, Some(id)) => What::Head(id),
