@@ -10,6 +10,7 @@ use super::part::{Noting, PartHeads, bring_part, checkpoints, part_of};
 use super::snapshot::Snapshot;
 use super::source::is_whole;
 use crate::git::layout::{self, RefName};
+use crate::git::pack::LEVEL_FAST;
 use crate::git::quarantine::Quarantine;
 use crate::git::staging::Staging;
 use crate::git::store::Store;
@@ -35,6 +36,8 @@ use crate::trust::memory::Contradiction;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// From so many packages on what names their files goes into a pack as it is made.
+const PACKED_MIN: usize = 256;
 /// So many logs are asked for together.
 const LOGS_AT_ONCE: usize = 250_000;
 /// What is to be brought of a registry, and to where.
@@ -499,7 +502,10 @@ impl Work<'_> {
             let source = self.step.upstream.source();
             source.fetch_into(self.quarantine, &missing, &[]).map_err(|error| self.withheld(error, "files of a release"))?;
         }
-        let mut objects = Staging::new(store);
+        let mut objects = match commits.len() < PACKED_MIN {
+            true => Staging::new(store),
+            false => Staging::bulk(store, store.pack(2 * commits.len(), LEVEL_FAST)?),
+        };
         for (name, entries) in commits {
             let new = match entries.is_empty() || !wanted.contents {
                 true => None,
