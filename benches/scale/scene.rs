@@ -206,7 +206,9 @@ impl<'b> Scene<'b> {
         let mut edits = Vec::new();
         for package in self.next_packages(packages) {
             let head = store.reference(&layout::package(&package))?.unwrap();
-            let mut work = Work::resume(chains::package(&reader, head, &mut KeyCache::default())?.log);
+            let log = chains::package(&reader, head, &mut KeyCache::default())?.log;
+            let name = log.name().clone();
+            let mut work = Work::resume(log, name);
             let release =
                 release(&mut objects, &format!("{package} {}", self.round.get()), &format!("3.{}.0", self.round.get()))?;
             let made = (release.version.to_string(), release.tree);
