@@ -118,7 +118,7 @@ impl Gathering<'_> {
     /// Brings what is new and verifies it; `None` where there is nothing.
     ///
     /// # Errors
-    /// Those of [`Syncing::run`].
+    /// Those of [`super::mirror::Syncing::run`].
     pub fn run(&self) -> Result<Option<Gathered>> {
         let (domain, newest) = (&self.wanted.name, self.upstream.checkpoint());
         if self.is_done() {

@@ -39,7 +39,7 @@ pub struct Wanted {
     pub name: RegistryName,
     /// Its id.
     pub id: RegistryId,
-    /// Which packages, in order: see [`held::in_order`].
+    /// Which packages, in order: see [`crate::model::held::in_order`].
     pub patterns: Vec<Pattern>,
     /// Whether contents are held, or logs alone.
     pub contents: bool,
