@@ -126,3 +126,50 @@ fn what_went_apart_is_said_to_have_gone_apart() {
     scene.world.registry(&mallory, "fake.git", ACME, "sha1");
     scene.compare(&["./reg.git", "./fake.git"]).fails(5, "id-mismatch");
 }
+
+#[test]
+fn what_a_map_names_and_its_place_does_not_hand_out_is_withheld() {
+    let scene = Scene::new("sha1");
+    let daemon = Daemon::serve(&scene.world.root());
+    let (home, mirror) = (scene.world.at("reg.git"), scene.world.path("mirror.git"));
+    scene.publish("demo:one", "1.1.0");
+    scene.publish("demo:two", "1.1.0");
+    git(&mirror, ["update-ref", "-d", "refs/packages/demo/one"]).ok();
+    git(&mirror, ["gc", "-q", "--prune=now"]).ok();
+    for mirror in [scene.world.at("mirror.git"), daemon.url("mirror.git")] {
+        let found = scene.compare(&[&home, &mirror]).ends(1).json();
+        let expected = pairs(&[("packages/demo/one", "withheld-there"), ("packages/demo/two", "ahead")]);
+        assert_eq!(differences(&found), expected, "{mirror}");
+        let found = scene.compare(&[&mirror, &home]).ends(1).json();
+        assert_eq!(differences(&found)[0], ("packages/demo/one".to_owned(), "withheld-here".to_owned()), "{mirror}");
+    }
+}
+
+#[test]
+fn what_a_mirror_of_a_part_does_not_hold_is_no_difference() {
+    for format in ["sha1", "sha256"] {
+        let scene = Scene::new(format);
+        let bob = scene.world.person_with_key("bob");
+        scene.world.registry(&bob, "own.git", "own.example", format);
+        let (home, own) = (scene.world.at("reg.git"), scene.world.at("own.git"));
+        bob.quipu(["mirror", "add", ACME, &home, "--only", "demo:*", "--id", &scene.id, "--in", &own]).ok();
+        let same = scene.compare(&[ACME, &own]).ok().json();
+        assert_eq!(
+            (&same["relation"], &same["there"]["patterns"], &same["filtered"]),
+            (&json!("same"), &json!(["demo:*"]), &json!(0))
+        );
+        scene.publish("demo:one", "1.1.0");
+        scene.publish("other:three", "1.1.0");
+        scene.publish("other:four", "1.0.0");
+        // By either one's URL, the other's name says which registry is meant.
+        for (a, b, relation) in [(&home, &own, "ahead"), (&own, &home, "behind")] {
+            let found = scene.compare(&[a, b]).ends(1).json();
+            assert_eq!(
+                (&found["relation"], &found["filtered"], &found["all"]),
+                (&json!(relation), &json!(2), &json!(1)),
+                "{found}"
+            );
+            assert_eq!(differences(&found), pairs(&[("packages/demo/one", relation)]));
+        }
+    }
+}
