@@ -32,6 +32,7 @@ pub enum Args {
         /// The file
         file: PathBuf,
         /// Which packages, like 'wasi:*' or wasi:http [default: all]
+        #[arg(value_name = "PATTERN")]
         patterns: Vec<Pattern>,
         /// Which registry: a trusted one's name, a path or a URL [default: as other commands choose]
         #[arg(long, value_name = "REGISTRY")]
@@ -48,7 +49,7 @@ pub enum Args {
         /// The file
         file: PathBuf,
         /// Our own registry's repository [default: this folder]
-        #[arg(long = "in", value_name = "PATH", default_value = ".")]
+        #[arg(long = "in", value_name = "PATH", default_value = ".", hide_default_value = true)]
         path: PathBuf,
         /// The registry id that it must have, where it is neither mirrored yet nor trusted here
         #[arg(long, value_name = "sha256:…")]

@@ -54,7 +54,7 @@ pub enum Args {
         #[arg(long, value_name = "sha256:…")]
         id: Option<RegistryId>,
         /// Our own registry's repository [default: this folder]
-        #[arg(long = "in", value_name = "PATH", default_value = ".")]
+        #[arg(long = "in", value_name = "PATH", default_value = ".", hide_default_value = true)]
         path: PathBuf,
     },
     /// Bring mirrors to where their registries are now
@@ -62,13 +62,13 @@ pub enum Args {
         /// Which; all where none is named
         domains: Vec<RegistryName>,
         /// Our own registry's repository [default: this folder]
-        #[arg(long = "in", value_name = "PATH", default_value = ".")]
+        #[arg(long = "in", value_name = "PATH", default_value = ".", hide_default_value = true)]
         path: PathBuf,
     },
     /// List what is mirrored
     List {
         /// Our own registry's repository [default: this folder]
-        #[arg(long = "in", value_name = "PATH", default_value = ".")]
+        #[arg(long = "in", value_name = "PATH", default_value = ".", hide_default_value = true)]
         path: PathBuf,
     },
     /// Mirror a registry no longer
@@ -76,7 +76,7 @@ pub enum Args {
         /// The registry's name
         domain: RegistryName,
         /// Our own registry's repository [default: this folder]
-        #[arg(long = "in", value_name = "PATH", default_value = ".")]
+        #[arg(long = "in", value_name = "PATH", default_value = ".", hide_default_value = true)]
         path: PathBuf,
     },
 }
